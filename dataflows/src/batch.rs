@@ -1,0 +1,109 @@
+//! What goes into the dataflow: blocks of bytes with the bounds of their messages.
+//!
+//! Promises: a batch is cheap to clone and to send to another worker; nothing per record is
+//! allocated on the way to the decoder.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::record::Rule;
+
+/// Shared bytes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Block(pub Arc<Vec<u8>>);
+
+impl Serialize for Block {
+    fn serialize<S: serde::Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        s.serialize_bytes(&self.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for Block {
+    fn deserialize<D: serde::Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        Vec::<u8>::deserialize(d).map(|v| Block(Arc::new(v)))
+    }
+}
+
+/// Where one message lies in its block.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Span {
+    /// First byte.
+    pub start: u32,
+    /// Bytes.
+    pub len: u32,
+}
+
+/// The positions of a batch's messages.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Positions {
+    /// A message's position is this plus its first byte's place in the block.
+    Bytes(u64),
+    /// A message's position is this plus its number in the batch.
+    Counted(u64),
+    /// One by one.
+    Each(Vec<u64>),
+}
+
+/// The arrival times of a batch's messages, microseconds since 1970-01-01 UTC.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Arrivals {
+    /// The same for all.
+    One(i64),
+    /// One by one.
+    Each(Vec<i64>),
+}
+
+/// Messages of one partition, in order.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Batch {
+    /// The partition's number.
+    pub partition: u32,
+    /// The bytes.
+    pub block: Block,
+    /// The messages.
+    pub spans: Vec<Span>,
+    /// Their positions.
+    pub positions: Positions,
+    /// Their arrival times.
+    pub arrivals: Arrivals,
+    /// Whether the broker or the record itself gave the arrival times.
+    pub arrival_given: bool,
+    /// What the routing rules say of them.
+    pub rule: Rule,
+    /// The position to read next, behind the last message.
+    pub next: u64,
+}
+
+impl Batch {
+    /// The position of message `n`.
+    pub fn position(&self, n: usize) -> u64 {
+        match &self.positions {
+            Positions::Bytes(base) => base + u64::from(self.spans[n].start),
+            Positions::Counted(base) => base + n as u64,
+            Positions::Each(list) => list[n],
+        }
+    }
+
+    /// The arrival time of message `n`.
+    pub fn arrival(&self, n: usize) -> i64 {
+        match &self.arrivals {
+            Arrivals::One(t) => *t,
+            Arrivals::Each(list) => list[n],
+        }
+    }
+
+    /// The bytes of message `n`.
+    pub fn payload(&self, n: usize) -> &[u8] {
+        let Span { start, len } = self.spans[n];
+        &self.block.0[start as usize..][..len as usize]
+    }
+
+    /// The greatest arrival time; none of an empty batch.
+    pub fn latest(&self) -> Option<i64> {
+        match &self.arrivals {
+            Arrivals::One(t) => (!self.spans.is_empty()).then_some(*t),
+            Arrivals::Each(list) => list.iter().copied().max(),
+        }
+    }
+}

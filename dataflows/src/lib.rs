@@ -1,0 +1,12 @@
+//! The computation of pinflow: records, cleaning, joining, windows, metrics, as a timely and
+//! differential dataflow.
+//!
+//! Promises: no I/O, no clock, no threads of its own. What is published is a function of the
+//! positions read and of `now`, both of which come in as data.
+
+pub mod batch;
+pub mod metrics;
+pub mod record;
+pub mod sealed;
+pub mod symbol;
+pub mod time;

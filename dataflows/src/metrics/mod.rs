@@ -1,0 +1,4 @@
+//! From declarations to operators: what is measured of the facts, and how.
+
+pub mod declare;
+pub mod value;
