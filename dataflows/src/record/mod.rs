@@ -3,10 +3,20 @@
 //! Promises: nothing that a payload holds stops the flow or costs a neighbour; a verdict depends
 //! on the payload, its rule, its arrival time and the [`Rules`], and on nothing else.
 
+mod clean;
 pub mod column;
+mod decoder;
+mod general;
+mod kpl;
+mod notes;
+mod number;
+pub mod project;
 pub mod rules;
+mod unwrap;
+mod wire;
 
 pub use column::{Column, ColumnSet, Stream, Type};
+pub use decoder::Decoder;
 pub use rules::{Rule, Rules};
 
 use std::borrow::Cow;
