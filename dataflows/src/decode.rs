@@ -58,7 +58,7 @@ pub fn decode<'s>(
     batches.unary(deal, "Decode", move |_capability, _info| {
         move |input, output| {
             input.for_each(|cap, batches| {
-                let epoch = *cap.time();
+                let Some(&epoch) = cap.least() else { return };
                 let mut session = output.session(&cap);
                 for batch in batches.drain(..) {
                     let left = work.batch(&batch, |rec| session.give(rec));

@@ -12,9 +12,8 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use differential_dataflow::{AsCollection, VecCollection};
-use timely::dataflow::channels::pact::{Exchange, Pipeline};
-use timely::dataflow::operators::generic::Operator;
-use timely::dataflow::operators::{Concat, OkErr, Probe};
+use timely::dataflow::channels::pact::Exchange;
+use timely::dataflow::operators::{Concatenate, OkErr, Probe};
 use timely::dataflow::operators::vec::input::Handle;
 use timely::dataflow::{InputHandleVec, ProbeHandle, StreamVec};
 use timely::worker::Worker;
@@ -30,7 +29,7 @@ use crate::metrics::meta::{self, Ledger};
 use crate::metrics::plan::Plan;
 use crate::metrics::update::Update;
 use crate::metrics::{bag, distinct as distinct_rows};
-use crate::operators::sealed;
+use crate::operators::{as_changes, by_epoch, sealed};
 use crate::outbox::Outbox;
 use crate::tick::Tick;
 
@@ -119,8 +118,7 @@ pub fn build(
         if plan.nodes.iter().any(|n| !n.distinct.is_empty()) {
             changes.push(distinct_updates(rows, plan));
         }
-        let first = changes.remove(0);
-        let changes = first.concatenate(changes);
+        let changes = scope.concatenate(changes);
         let route = Exchange::new(Update::route);
         let (groups, outbox) = (groups.clone(), outbox.clone());
         sealed::<_, (), _, _>(changes, ticks, route, "Groups", move |epoch, updates, tick, _| {
@@ -159,16 +157,7 @@ fn assembled<'s>(
         distinct.into_iter().for_each(|d| give(Err(d)));
     });
     let (updates, rows) = steps.ok_err(|step: Step| step);
-    let rows = rows.unary(Pipeline, "Distinct rows", |_, _| {
-        |input, output| {
-            input.for_each(|cap, rows| {
-                let time = *cap.time();
-                let rows = rows.drain(..).map(|(row, diff)| (row, time, diff as isize));
-                output.session(&cap).give_iterator(rows);
-            });
-        }
-    });
-    (updates, rows.as_collection())
+    (updates, as_changes(rows, "Distinct rows", |row| row).as_collection())
 }
 
 type Rows<'s> = VecCollection<'s, u64, DistinctRow, isize>;
@@ -179,14 +168,8 @@ fn distinct_updates<'s>(rows: Vec<Rows<'s>>, plan: &Arc<Plan>) -> StreamVec<'s, 
     let first = rows.next().expect("assemble gives one");
     let rows = rows.fold(first, |a, b| a.concat(b));
     let plan = plan.clone();
-    distinct(rows).inner.unary(Pipeline, "Distinct updates", move |_, _| {
-        move |input, output| {
-            input.for_each(|cap, rows| {
-                let rows = rows.drain(..).map(|(row, _, diff)| (row, diff));
-                let updates = distinct_rows::updates(&plan, rows);
-                output.session(&cap).give_iterator(updates.into_iter());
-            });
-        }
+    by_epoch(distinct(rows).inner, "Distinct updates", move |_, rows| {
+        distinct_rows::updates(&plan, rows.into_iter())
     })
 }
 
@@ -195,34 +178,18 @@ fn bags<'s>(
     recs: StreamVec<'s, u64, Rec>,
     plan: &Arc<Plan>,
 ) -> Vec<(StreamVec<'s, u64, Update>, Rows<'s>)> {
-    let records = recs.unary(Pipeline, "Records as a bag", |_, _| {
-        |input, output| {
-            input.for_each(|cap, recs| {
-                let time = *cap.time();
-                output.session(&cap).give_iterator(recs.drain(..).map(|r| (r, time, 1)));
-            });
-        }
-    });
+    let records = as_changes(recs, "Records as a bag", |rec| (rec, 1));
     bag::join(plan, records.as_collection())
         .into_iter()
         .map(|(n, rows)| {
             let plan = plan.clone();
-            let steps = rows.inner.unary(Pipeline, "Bag updates", move |_, _| {
-                move |input, output| {
-                    input.for_each(|cap, rows| {
-                        let time = *cap.time();
-                        let rows = rows.drain(..).map(|(row, _, diff)| (row, diff));
-                        let (updates, distinct) = bag::updates(&plan, n, rows);
-                        let mut session = output.session(&cap);
-                        session.give_iterator(updates.into_iter().map(Ok));
-                        let distinct = distinct.into_iter().map(|(r, d)| (r, time, d as isize));
-                        session.give_iterator(distinct.map(Err));
-                    });
-                }
-            });
-            let (updates, distinct) =
-                steps.ok_err(|s: Result<Update, (DistinctRow, u64, isize)>| s);
-            (updates, distinct.as_collection())
+            let steps: StreamVec<'_, u64, Step> =
+                by_epoch(rows.inner, "Bag updates", move |_, rows| {
+                    let (updates, distinct) = bag::updates(&plan, n, rows.into_iter());
+                    updates.into_iter().map(Ok).chain(distinct.into_iter().map(Err)).collect()
+                });
+            let (updates, rows) = steps.ok_err(|step| step);
+            (updates, as_changes(rows, "Distinct bag rows", |row| row).as_collection())
         })
         .collect()
 }

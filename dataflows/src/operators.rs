@@ -38,11 +38,13 @@ where
         let mut due = BTreeMap::new();
         move |(data, data_frontier), (ticks, ticks_frontier), output| {
             data.for_each(|cap, batch| {
-                held.entry(*cap.time()).or_default().push(std::mem::take(batch));
+                if let Some(epoch) = cap.least() {
+                    held.entry(*epoch).or_default().push(std::mem::take(batch));
+                }
             });
             ticks.for_each(|cap, batch| {
-                if let Some(tick) = batch.first() {
-                    due.insert(*cap.time(), (*tick, cap.retain(0)));
+                if let (Some(tick), Some(cap)) = (batch.first(), cap.retain_least(0)) {
+                    due.insert(*cap.time(), (*tick, cap));
                 }
             });
             let open = |epoch: &u64| {
@@ -56,6 +58,57 @@ where
                 let mut session = output.session(&cap);
                 logic(epoch, data, &tick, &mut |o| session.give(o));
             }
+        }
+    })
+}
+
+/// A differential collection's changes, epoch by epoch, turned into what `turn` makes of them.
+/// A container may hold changes of later epochs than its own: each is sent on at its own.
+pub fn by_epoch<'s, D, O>(
+    changes: StreamVec<'s, u64, (D, u64, isize)>,
+    name: &str,
+    mut turn: impl FnMut(u64, Vec<(D, isize)>) -> Vec<O> + 'static,
+) -> StreamVec<'s, u64, O>
+where
+    D: Clone + 'static,
+    O: Clone + 'static,
+{
+    changes.unary(Pipeline, name, move |_capability, _info| {
+        move |input, output| {
+            input.for_each(|cap, changes| {
+                let mut epochs: BTreeMap<u64, Vec<(D, isize)>> = BTreeMap::new();
+                for (data, epoch, diff) in changes.drain(..) {
+                    epochs.entry(epoch).or_default().push((data, diff));
+                }
+                for (epoch, changes) in epochs {
+                    let cap = cap.delayed(&epoch, 0);
+                    output.session(&cap).give_iterator(turn(epoch, changes).into_iter());
+                }
+            });
+        }
+    })
+}
+
+/// Rows with their multiplicities as a differential collection's changes.
+pub fn as_changes<'s, D, E>(
+    rows: StreamVec<'s, u64, E>,
+    name: &str,
+    mut split: impl FnMut(E) -> (D, i64) + 'static,
+) -> StreamVec<'s, u64, (D, u64, isize)>
+where
+    D: Clone + 'static,
+    E: Clone + 'static,
+{
+    rows.unary(Pipeline, name, move |_capability, _info| {
+        move |input, output| {
+            input.for_each(|cap, rows| {
+                let Some(&epoch) = cap.least() else { return };
+                let rows = rows.drain(..).map(|row| {
+                    let (data, diff) = split(row);
+                    (data, epoch, diff as isize)
+                });
+                output.session(&cap).give_iterator(rows);
+            });
         }
     })
 }

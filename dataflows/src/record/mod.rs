@@ -11,6 +11,7 @@ mod kpl;
 mod notes;
 mod number;
 pub mod project;
+pub mod table;
 pub mod rules;
 mod unwrap;
 mod wire;
