@@ -62,6 +62,7 @@ pub fn decode<'s>(
                 let mut session = output.session(&cap);
                 for batch in batches.drain(..) {
                     let left = work.batch(&batch, |rec| session.give(rec));
+                    outbox.decoded(left.tally.read);
                     outbox.at(epoch, |sealed| {
                         sealed.tallies.push((batch.partition, left.tally));
                         sealed.rejects.extend(left.rejects);

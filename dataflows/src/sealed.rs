@@ -89,4 +89,6 @@ pub struct Sealed {
     pub counters: Counters,
     /// Bytes of slots that no cut holds yet.
     pub unsaved_bytes: usize,
+    /// Posts held, and how many of them have a pin, a geo, a user.
+    pub posts: (u64, [u64; 3]),
 }

@@ -100,6 +100,8 @@ pub struct Assemble {
     partitions: Partitions,
     table: Table,
     arrivals: Arrivals,
+    /// How many slots have each side.
+    present: [u64; 3],
     /// Slots changed since the last cut.
     unsaved: HashSet<u32, FxBuildHasher>,
     /// Texts that cuts of this run have held.
@@ -117,6 +119,7 @@ impl Assemble {
             combine: Combine::new(plan.nodes.len()),
             partitions,
             arrivals: Arrivals::default(),
+            present: [0; 3],
             unsaved: HashSet::default(),
             saved_texts: HashSet::default(),
             restored: false,
@@ -143,6 +146,10 @@ impl Assemble {
         }
         for (slot, counts) in counts {
             counts.into_iter().for_each(|(b, n)| self.arrivals.add(slot, b, n));
+        }
+        for slot in 0..self.table.len() as u32 {
+            let there = sides(&self.plan, self.table.slot(slot)).map(|s| s.is_some());
+            self.present.iter_mut().zip(there).for_each(|(n, is)| *n += u64::from(is));
         }
         self.saved_texts.extend(texts.values());
         self.restored = true;
@@ -179,6 +186,7 @@ impl Assemble {
         }
         self.cut(tick.cut, sealed);
         sealed.unsaved_bytes = self.unsaved.len() * self.plan.layout.stride;
+        sealed.posts = (self.table.len() as u64, self.present);
         &mut self.combine
     }
 
@@ -193,6 +201,7 @@ impl Assemble {
         let wins = match Header::read(part) {
             None => {
                 tally.accepted += 1;
+                self.present[rec.stream as usize] += 1;
                 true
             }
             Some(held) => {
