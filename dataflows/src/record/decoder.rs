@@ -11,6 +11,7 @@ use std::sync::Arc;
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::clean::{Context, index};
+use super::fast;
 use super::notes::Notes;
 use super::rules::{Rule, Rules};
 use super::unwrap::Layers;
@@ -56,7 +57,7 @@ impl Decoder {
             task.emit(Decoded::Ignored);
         } else if payload.len() > rules.max_record_bytes {
             task.reject(Reason::TooLarge, payload);
-        } else {
+        } else if rules.max_depth == 0 || !task.usual(payload) {
             task.payload(payload, payload, Layers::default());
         }
     }
@@ -85,6 +86,18 @@ impl Task<'_> {
     pub(super) fn emit(&mut self, decoded: Decoded<'_>) {
         (self.each)(self.next, decoded);
         self.next += 1;
+    }
+
+    /// Decodes a message of the usual layout by the fast path; false if it is none.
+    fn usual(&mut self, payload: &[u8]) -> bool {
+        let mut wire = Wire::new();
+        let Some(object) = fast::scan(payload, &mut wire).filter(|_| wire.told() > 0) else {
+            return false;
+        };
+        if let Err(reason) = self.record(&wire, object) {
+            self.reject(reason, payload);
+        }
+        true
     }
 
     /// Cleans the object that was found and emits it; or why nothing of it can be used.

@@ -6,6 +6,7 @@
 mod clean;
 pub mod column;
 mod decoder;
+mod fast;
 mod general;
 mod kpl;
 mod notes;
@@ -13,12 +14,18 @@ mod number;
 pub mod project;
 pub mod table;
 pub mod rules;
+pub mod table;
 mod unwrap;
 mod wire;
 
+#[cfg(test)]
+mod clean_tests;
+#[cfg(test)]
+mod tests;
+
 pub use column::{Column, ColumnSet, Stream, Type};
 pub use decoder::Decoder;
-pub use rules::{Rule, Rules};
+pub use rules::{Rule, Rules, Wrappers};
 
 use std::borrow::Cow;
 
