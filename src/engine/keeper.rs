@@ -5,7 +5,7 @@
 //! cleaned row up to it is durable; what fails for want of space is merged into the next cut.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use crossbeam_channel::{Receiver, Sender};
 use dataflows::assemble::Partitions;
@@ -41,6 +41,8 @@ pub enum Task {
         /// Whether it goes up to the newest complete epoch, so that outputs are part of it; else it
         /// only makes new partitions and memos known.
         whole: bool,
+        /// Whether it holds all slots.
+        full: bool,
     },
     /// The orderly end: the sinks leave nothing open.
     Finish,
@@ -68,7 +70,9 @@ impl Keeper {
         for task in tasks {
             let done = match task {
                 Task::Epoch { rejects, rows } => self.epoch(rejects, &rows).map(|()| None),
-                Task::Cut { cut, due, whole } => self.cut(*cut, due, whole).map(Some),
+                Task::Cut { cut, due, whole, full } => {
+                    self.cut(*cut, due, whole, full).map(Some)
+                }
                 Task::Finish => self.finish().map(Some),
             };
             match done {
@@ -93,7 +97,13 @@ impl Keeper {
         Ok(())
     }
 
-    fn cut(&mut self, mut cut: Cut, due: Instant, whole: bool) -> Result<Kept, EngineError> {
+    fn cut(
+        &mut self,
+        mut cut: Cut,
+        due: Instant,
+        whole: bool,
+        full: bool,
+    ) -> Result<Kept, EngineError> {
         if whole {
             let mark = self.dead.sync()?;
             cut.head.marks.insert(DEAD_LETTERS.into(), mark);
@@ -109,8 +119,12 @@ impl Keeper {
             None => cut,
         };
         let number = cut.head.cut;
-        let retry = cut.clone();
-        match self.store.commit(cut) {
+        let done = if full && self.store.needs_full() {
+            self.store.commit_full(&cut)
+        } else {
+            self.store.commit(&cut)
+        };
+        match done {
             Ok(info) => {
                 for sink in &mut self.sinks {
                     sink.after_cut()?;
@@ -119,19 +133,23 @@ impl Keeper {
                 self.machine.checkpoint_bytes.inc_by(info.bytes);
                 self.machine.checkpoint_seconds.observe(due.elapsed().as_secs_f64());
                 Ok(Kept {
-                    cut: number,
+                    cut: Some(number),
                     bytes: info.bytes,
-                    disk_bytes: self.store.disk_bytes(),
+                    disk_bytes: disk_bytes(&self.store),
                     took: due.elapsed(),
                     full_wanted: self.store.needs_full(),
                     trouble: None,
                 })
             }
-            Err(error) if error.is_transient() => {
+            Err(error) if error.is_transient() || self.store.needs_full() => {
                 self.machine.checkpoint_errors.inc();
                 tracing::warn!(%error, "a checkpoint could not be written; it is tried again");
-                self.unwritten = Some(retry);
-                Ok(Kept { trouble: Some(error.to_string()), ..Kept::default() })
+                self.unwritten = Some(cut);
+                Ok(Kept {
+                    trouble: Some(error.to_string()),
+                    full_wanted: self.store.needs_full(),
+                    ..Kept::default()
+                })
             }
             Err(error) => Err(error.into()),
         }
@@ -141,6 +159,12 @@ impl Keeper {
         for sink in &mut self.sinks {
             sink.finish()?;
         }
-        Ok(Kept { took: Duration::ZERO, ..Kept::default() })
+        Ok(Kept::default())
     }
+}
+
+/// Bytes that the state takes up: the newest base and the logs behind it.
+fn disk_bytes(store: &Store) -> u64 {
+    let figures = store.figures();
+    figures.base_bytes + figures.log_bytes
 }

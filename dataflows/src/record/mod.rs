@@ -12,7 +12,6 @@ mod kpl;
 mod notes;
 mod number;
 pub mod project;
-pub mod table;
 pub mod rules;
 pub mod table;
 mod unwrap;
