@@ -11,6 +11,8 @@ pub mod edges;
 mod feed;
 pub mod print;
 mod progress;
+#[cfg(test)]
+pub mod samples;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -86,6 +88,18 @@ pub struct Reading {
     pub progress: Arc<Progress>,
     /// The rows.
     pub table: Table,
+}
+
+/// A consistent picture of everything.
+pub struct Picture {
+    /// Up to where it goes.
+    pub frontier: Frontier,
+    /// Whether results may be seen.
+    pub state: State,
+    /// Positions and tallies at that frontier.
+    pub progress: Arc<Progress>,
+    /// The metrics, in the order of the plan.
+    pub readings: Vec<Reading>,
 }
 
 impl Reading {
@@ -164,6 +178,12 @@ impl Published {
         (shown.frontier, shown.state, Arc::clone(&shown.progress))
     }
 
+    /// Whether results may be seen, and whether a bounded run has ended.
+    pub fn mode(&self) -> (State, bool) {
+        let shown = self.shown.read();
+        (shown.state, shown.ended)
+    }
+
     /// A picture of one metric, by its place in the plan.
     pub fn read(&self, metric: usize) -> Option<Reading> {
         let shown = self.shown.read();
@@ -171,11 +191,16 @@ impl Published {
         Some(self.reading(&shown, metric, table))
     }
 
-    /// A picture of all metrics at one frontier, in the order of the plan.
-    pub fn read_all(&self) -> Vec<Reading> {
+    /// A picture of everything at one frontier.
+    pub fn read_all(&self) -> Picture {
         let shown = self.shown.read();
         let all = shown.tables.iter().enumerate();
-        all.map(|(metric, table)| self.reading(&shown, metric, table.clone())).collect()
+        Picture {
+            frontier: shown.frontier,
+            state: shown.state,
+            progress: Arc::clone(&shown.progress),
+            readings: all.map(|(n, table)| self.reading(&shown, n, table.clone())).collect(),
+        }
     }
 
     fn reading(&self, shown: &Shown, metric: usize, table: Table) -> Reading {

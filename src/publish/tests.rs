@@ -2,72 +2,15 @@
 
 use std::collections::HashMap;
 
-use dataflows::metrics::declare::{Expr, Fact, Join, Key, Kind, Measure, Metric, Output, Ties};
-use dataflows::metrics::declare::{Shape, Time, Window};
-use dataflows::metrics::value::{GroupKey, NULL, Value, Values};
+use dataflows::metrics::declare::{Expr, Kind};
+use dataflows::metrics::value::{GroupKey, Value, Values};
 use dataflows::record::Column;
 use dataflows::symbol::intern;
 use proptest::prelude::*;
 
 use super::answer::{Printer, Query, answer, names};
+use super::samples::{at, change, measure, metric, popularity};
 use super::*;
-
-fn measure(name: &str, kind: Kind) -> Measure {
-    Measure { name: name.into(), returned: None, kind, filter: Vec::new() }
-}
-
-fn metric(name: &str, keys: &[&str], measures: Vec<Measure>, windows: Vec<Window>) -> Metric {
-    let key = |name: &&str| Key {
-        name: (*name).into(),
-        expr: Expr::from_name(name).expect("a known name"),
-    };
-    Metric {
-        name: name.into(),
-        meaning: "what it means".into(),
-        fact: Fact::Arrivals([true, true, false]),
-        join: Join::Newest,
-        filter: Vec::new(),
-        keys: keys.iter().map(key).collect(),
-        distinct: Vec::new(),
-        measures,
-        windows,
-        retain: None,
-        ties: Ties::First,
-        keep_empty: false,
-        export: 100,
-        limit: None,
-        output: Output::default(),
-    }
-}
-
-fn sliding() -> Window {
-    Window { time: Time::Arrival, shape: Shape::Sliding { size: 300_000_000, every: 10_000_000 } }
-}
-
-fn popularity() -> Published {
-    let m = metric(
-        "popularity",
-        &["country", "category"],
-        vec![measure("count", Kind::Count)],
-        vec![sliding()],
-    );
-    Published::new(vec![Schema::of(&m)])
-}
-
-fn change(country: Option<&str>, category: &str, count: i64) -> Change {
-    let country = country.map_or(NULL, |c| intern(c).cell());
-    let key = GroupKey {
-        window: 0,
-        start: NULL,
-        keys: [country, intern(category).cell()].into_iter().collect(),
-    };
-    let rows = if count == 0 { Vec::new() } else { vec![[Value::Int(count.into())].into_iter().collect()] };
-    Change { metric: 0, key, rows }
-}
-
-fn at(epoch: u64) -> Frontier {
-    Frontier { run: 1, epoch, now: 1_520_139_967_000_000 }
-}
 
 fn any_value() -> impl Strategy<Value = Value> {
     prop_oneof![
@@ -132,7 +75,7 @@ fn a_reading_is_of_one_frontier_and_stays() {
     let before = published.read(0).expect("there");
     published.apply(at(2), Arc::default(), vec![change(Some("A"), "art", 0)]);
     assert_eq!((before.frontier.epoch, before.table.groups()), (1, 1));
-    assert_eq!(published.read_all()[0].table.groups(), 0);
+    assert_eq!(published.read_all().readings[0].table.groups(), 0);
     assert!(published.read(1).is_none());
 }
 
@@ -153,9 +96,9 @@ fn answers_are_ordered_and_cut() {
         let printer = Printer::new(reading.schema());
         if csv { printer.csv(&parts) } else { printer.answer(&reading, &parts, true) }
     };
-    let head = r#"{"metric":"popularity","frontier":{"run":1,"epoch":1,"now":"2018-03-04T05:06:07Z"},"positions":{},"windows":["#;
+    let head = r#"{"metric":"category_popularity","frontier":{"run":1,"epoch":1,"now":"2018-03-04T05:06:07Z"},"positions":{},"windows":["#;
     let window = r#"{"window":"5min","start":"2018-03-04T05:01:00Z","end":"2018-03-04T05:06:00Z","rows":["#;
-    let two = Query { limit: Some(2), ..Query::default() };
+    let two = Query { limit: Some(2), windows: vec!["5min".into()], keys: Vec::new() };
     assert_eq!(
         show(&two, false),
         format!(
@@ -164,7 +107,7 @@ fn answers_are_ordered_and_cut() {
             r#"{"country":null,"category":"art","count":2}"#
         )
     );
-    let keyed = Query { keys: vec![(0, "A".into())], ..Query::default() };
+    let keyed = Query { keys: vec![(0, "A".into())], ..two.clone() };
     assert_eq!(
         show(&keyed, true),
         "window,start,end,country,category,count\n\
@@ -173,7 +116,7 @@ fn answers_are_ordered_and_cut() {
     );
     let null = Query { keys: vec![(0, String::new())], windows: vec!["5min".into()], limit: None };
     assert!(show(&null, false).contains(r#"[{"country":null,"category":"art","count":2}]"#));
-    let none = Query { windows: vec!["1h".into()], ..Query::default() };
+    let none = Query { windows: vec!["1h".into(), "5min".into()], ..Query::default() };
     assert_eq!(show(&none, false), format!("{head}]}}"));
 }
 
