@@ -139,7 +139,9 @@ pub fn load(path: &Path) -> (Vec<Metric>, Vec<(String, i64, i64)>) {
     let mut metrics = Vec::new();
     let mut groups = default_age_groups();
     for include in table.get("include").and_then(Value::as_array).into_iter().flatten() {
-        let inner = path.parent().expect("a folder").join(include.as_str().expect("a path"));
+        let name = include.as_str().expect("a path");
+        let name = name.strip_prefix("builtin:").unwrap_or(name);
+        let inner = path.parent().expect("a folder").join(name);
         let (more, ages) = load(&inner);
         metrics.extend(more);
         groups = ages;
