@@ -3,11 +3,29 @@
 //! Promises: nothing that a payload holds stops the flow or costs a neighbour; a verdict depends
 //! on the payload, its rule, its arrival time and the [`Rules`], and on nothing else.
 
+mod clean;
 pub mod column;
+mod decoder;
+mod fast;
+mod general;
+mod kpl;
+mod notes;
+mod number;
+pub mod project;
+pub mod table;
 pub mod rules;
+pub mod table;
+mod unwrap;
+mod wire;
+
+#[cfg(test)]
+mod clean_tests;
+#[cfg(test)]
+mod tests;
 
 pub use column::{Column, ColumnSet, Stream, Type};
-pub use rules::{Rule, Rules};
+pub use decoder::Decoder;
+pub use rules::{Rule, Rules, Wrappers};
 
 use std::borrow::Cow;
 
