@@ -74,7 +74,9 @@ fn numbers_are_read_exactly() {
     let degrees = |text| parse::degrees(text, 90).ok();
     assert_eq!(degrees("-5.34445"), Some(-53_444_500));
     assert_eq!(degrees("9e1"), Some(900_000_000));
-    assert_eq!(degrees("90.00000001"), Some(900_000_000));
+    assert_eq!(degrees("90.00000001"), None);
+    assert_eq!(degrees("90.000000000"), Some(900_000_000));
+    assert_eq!(degrees("89.99999999"), Some(900_000_000));
     assert_eq!(degrees("90.0000001"), None);
     assert_eq!(degrees("1e999"), None);
     assert_eq!(degrees("1e-999"), Some(0));

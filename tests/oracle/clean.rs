@@ -273,8 +273,9 @@ fn digits(raw: Option<&str>, placeholders: &[&str]) -> Result<(String, bool), Fi
 }
 
 fn bounded(raw: Option<&str>, most: i64) -> Field {
-    let found = digits(raw, &[]).and_then(|(text, _)| {
-        let value = parse::integer(&text).ok_or(Field::Defect(Defect::BadNumber))?;
+    let found = digits(raw, &[]).and_then(|(text, quoted)| {
+        let value = parse::integer(&text).filter(|_| !quoted || !text.starts_with('-'));
+        let value = value.ok_or(Field::Defect(Defect::BadNumber))?;
         let fine = (0..=i128::from(most)).contains(&value);
         if fine { Ok(value as i64) } else { Err(Field::Defect(Defect::OutOfRange)) }
     });
@@ -282,8 +283,14 @@ fn bounded(raw: Option<&str>, most: i64) -> Field {
 }
 
 fn degrees(raw: Option<&str>, limit: i64) -> Field {
-    let found = digits(raw, &[])
-        .and_then(|(text, _)| parse::degrees(&text, limit).map_err(Field::Defect));
+    let infinite = ["nan", "inf", "infinity"];
+    let found = digits(raw, &[]).and_then(|(text, quoted)| {
+        let bare = text.trim_start_matches(['+', '-']).to_ascii_lowercase();
+        if quoted && infinite.contains(&&*bare) {
+            return Err(Field::Defect(Defect::OutOfRange));
+        }
+        parse::degrees(&text, limit).map_err(Field::Defect)
+    });
     found.map_or_else(|field| field, |v| Field::Value(Cell::Fixed(v)))
 }
 

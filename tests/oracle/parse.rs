@@ -45,12 +45,16 @@ fn number(text: &str) -> Option<i64> {
 
 /// A timestamp in nanoseconds since 1970-01-01 UTC.
 pub fn timestamp(text: &str, patterns: &[String]) -> Option<i128> {
-    usual(text).or_else(|| {
+    let found = usual(text).or_else(|| {
         patterns.iter().find_map(|p| {
             let there = chrono::NaiveDateTime::parse_from_str(text, p).ok()?.and_utc();
             let nanos = i128::from(there.timestamp_subsec_nanos());
             Some(i128::from(there.timestamp()) * SECOND + nanos)
         })
+    });
+    found.filter(|t| {
+        let year = civil(t.div_euclid(SECOND * 86_400) as i64).0;
+        (1..=9999).contains(&year)
     })
 }
 
@@ -164,7 +168,8 @@ pub fn degrees(text: &str, limit: i64) -> Result<i64, Defect> {
     let all = format!("{whole}{part}");
     let shift = exponent.saturating_add(7).saturating_sub(part.len() as i64);
     let value = scaled(all.trim_start_matches('0'), shift).ok_or(Defect::OutOfRange)?;
-    if value > limit * 10_000_000 {
+    let beyond = value == limit * 10_000_000 && over(all.trim_start_matches('0'), shift, value);
+    if value > limit * 10_000_000 || beyond {
         return Err(Defect::OutOfRange);
     }
     Ok(if negative { -value } else { value })
@@ -178,6 +183,14 @@ fn power(text: &str) -> Option<i64> {
     };
     let fine = !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit());
     fine.then(|| sign * digits.parse::<i64>().unwrap_or(i64::MAX / 4).min(i64::MAX / 4))
+}
+
+/// Whether `digits * 10^shift` is greater than a value that it was rounded to.
+fn over(digits: &str, shift: i64, value: i64) -> bool {
+    let cut = (digits.len() as i64 + shift).clamp(0, digits.len() as i64) as usize;
+    let (kept, lost) = digits.split_at(cut);
+    let less = kept.parse::<i64>().unwrap_or(0) < value && shift < 0;
+    shift < 0 && !less && lost.bytes().any(|b| b != b'0')
 }
 
 /// `digits * 10^shift`, rounded half up; none beyond 18 digits.

@@ -63,9 +63,18 @@ fn depth(text: &str) -> usize {
 fn take(bytes: &[u8], base64: usize, rules: &Rules, out: &mut Vec<Found>) -> Result<(), Reason> {
     if bytes.starts_with(&kpl::MAGIC) {
         let parts = kpl::take_apart(bytes).ok_or(Reason::UndecodableWrapper)?;
+        if parts.is_empty() {
+            return Err(Reason::Empty);
+        }
         for part in parts {
-            let inner = take(&part, base64, rules, out);
-            inner.unwrap_or_else(|reason| out.push(Found::Bad(reason, Some(part))));
+            let mut own = Vec::new();
+            let inner = take(&part, base64, rules, &mut own);
+            inner.unwrap_or_else(|reason| own.push(Found::Bad(reason, None)));
+            let keep = |bytes: Option<Vec<u8>>| Some(bytes.unwrap_or_else(|| part.clone()));
+            out.extend(own.into_iter().map(|found| match found {
+                Found::Object(text, bytes) => Found::Object(text, keep(bytes)),
+                Found::Bad(reason, bytes) => Found::Bad(reason, keep(bytes)),
+            }));
         }
         return Ok(());
     }
@@ -74,10 +83,12 @@ fn take(bytes: &[u8], base64: usize, rules: &Rules, out: &mut Vec<Found>) -> Res
     if bare.is_empty() || bare == "null" || bare == "\"\"" {
         return Err(Reason::Empty);
     }
-    if depth(text) > rules.max_depth {
+    let raw = serde_json::from_str::<&RawValue>(text);
+    let array = raw.as_ref().is_ok_and(|raw| raw.get().starts_with('['));
+    if !array && depth(text) > rules.max_depth {
         return Err(Reason::TooDeep);
     }
-    let Ok(raw) = serde_json::from_str::<&RawValue>(text) else {
+    let Ok(raw) = raw else {
         let inner = decoded(bare, base64).ok_or(Reason::NotJson)?;
         return take(&inner, base64 - 1, rules, out);
     };
@@ -91,7 +102,7 @@ fn take(bytes: &[u8], base64: usize, rules: &Rules, out: &mut Vec<Found>) -> Res
             if list.is_empty() {
                 return Err(Reason::NotAnObject);
             }
-            out.extend(list.into_iter().map(element));
+            out.extend(list.into_iter().map(|raw| element(raw, rules)));
             Ok(())
         }
         b'"' => string(raw.get(), base64, rules, out),
@@ -99,9 +110,10 @@ fn take(bytes: &[u8], base64: usize, rules: &Rules, out: &mut Vec<Found>) -> Res
     }
 }
 
-fn element(raw: &RawValue) -> Found {
+fn element(raw: &RawValue, rules: &Rules) -> Found {
     let own = Some(raw.get().as_bytes().to_vec());
     match raw.get() {
+        text if depth(text) + 1 > rules.max_depth => Found::Bad(Reason::TooDeep, own),
         "null" | "\"\"" => Found::Bad(Reason::Empty, own),
         text if text.starts_with('{') => Found::Object(object(text), own),
         _ => Found::Bad(Reason::NotAnObject, own),
