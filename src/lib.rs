@@ -6,6 +6,7 @@ pub mod engine;
 pub mod http;
 pub mod publish;
 pub mod results;
+pub mod sink;
 pub mod source;
 pub mod store;
 pub mod telemetry;

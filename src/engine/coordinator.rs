@@ -19,12 +19,12 @@ use super::book::Book;
 use super::clock::{Now, wall};
 use super::epochs::{Epochs, Flight};
 use super::keeper::Task;
-use super::messages::{Event, Kept, PartRead, Shared, ToWorker};
+use super::messages::{Event, PartRead, Shared, ToWorker};
 use super::report::Report;
 use super::setup::ENDED;
 use super::sources::{Sources, Waiting};
 use super::{EngineError, Pace};
-use crate::publish::{Frontier, Published, State};
+use crate::publish::{Frontier, Published};
 
 /// The channels to everyone.
 pub struct Lines {

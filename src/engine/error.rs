@@ -35,6 +35,17 @@ pub enum EngineError {
     Failed(#[from] Failure),
 }
 
+impl EngineError {
+    /// Whether the same may succeed later without a restart.
+    pub fn is_transient(&self) -> bool {
+        match self {
+            EngineError::Store(e) => e.is_transient(),
+            EngineError::Sink(e) => e.is_transient(),
+            _ => false,
+        }
+    }
+}
+
 impl From<EngineError> for Failure {
     fn from(error: EngineError) -> Failure {
         let message = error.to_string();
@@ -44,6 +55,9 @@ impl From<EngineError> for Failure {
             EngineError::Sink(e) => Failure::new(e.exit_code(), message, ""),
             EngineError::Source(SourceError::Unavailable { .. }) => {
                 Failure::new(exit::UNAVAILABLE, message, "see that it is there and readable")
+            }
+            EngineError::Source(SourceError::Refused { .. }) => {
+                Failure::new(exit::CONFIG, message, "")
             }
             EngineError::Source(SourceError::Changed { .. }) => {
                 let hint = "put back what was there, or read everything anew with --rebuild";

@@ -17,7 +17,7 @@ use super::setup::{ENDED, restore};
 use crate::cli::{Failure, exit};
 use crate::config::Config;
 use crate::publish::{Frontier, Published, State};
-use crate::store::{ReadOnly, open};
+use crate::store::{ReadOnly, check_fingerprint};
 
 /// The results of the state in a folder, as its newest cut holds them.
 pub fn recompute(config: &Config, dir: &Path) -> Result<Published, Failure> {
@@ -32,7 +32,7 @@ pub fn recompute(config: &Config, dir: &Path) -> Result<Published, Failure> {
         return Err(Failure::new(exit::CONFIG, what, hint));
     }
     let wanted = fingerprint(config, &plan);
-    open::check_fingerprint(dir, &state.fingerprint, &wanted).map_err(EngineError::from)?;
+    check_fingerprint(dir, &state.fingerprint, &wanted).map_err(EngineError::from)?;
     replayed(plan, state).map_err(Failure::from)
 }
 

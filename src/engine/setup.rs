@@ -15,7 +15,7 @@ use super::book::{self, Book};
 use super::clock::{Now, wall};
 use super::coordinator::{Coordinator, Lines};
 use super::fingerprint::fingerprint;
-use super::keeper::{DEAD_LETTERS, Keeper};
+use super::keeper::{DEAD_LETTERS, Keeper, mark_name};
 use super::messages::{Flow, Shared};
 use super::posts::Lookup;
 use super::report::Report;
@@ -27,7 +27,7 @@ use crate::cli::{Failure, RunOptions, exit};
 use crate::config::{Config, Sink as SinkConfig, SourceKind};
 use crate::http::{self, Parts, Server};
 use crate::publish::Published;
-use crate::sink::{self, Sink};
+use crate::sink::{self, Begin, Sink};
 use crate::source::{self, progress::Progress};
 use crate::store::dead::DeadLetters;
 use crate::store::{Head, Options, Restored, Store};
@@ -56,7 +56,7 @@ fn run_plan(options: &RunOptions, plan: Arc<Plan>) -> Result<(), EngineError> {
     let dir = &config.state.dir;
     if options.rebuild || bags {
         // Bags cannot be restored: such a run reads everything again.
-        crate::store::rebuild::begin_rebuild(dir)?;
+        crate::store::begin_rebuild(dir)?;
     }
     let (store, restored) = Store::open(dir, Options::new(fingerprint(config, &plan)))?;
     let fresh = restored.is_none();
@@ -86,6 +86,7 @@ fn run_plan(options: &RunOptions, plan: Arc<Plan>) -> Result<(), EngineError> {
     if fresh {
         book.mark(BORN, json!(born));
     }
+    book.mark(ENDED, json!(false));
     let shared = Arc::new(Shared::default());
     let read = book.records();
     *shared.flow.lock() = Flow { handed_over: read, in_flight: 0 };
@@ -152,11 +153,15 @@ fn sinks(
     head: &Head,
     fell_back: bool,
 ) -> Result<Vec<Box<dyn Sink>>, EngineError> {
-    let open = |(n, sink): (usize, &SinkConfig)| -> Result<Box<dyn Sink>, EngineError> {
-        let mark = head.marks.get(&format!("{}{n}", super::keeper::SINK));
-        Ok(sink::open(sink, store, mark, !head.positions.is_empty(), fell_back)?)
+    let open = |config: &SinkConfig| -> Result<Box<dyn Sink>, EngineError> {
+        let mut sink = sink::open(config, store.disk());
+        let mark = head.marks.get(&mark_name(&*sink));
+        let started = head.positions.iter().any(|(n, at)| *at > 0 || head.tallies.contains_key(n));
+        let begin = Begin { state: store.state_id(), mark, started, fell_back };
+        sink.begin(&begin)?.iter().for_each(|what| warn!("{what}"));
+        Ok(sink)
     };
-    config.sinks.iter().enumerate().map(open).collect()
+    config.sinks.iter().map(open).collect()
 }
 
 fn shared_status(config: &Config, restored: &Restored) -> SharedStatus {

@@ -37,7 +37,7 @@ pub struct Workers {
     /// Lines and threads, by number.
     pub lines: Vec<(Sender<ToWorker>, Thread)>,
     /// Joins when all have exited.
-    pub guards: timely::WorkerGuards<()>,
+    pub guards: timely::communication::WorkerGuards<()>,
 }
 
 /// Starts the workers; returns when all have taken back their share of the state.

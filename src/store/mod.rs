@@ -25,6 +25,7 @@
 
 mod compact;
 mod cut;
+pub mod dead;
 pub mod disk;
 mod error;
 pub mod fault;
@@ -53,7 +54,7 @@ pub use error::{StoreError, io_error, is_full};
 use log::Log;
 use manifest::{FORMAT, Prior, Start};
 pub use manifest::{Fingerprint, Manifest};
-pub use open::{ReadOnly, generation_path, peek};
+pub use open::{ReadOnly, check_fingerprint, generation_path, peek};
 pub use rebuild::{aside_folder, begin_rebuild, begin_rebuild_on};
 
 /// Where new bases are written.
