@@ -199,7 +199,7 @@ fn count(raw: Raw<'_>, placeholders: &[String]) -> Cell<i64> {
 
 /// A whole number, 0..=max.
 fn whole(raw: Raw<'_>, max: i64) -> Cell<i64> {
-    match number(raw, integer, integer) {
+    match number(raw, integer, digits) {
         Cell::Value(value) if value > max => Cell::Defect(Defect::OutOfRange),
         cell => cell,
     }

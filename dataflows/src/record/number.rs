@@ -39,10 +39,11 @@ pub(super) fn digits(text: &str) -> Number {
     value.map_or(Number::Outside, Number::Value)
 }
 
-/// The number of an integer without fraction or exponent; negative ones are outside, `-0` is 0.
-pub(super) fn integer(text: &str) -> Number {
-    match text.strip_prefix('-').map(digits) {
-        None => digits(text),
+/// The number of a JSON number's text, if it is an integer without fraction or exponent;
+/// negative ones are outside, `-0` is 0.
+pub(super) fn integer(json: &str) -> Number {
+    match json.strip_prefix('-').map(digits) {
+        None => digits(json),
         Some(Number::Value(0)) => Number::Value(0),
         Some(Number::Value(_)) => Number::Outside,
         Some(other) => other,
@@ -78,7 +79,7 @@ pub(super) fn followers(text: &str) -> Number {
 }
 
 /// Degrees in units of 1e-7, exact, rounded half away from zero where more digits are given;
-/// outside if beyond plus or minus `limit` (whole degrees) before rounding.
+/// outside if beyond plus or minus `limit` (whole degrees) before rounding, or not finite.
 pub(super) fn degrees(text: &str, limit: i64) -> Number {
     match usual_degrees(text.as_bytes()) {
         Some(units) if units.abs() <= limit * UNITS => Number::Value(units),
@@ -127,6 +128,9 @@ fn any_degrees(text: &str, limit: i64) -> Number {
         Some(b'+') => (false, &text[1..]),
         _ => (false, text),
     };
+    if ["nan", "inf", "infinity"].iter().any(|w| unsigned.eq_ignore_ascii_case(w)) {
+        return Number::Outside;
+    }
     let Some(parts) = decimal(unsigned) else { return Number::Not };
     let limit = limit * UNITS;
     // How many of the digits still to come count whole units.
@@ -319,9 +323,9 @@ mod tests {
             ("+-1", Not),
             ("0x10", Not),
             ("1,5", Not),
-            ("NaN", Not),
-            ("-Infinity", Not),
-            ("inf", Not),
+            ("NaN", Outside),
+            ("-Infinity", Outside),
+            ("inf", Outside),
             ("north", Not),
             ("1\u{e9}", Not),
             (long.as_str(), Value(900_000_000)),
