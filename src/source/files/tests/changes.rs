@@ -248,7 +248,7 @@ fn pieces_and_restarts_anywhere() {
                 }
             }
             let texts: Vec<&[u8]> = got.iter().map(|r| &r.2[..]).collect();
-            let want: Vec<&[u8]> = rows.iter().map(|r| r.as_bytes()).collect();
+            let want: Vec<&[u8]> = rows.iter().map(String::as_bytes).collect();
             assert!(texts == want, "{name} seed {seed}: {} of {}", texts.len(), want.len());
             let placed = |r: &(String, u64, Vec<u8>, i64)| {
                 plain.as_bytes()[r.1 as usize..].starts_with(&r.2)
