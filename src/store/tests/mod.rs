@@ -2,6 +2,7 @@
 
 mod crash;
 mod damage;
+mod dead;
 
 use std::collections::BTreeMap;
 use std::path::Path;
