@@ -1,13 +1,15 @@
 //! From the tree of settings to a valid [`Config`]: one function per section.
 
+use std::sync::Arc;
+
 use dataflows::metrics::declare::AgeGroup;
 use dataflows::record::rules::Wrappers;
 use dataflows::record::{Column, Rules};
 
 use super::load::Env;
-use super::problem::{Place, Problems};
+use super::problem::{Place, Problems, Text};
 use super::section::Section;
-use super::tree::{Entry, Table, Value};
+use super::tree::{Entry, Value};
 use super::{
     Clock, Config, DeadLetters, Engine, Http, Labels, Secret, State, keys, metric, sink, source,
 };
@@ -17,7 +19,7 @@ const MEMORY: &str = "64GiB";
 
 /// The configuration that a tree means. Where something is wrong it is noted, and a stand-in
 /// takes its place: the result holds only if nothing was noted.
-pub fn config(root: &Table, env: &Env, problems: &Problems) -> Config {
+pub fn config(root: &super::tree::Table, env: &Env, problems: &Problems) -> Config {
     let start = root.entries.first().map(|e| e.place.at(0..0));
     let start = start.expect("the built-in default has sections");
     let top = Section::new(problems, keys::title(""), &start, root, &[""]);
@@ -123,7 +125,7 @@ fn age_groups(s: &Section<'_>) -> Vec<AgeGroup> {
         let to = g.int("to", 0, 150).unwrap_or(150);
         if from > to {
             let hint = "from and to are both part of the group";
-            g.problems.error(&node.place, format!("`{label}` ends before it begins"), hint);
+            g.problems.error(&node.place, "this age group ends before it begins", hint);
         }
         for (other, place) in &groups {
             if !label.is_empty() && other.label == label {
@@ -180,9 +182,8 @@ fn token(s: &Section<'_>, env: &Env) -> Option<Secret> {
     let node = s.get("token")?;
     let hint = "write token = { env = \"NAME\" } or token = { file = \"PATH\" }";
     let Value::Table(table) = &node.value else {
-        // The value is a secret: it is not shown.
         let message = "a secret does not stand in the configuration itself";
-        s.problems.error(s.place_of("token"), message, hint);
+        s.problems.error(&masked(&node.place), message, hint);
         return None;
     };
     let t = Section::new(s.problems, "`token`", s.place_of("token"), table, &["http.token"]);
@@ -206,6 +207,15 @@ fn token(s: &Section<'_>, env: &Env) -> Option<Secret> {
             None
         }
     }
+}
+
+/// The same place in a text in which the value there cannot be read.
+fn masked(place: &Place) -> Place {
+    let body = &place.text.body;
+    let stars = "*".repeat(place.span.len());
+    let body = format!("{}{stars}{}", &body[..place.span.start], &body[place.span.end..]);
+    let text = Text { name: place.text.name.clone(), body };
+    Place { text: Arc::new(text), span: place.span.clone() }
 }
 
 fn labels(s: &Section<'_>) -> Labels {

@@ -16,7 +16,7 @@ pub struct Key {
 
 /// All tables, in the order of the reference page, with what to call them in messages.
 pub const SECTIONS: &[(&str, &str)] = &[
-    ("", "the top of the file"),
+    ("", "the file itself"),
     ("engine", "[engine]"),
     ("source", "[source.NAME]"),
     ("source.demo", "a source of kind demo"),

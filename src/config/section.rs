@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use super::keys;
-use super::problem::{Place, Problems, meant, nearest, one_of};
+use super::problem::{Place, Problems, meant, one_of};
 use super::tree::{Entry, Node, Table, Value};
 use super::units;
 
@@ -48,8 +48,6 @@ impl<'a> Section<'a> {
         let known: Vec<&str> = kinds.iter().flat_map(|kind| keys::names(kind)).collect();
         let hint = if let Some(hint) = kinds.iter().find_map(|k| keys::explained(k, key)) {
             hint
-        } else if let Some(near) = nearest(key, known.iter().copied()) {
-            format!("did you mean `{near}`?")
         } else if let Some(home) = keys::home(key) {
             format!("`{key}` belongs to {home}")
         } else {

@@ -203,7 +203,9 @@ impl Converter<'_> {
             place: self.place(key.span()),
             node: self.node(value),
         };
-        let mut entries: Vec<Entry> = table.iter().map(|(k, v)| entry((k, v))).collect();
+        // What the parser made up to go on after a mistake stands nowhere.
+        let written = |(_, value): &(_, &toml::Spanned<DeValue<'_>>)| !value.span().is_empty();
+        let mut entries: Vec<Entry> = table.iter().filter(written).map(entry).collect();
         entries.sort_by_key(|e| e.place.span.start);
         Table { entries }
     }

@@ -205,6 +205,10 @@ impl Parser<'_> {
             }
         };
         let (token, span) = self.want("a constant")?;
+        if let Token::Bad(why) = token {
+            self.fail(span, format!("{why} is not a constant"), "texts stand in quotes: 'art'");
+            return Err(());
+        }
         let Some(expr) = expr else { return Ok(None) };
         let constant = self.constant(expr, token, span);
         Ok(constant.map(|c| Condition::Compare(expr, op, c)))

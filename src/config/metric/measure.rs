@@ -115,6 +115,8 @@ fn raw<'a>(s: &Section<'a>, scope: &Scope<'_>, node: &'a Node) -> Option<Raw<'a>
     let given: Vec<&str> = KINDS.into_iter().filter(|k| m.has(k)).collect();
     let kind = match given[..] {
         [kind] => kind,
+        // A misspelt key has been reported as one.
+        [] if table.entries.iter().any(|e| !keys::known(kinds[0], &e.key)) => return None,
         [] => {
             let message = "this measure does not say what it measures";
             m.problems.error(place, message, format!("it has one of {}", one_of(KINDS)));

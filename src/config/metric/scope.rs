@@ -122,7 +122,7 @@ impl Scope<'_> {
             }
             (Fact::Records | Fact::Fields, _) => {
                 let hint = format!("`{fact}` has {}", self.columns());
-                (format!("`{name}` is a column of posts, and `{fact}` are records"), hint)
+                (format!("`{name}` is a column of posts, and `{fact}` has none"), hint)
             }
             (_, Expr::Meta(_)) => {
                 let hint = "of = \"records\" or of = \"fields\" have it".to_string();
@@ -200,6 +200,9 @@ impl Scope<'_> {
             let names = Column::ALL.iter().filter(|c| c.ty() == ty).map(|c| c.name());
             format!("possible: {}", one_of(names))
         };
+        if lower.contains('(') && !lower.starts_with("length(") && !lower.starts_with("year(") {
+            return "there are `length(column)` and `year(column)`".to_string();
+        }
         if lower.starts_with("length(") {
             return of_type(Type::Text);
         }
