@@ -2,6 +2,11 @@
 
 pub mod cli;
 pub mod config;
+pub mod engine;
+pub mod http;
+pub mod publish;
 pub mod results;
+pub mod sink;
 pub mod source;
 pub mod store;
+pub mod telemetry;

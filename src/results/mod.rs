@@ -8,6 +8,7 @@ mod cell;
 mod file;
 mod json;
 mod order;
+mod published;
 #[cfg(test)]
 mod tests;
 
@@ -22,6 +23,7 @@ pub use answers::{catalogue, csv_to_table, csv_to_tsv, outline};
 pub use file::{extension, write_file};
 pub use json::write_json;
 pub use order::order;
+pub use published::{rows, write_all};
 
 use cell::Shown;
 
