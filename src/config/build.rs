@@ -147,9 +147,7 @@ fn state(s: &Section<'_>) -> State {
         dir: s.filled("dir").unwrap_or("state").into(),
         cut_interval: s.duration("cut_interval", "10ms", "1h").unwrap_or_default(),
         cut_bytes: s.size("cut_bytes", "64KiB", MEMORY).unwrap_or_default() as usize,
-        all_columns: s
-            .choice("columns", &[("declared", false), ("all", true)])
-            .unwrap_or_default(),
+        all_columns: s.choice("columns", &[("declared", false), ("all", true)]).unwrap_or_default(),
     }
 }
 
@@ -167,13 +165,15 @@ fn http(s: &Section<'_>, env: &Env) -> Http {
         insecure: s.flag("insecure").unwrap_or(false),
         max_connections: s.int("max_connections", 1, 100_000).unwrap_or(1) as usize,
     };
-    if let Some(address) = http.listen.filter(|a| !a.ip().is_loopback()) {
-        if http.token.is_none() && !http.insecure && !s.has("token") {
-            let message = format!("{address} can be reached by others, and nothing is asked of them");
-            let hint = "give `token = { env = \"PINFLOW_TOKEN\" }` in [http], listen on \
+    if let Some(address) = http.listen.filter(|a| !a.ip().is_loopback())
+        && http.token.is_none()
+        && !http.insecure
+        && !s.has("token")
+    {
+        let message = format!("{address} can be reached by others, and nothing is asked of them");
+        let hint = "give `token = { env = \"PINFLOW_TOKEN\" }` in [http], listen on \
                         127.0.0.1, or allow it with insecure = true";
-            s.problems.error(&s.get("listen").expect("it was read").place, message, hint);
-        }
+        s.problems.error(&s.get("listen").expect("it was read").place, message, hint);
     }
     http
 }
@@ -224,8 +224,9 @@ fn labels(s: &Section<'_>) -> Labels {
         let list = s.texts(key)?;
         let mut sorted: Vec<&String> = list.iter().collect();
         sorted.sort();
-        if let Some(twice) = sorted.windows(2).find(|w| w[0] == w[1]) {
-            let message = format!("`{}` is listed twice", twice[0]);
+        let mut pairs = sorted.iter().zip(sorted.iter().skip(1));
+        if let Some((twice, _)) = pairs.find(|(a, b)| a == b) {
+            let message = format!("`{twice}` is listed twice");
             s.problems.error(s.place_of(key), message, "remove one");
         }
         if list.iter().any(|l| l == "other") {

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::problem::{Problems, Text};
+use super::problem::{Problem, Problems, Text};
 use super::tree::{self, Table, Value};
 use super::{BUILTIN, Env, FACTS, keys, load};
 
@@ -43,7 +43,8 @@ fn key_tables() -> String {
         let _ = write!(out, "\n## {title}\n\n| key | example | default | |\n|---|---|---|---|\n");
         for key in keys::KEYS.iter().filter(|k| k.section == *section) {
             let default = default_of(&root, section, key.name);
-            let _ = writeln!(out, "| `{}` | `{}` | {default} | {} |", key.name, key.example, key.what);
+            let _ =
+                writeln!(out, "| `{}` | `{}` | {default} | {} |", key.name, key.example, key.what);
         }
     }
     out
@@ -52,10 +53,12 @@ fn key_tables() -> String {
 fn builtin_metrics() -> String {
     let path = PathBuf::from("builtin:metrics.toml");
     let config = load(&[path], &[], &Env::new()).expect("it is valid").config;
-    let mut out = String::from("\n| name | fact | keys | windows | meaning |\n|---|---|---|---|---|\n");
+    let mut out =
+        String::from("\n| name | fact | keys | windows | meaning |\n|---|---|---|---|---|\n");
     for m in &config.metrics {
         let keys: Vec<&str> = m.keys.iter().map(|k| k.name.as_str()).collect();
-        let windows: Vec<String> = m.windows.iter().map(|w| w.label()).collect();
+        let windows: Vec<String> =
+            m.windows.iter().map(dataflows::metrics::declare::Window::label).collect();
         let (name, fact) = (&m.name, super::fact_name(m.fact));
         let (keys, windows) = (keys.join(", "), windows.join(", "));
         let _ = writeln!(out, "| `{name}` | {fact} | {keys} | {windows} | {} |", m.meaning);
@@ -124,10 +127,11 @@ fn the_examples_of_the_default_file_hold() {
     let dir = tempfile::tempdir().expect("a folder");
     let path = dir.path().join("x.toml");
     std::fs::write(&path, text).expect("writable");
-    let config = load(&[path], &[], &Env::new()).map_err(|problems| {
-        problems.iter().map(|p| format!("{p}\n")).collect::<String>()
-    });
-    let config = config.unwrap_or_else(|said| panic!("{said}")).config;
+    let said = |problems: Vec<Problem>| -> Vec<String> {
+        problems.iter().map(ToString::to_string).collect()
+    };
+    let loaded = load(&[path], &[], &Env::new()).map_err(said);
+    let config = loaded.unwrap_or_else(|said| panic!("{}", said.join("\n"))).config;
     assert_eq!((config.sources.len(), config.sinks.len(), config.metrics.len()), (2, 1, 1));
     assert_eq!(config.metrics[0].measures.len(), 12);
 }

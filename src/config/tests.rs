@@ -82,14 +82,20 @@ fn later_wins() {
         path
     };
     let metric = |n: &str, limit: u32| {
-        format!("[[metric]]\nname = \"{n}\"\nmeaning = \"x\"\nof = \"pin\"\nmeasure = \"count\"\nlimit = {limit}\n")
+        let fixed = "meaning = \"x\"\nof = \"pin\"\nmeasure = \"count\"";
+        format!("[[metric]]\nname = \"{n}\"\n{fixed}\nlimit = {limit}\n")
     };
-    write("base.toml", &format!("[engine]\nworkers = 2\nepoch = \"7ms\"\n{}{}", metric("a", 1), metric("b", 1)));
-    let first = write("first.toml", "include = [\"base.toml\"]\n[engine]\nworkers = 3\n[source.demo]\n");
+    write(
+        "base.toml",
+        &format!("[engine]\nworkers = 2\nepoch = \"7ms\"\n{}{}", metric("a", 1), metric("b", 1)),
+    );
+    let first =
+        write("first.toml", "include = [\"base.toml\"]\n[engine]\nworkers = 3\n[source.demo]\n");
     let second = write("second.toml", &format!("{}{}", metric("c", 2), metric("a", 2)));
-    let env: Env = [("PINFLOW_ENGINE__WORKERS", "5"), ("PINFLOW_STATE__DIR", "/var/x"), ("PINFLOW_LOG", "x")]
-        .map(|(k, v)| (k.to_string(), v.to_string()))
-        .into();
+    let env: Env =
+        [("PINFLOW_ENGINE__WORKERS", "5"), ("PINFLOW_STATE__DIR", "/var/x"), ("PINFLOW_LOG", "x")]
+            .map(|(k, v)| (k.to_string(), v.to_string()))
+            .into();
     let got = load(&[first.clone(), second], &["engine.workers=6".into()], &env).expect("valid");
     assert_eq!(got.config.engine.workers, 6);
     assert_eq!(got.config.engine.epoch, Duration::from_millis(7));
@@ -137,12 +143,12 @@ fn metrics_mean_what_they_say() {
     let find = |name: &str| config.metrics.iter().find(|m| m.name == name).expect(name);
     let m = find("category_popularity");
     assert_eq!(m.fact, Fact::Arrivals([true, true, false]));
-    assert_eq!(m.windows.iter().map(|w| w.label()).collect::<Vec<_>>(), ["5min", "1h", "24h"]);
-    assert_eq!(m.windows[0].time, Time::Arrival);
     assert_eq!(
-        m.windows[0].shape,
-        Shape::Sliding { size: 300_000_000, every: 10_000_000 }
+        m.windows.iter().map(dataflows::metrics::declare::Window::label).collect::<Vec<_>>(),
+        ["5min", "1h", "24h"]
     );
+    assert_eq!(m.windows[0].time, Time::Arrival);
+    assert_eq!(m.windows[0].shape, Shape::Sliding { size: 300_000_000, every: 10_000_000 });
     let m = find("data_quality");
     assert_eq!(m.measures[4].kind, Kind::Ratio(1, 0));
     assert_eq!(find("posts_over_time").windows[1].shape, Shape::Month);

@@ -67,10 +67,7 @@ pub fn fact(name: &str) -> Option<Fact> {
         }
     }
     // An arrival is that of a pin: the pin's side is always there.
-    Some(match arrivals {
-        true => Fact::Arrivals([true, sides[1], sides[2]]),
-        false => Fact::Sides(sides),
-    })
+    Some(if arrivals { Fact::Arrivals([true, sides[1], sides[2]]) } else { Fact::Sides(sides) })
 }
 
 /// The name that a fact is declared with.
@@ -107,7 +104,7 @@ impl Scope<'_> {
     /// The expression of a name, if the fact has it; else what is wrong is noted.
     pub fn expr(&self, name: &str, place: &Place) -> Option<Expr> {
         let Some(expr) = Expr::from_name(name.trim()) else {
-            self.problems.error(place, self.unknown(name), self.unknown_hint(name));
+            self.problems.error(place, unknown(name), self.unknown_hint(name));
             return None;
         };
         if self.has(expr) {
@@ -179,18 +176,6 @@ impl Scope<'_> {
         one_of(has).replace(" or ", " and ")
     }
 
-    fn unknown(&self, name: &str) -> String {
-        let inner = |f: &str| {
-            let inner = name.trim().strip_prefix(f)?.strip_prefix('(')?.strip_suffix(')')?;
-            Column::from_name(inner.trim()).map(|c| (inner.trim().to_string(), c.ty()))
-        };
-        match (inner("length"), inner("year")) {
-            (Some((c, _)), _) => format!("`length` is that of a text, and `{c}` is none"),
-            (_, Some((c, _))) => format!("`year` is that of a time, and `{c}` is none"),
-            _ => format!("there is no column `{name}`"),
-        }
-    }
-
     fn unknown_hint(&self, name: &str) -> String {
         let lower = name.trim().to_lowercase();
         if let Some((_, hint)) = EXPLAINED.iter().find(|(n, _)| *n == lower) {
@@ -219,6 +204,19 @@ impl Scope<'_> {
             Some(near) => format!("did you mean `{near}`?"),
             None => format!("`{}` has {}", fact_name(self.fact), known.join(", ")),
         }
+    }
+}
+
+/// What is wrong with a name that means nothing.
+fn unknown(name: &str) -> String {
+    let inner = |f: &str| {
+        let inner = name.trim().strip_prefix(f)?.strip_prefix('(')?.strip_suffix(')')?;
+        Column::from_name(inner.trim()).map(|c| (inner.trim().to_string(), c.ty()))
+    };
+    match (inner("length"), inner("year")) {
+        (Some((c, _)), _) => format!("`length` is that of a text, and `{c}` is none"),
+        (_, Some((c, _))) => format!("`year` is that of a time, and `{c}` is none"),
+        _ => format!("there is no column `{name}`"),
     }
 }
 
