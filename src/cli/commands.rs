@@ -28,12 +28,12 @@ pub fn main(cli: Cli) -> u8 {
 fn dispatch(cli: Cli, env: &Env) -> Result<(), Failure> {
     match cli.command {
         Command::Run(args) => {
-            let (_options, loaded) = args.options(env)?;
+            let (options, loaded) = args.options(env)?;
             logging::start(args.log_format);
             for warning in &loaded.warnings {
                 tracing::warn!("{warning}");
             }
-            Err(absent())
+            crate::engine::run(&options)
         }
         Command::Validate(args) => validate(&args, env),
         Command::Status(args) => status(&args, env),

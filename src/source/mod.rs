@@ -57,7 +57,12 @@ pub fn build(
 }
 
 /// The source of a configuration.
-pub fn build_with(config: &config::Source, setup: Setup) -> Result<Box<dyn Source>, SourceError> {
+pub fn build_with(
+    config: &config::Source,
+    mut setup: Setup,
+) -> Result<Box<dyn Source>, SourceError> {
+    // Places in a block are 32 bits.
+    setup.max_message = setup.max_message.clamp(1 << 10, 1 << 30);
     let routes = glob::Routes::new(&config.routes);
     Ok(match &config.kind {
         config::SourceKind::Demo(demo) => {

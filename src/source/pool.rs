@@ -2,12 +2,14 @@
 //! new memory and touches no new pages.
 //!
 //! Promises: a block that is handed out is nobody else's.
-//! Limits: at most [`KEPT`] blocks are remembered.
+//! Limits: at most [`KEPT`] blocks are remembered, none above [`LARGE`] bytes.
 
 use std::sync::Arc;
 
 use dataflows::batch::Block;
 
+/// A larger block is not kept: it was for one long message; bytes.
+const LARGE: usize = 4 << 20;
 /// Blocks remembered: what a worker holds in one or two epochs.
 const KEPT: usize = 4;
 
@@ -33,7 +35,11 @@ impl Pool {
 
     /// A filled buffer as a block.
     pub fn give(&mut self, bytes: Vec<u8>) -> Block {
+        let large = bytes.capacity() > LARGE;
         let block = Block(Arc::new(bytes));
+        if large {
+            return block;
+        }
         if self.0.len() == KEPT {
             self.0.remove(0);
         }

@@ -58,7 +58,11 @@ mod tests {
     #[test]
     fn dirt_is_rare_and_of_all_kinds() {
         let world = World::new(1, 1000);
-        let row = br#"{"ind":7,"first_name":"A","last_name":"B","age":3,"date_joined":"2015-11-21 11:23:51"}"#;
+        let row = concat!(
+            r#"{"ind":7,"first_name":"A","last_name":"B","age":3,"#,
+            r#""date_joined":"2015-11-21 11:23:51"}"#
+        );
+        let row = row.as_bytes();
         let mut kinds = std::collections::BTreeSet::new();
         let mut dirty = 0;
         for n in 0..100_000 {

@@ -147,7 +147,7 @@ impl Source for DemoSource {
     }
 
     fn interval(&self) -> Duration {
-        Duration::from_secs(3600)
+        Duration::from_hours(1)
     }
 
     fn open(

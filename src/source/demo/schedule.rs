@@ -53,7 +53,9 @@ impl Schedule {
             Rate::PerSecond(rate) => (rate, false),
             Rate::Max(nominal) => (nominal, true),
         };
-        let runs_on = |last: &Segment| !self.stopped && last.rate == rate && last.max == max;
+        let runs_on = |last: &Segment| {
+            !self.stopped && last.rate.to_bits() == rate.to_bits() && last.max == max
+        };
         if self.segments.last().is_some_and(runs_on) {
             return false;
         }

@@ -60,6 +60,13 @@ impl Shared {
     }
 }
 
+/// Whether no more files can be opened now.
+fn is_full(error: &std::io::Error) -> bool {
+    use rustix::io::Errno;
+    let code = error.raw_os_error();
+    [Errno::MFILE, Errno::NFILE].iter().any(|full| code == Some(full.raw_os_error()))
+}
+
 /// Counts of a run.
 #[derive(Debug, Default)]
 pub struct Counts {
@@ -170,7 +177,7 @@ impl Common {
                 Ok(self.same(&opened)?.then_some(opened))
             }
             // Renamed since the last scan, or too many files are open: the next look will tell.
-            Err(_) if !self.bounded => Ok(None),
+            Err(error) if !self.bounded || is_full(&error) => Ok(None),
             Err(error) => Err(self.unavailable("opening", &error)),
         }
     }

@@ -27,6 +27,10 @@ use crate::source::{Found, Memos, SourceError};
 /// Bytes of a file's head that tell it from others.
 const HEAD: u64 = 1024;
 
+/// A followed file that was written so lately is opened even if nothing is left of it, so that
+/// its growth is seen before the next scan; microseconds.
+const LIVELY: i64 = 600_000_000;
+
 /// The first bytes of a file, as their number and hash.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Head(u64, u64);
@@ -138,6 +142,8 @@ pub struct Known {
     by_name: HashMap<String, usize>,
     by_path: HashMap<String, usize>,
     by_ino: HashMap<u64, usize>,
+    /// The moment of the latest scan that found something.
+    latest: i64,
     /// Versions of each path so far.
     versions: HashMap<String, u32>,
 }
@@ -159,6 +165,7 @@ impl Known {
                 SourceError::Changed { what }
             })?;
             let text = memo.path.unwrap_or_else(|| base(name).to_owned());
+            self.latest = self.latest.max(memo.seen);
             self.add(File {
                 name: name.clone(),
                 rule: Rule::Auto,
@@ -213,6 +220,8 @@ impl Known {
         counts: &Counts,
         memos: &mut Memos,
     ) -> Result<Vec<Found>, SourceError> {
+        // A later scan's moment is never the earlier one, whatever the clock does.
+        let now = now.max(self.latest);
         let mut matched = HashSet::new();
         let mut inodes = HashSet::new();
         let rest = self.match_known(source, seen, bounded, memos, &mut matched, &mut inodes)?;
@@ -229,6 +238,7 @@ impl Known {
             let head = Disk::open(&file.path).and_then(|disk| Head::of(&disk, file.size));
             match head {
                 Ok(head) => {
+                    self.latest = now;
                     let id = self.begin(file, head, now);
                     matched.insert(id);
                     memos.insert(self.files[id].name.clone(), self.files[id].memo());
@@ -242,7 +252,8 @@ impl Known {
         ids.sort_unstable();
         for id in ids {
             let file = &mut self.files[id];
-            if !file.opened && file.left() {
+            let lively = !bounded && now.saturating_sub(file.last.2) < LIVELY;
+            if !file.opened && (file.left() || lively) {
                 file.opened = true;
                 found.push(Found { name: file.name.clone(), start: 0, rule: file.rule });
             }

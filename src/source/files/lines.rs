@@ -35,7 +35,7 @@ pub fn push(bytes: &[u8], start: usize, end: usize, head_of_file: bool, spans: &
         line = rest;
     }
     // Nearly every line begins with a brace: one look is enough.
-    if line.first().is_none_or(|b| b.is_ascii_whitespace()) && is_blank(line) {
+    if line.first().is_none_or(u8::is_ascii_whitespace) && is_blank(line) {
         return;
     }
     spans.push(Span { start: begin as u32, len: line.len() as u32 });

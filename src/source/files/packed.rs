@@ -43,6 +43,8 @@ pub struct PackedReader {
     /// behind that were left out.
     left_out: Option<u64>,
     undecided: bool,
+    /// All is decoded; what is held is still to be read.
+    complete: bool,
     /// Its size when nothing more could be decoded.
     tried: u64,
 }
@@ -86,6 +88,7 @@ impl PackedReader {
             before: b'\n',
             left_out: None,
             undecided,
+            complete: false,
             tried: 0,
         }
     }
@@ -117,6 +120,9 @@ impl PackedReader {
     /// Decodes more behind `bytes`, at most up to a length.
     fn decode(&mut self, bytes: &mut Vec<u8>, upto: usize) -> Result<Decoded, SourceError> {
         use io::Read as _;
+        if self.complete {
+            return Ok(Decoded::Complete);
+        }
         let Some(decoder) = &mut self.decoder else {
             return Ok(Decoded::CutOff);
         };
@@ -130,7 +136,11 @@ impl PackedReader {
         }
         match result {
             Ok(_) if bytes.len() == upto => Ok(Decoded::More),
-            Ok(_) => Ok(Decoded::Complete),
+            Ok(_) => {
+                // Among many files none is open longer than it has to be.
+                (self.complete, self.decoder) = (true, None);
+                Ok(Decoded::Complete)
+            }
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(Decoded::CutOff),
             Err(error) => {
                 let why = format!("it is damaged after {} bytes: {error}", self.decoded);
@@ -327,7 +337,7 @@ impl PackedReader {
 
     /// The data is at its end: the run's end, or a rest until the file has grown.
     fn finish(&mut self, end: &Decoded) -> Read {
-        self.decoder = None;
+        (self.complete, self.decoder) = (false, None);
         self.held = Vec::new();
         if matches!(end, Decoded::Complete) {
             self.common.shared.read.store(self.tried, Ordering::Relaxed);
@@ -351,7 +361,7 @@ impl Reader for PackedReader {
         if self.common.ended || self.common.shared.replaced.load(Ordering::Relaxed) {
             return Ok(self.over());
         }
-        if self.decoder.is_none() {
+        if self.decoder.is_none() && !self.complete {
             // Scans tell when it has grown.
             let grown = self.common.shared.size.load(Ordering::Relaxed) != self.tried;
             if !grown || !self.start()? {
@@ -372,6 +382,7 @@ impl Reader for PackedReader {
     }
 
     fn end(&self) -> Option<u64> {
-        (self.common.ended || self.decoder.is_none() && self.tried > 0).then_some(self.at)
+        let rests = self.decoder.is_none() && !self.complete && self.tried > 0;
+        (self.common.ended || rests).then_some(self.at)
     }
 }

@@ -29,14 +29,13 @@ pub struct PlainReader {
     at: u64,
     /// From here on the line at `at` has to be looked through for its end.
     looked: u64,
-    /// What stands at the head has not been decided on yet: lines, or one array.
-    undecided: bool,
+    /// What stands at the head has not been decided on yet: lines, or one array. Of this size
+    /// it was no complete array.
+    undecided: Option<u64>,
     /// There was a pause: the file has to be the same still before it is read on.
     paused: bool,
     /// The file is closed; the scans tell when there is more of it.
     closed: bool,
-    /// Of this size it was no complete array.
-    tried: u64,
     /// The arrival time of the row before `at` is still to be found.
     behind: bool,
 }
@@ -50,7 +49,7 @@ enum Step {
 impl PlainReader {
     /// Reads from a position on.
     pub fn new(common: Common, at: u64) -> Self {
-        let undecided = common.may_be_array && at == 0;
+        let undecided = (common.may_be_array && at == 0).then_some(0);
         let behind = common.field.is_some() && at > 0;
         PlainReader {
             common,
@@ -60,7 +59,6 @@ impl PlainReader {
             undecided,
             paused: true,
             closed: false,
-            tried: 0,
             behind,
         }
     }
@@ -169,7 +167,7 @@ impl PlainReader {
                 return Ok(Some(self.wait(size)));
             }
             // One line without an end: the same message either way.
-            self.undecided = false;
+            self.undecided = None;
             return Ok(None);
         };
         let first =
@@ -179,16 +177,16 @@ impl PlainReader {
             return Ok(None);
         }
         if !lines::opens_array(&first) {
-            self.undecided = false;
+            self.undecided = None;
             return Ok(None);
         }
         let most = self.common.max_message + 1;
         let bytes = self.block(self.at, (size - self.at).min(most as u64) as usize)?;
         if !self.common.bounded && bytes.len() < most && !lines::is_json(&bytes) {
-            self.tried = size;
+            self.undecided = Some(size);
             return Ok(Some(self.rest()));
         }
-        self.undecided = false;
+        self.undecided = None;
         let spans = vec![lines::trimmed(&bytes)];
         Ok(Some(self.give(bytes, spans, size)))
     }
@@ -299,7 +297,9 @@ impl Reader for PlainReader {
             return Ok(self.over());
         }
         // A line of which no more has come is waited for, and so is an array.
-        if !self.common.bounded && (size == self.looked.max(self.at) || size == self.tried) {
+        if !self.common.bounded
+            && (size == self.looked.max(self.at) || self.undecided == Some(size))
+        {
             return Ok(self.rest());
         }
         if self.paused {
@@ -313,7 +313,7 @@ impl Reader for PlainReader {
             if self.at >= size {
                 break;
             }
-            if self.undecided {
+            if self.undecided.is_some() {
                 if let Some(read) = self.decide(size)? {
                     return Ok(read);
                 }

@@ -21,12 +21,17 @@ fn growing_files_are_read_on() {
     assert_eq!(arrivals, [1_000, 1_000, 1_000, 5_000]);
     // After a restart they arrive when they did before.
     place.append("a/c.jsonl", "{\"n\":5}\n");
-    place.now.store(9_000, Ordering::Relaxed);
+    place.now.store(2_000, Ordering::Relaxed);
+    place.put("a/d.jsonl", "{\"n\":7}\n");
     let more = place.start(false, Some(&run)).expect("the same");
-    assert_eq!(more.rows.iter().map(|r| r.3).collect::<Vec<_>>(), [5_000]);
+    assert_eq!(
+        more.rows.iter().map(|r| r.3).collect::<Vec<_>>(),
+        [5_000, 5_000],
+        "and a clock that goes back changes nothing"
+    );
     // Long still: the file is closed, and a scan tells that it has grown.
     place.now.store(i64::MAX, Ordering::Relaxed);
-    assert_eq!(run.go().expect("ok"), 1);
+    assert_eq!(run.go().expect("ok"), 2);
     assert_eq!(run.go().expect("ok"), 0);
     place.append("b.jsonl", "{\"n\":6}\n");
     assert_eq!(run.go().expect("ok"), 1);
@@ -205,4 +210,50 @@ fn many_files_need_few_descriptors() {
     assert!(open < 450, "{open} descriptors are open");
     (0..600).for_each(|i| place.append(&format!("{i:04}.jsonl"), "{}\n"));
     assert_eq!(run.go().expect("ok"), 600);
+}
+
+/// A file comes in pieces cut anywhere, and the daemon is killed anywhere: the rows are those of
+/// the whole file, once each, at their places.
+#[test]
+fn pieces_and_restarts_anywhere() {
+    let (rows, plain) = numbered(1_500);
+    let plain = String::from_utf8(plain).expect("ASCII").replace("5\"}\n", "5\"}\r\n\n \n");
+    for (name, content) in [
+        ("a.jsonl", plain.clone().into_bytes()),
+        ("a.json", plain.clone().into_bytes()),
+        ("a.gz", gz(plain.as_bytes())),
+        ("a.json.zst", zst(plain.as_bytes())),
+    ] {
+        for seed in 0..6u64 {
+            let mut state = seed;
+            let mut below = |n: usize| {
+                state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(seed * 2 + 1);
+                (state >> 33) as usize % n
+            };
+            let place = Place::new();
+            place.put(name, b"");
+            let mut run = place.start(false, None).expect("ok");
+            let mut got = Vec::new();
+            let mut at = 0;
+            while at < content.len() {
+                let piece = below(content.len() / 12 + 1).min(content.len() - at).max(1);
+                append_to(&place.path(name), &content[at..at + piece]);
+                at += piece;
+                run.go().expect("ok");
+                got.append(&mut run.rows);
+                if below(4) == 0 {
+                    run =
+                        place.start(below(2) == 0 && at == content.len(), Some(&run)).expect("ok");
+                    got.append(&mut run.rows);
+                }
+            }
+            let texts: Vec<&[u8]> = got.iter().map(|r| &r.2[..]).collect();
+            let want: Vec<&[u8]> = rows.iter().map(String::as_bytes).collect();
+            assert!(texts == want, "{name} seed {seed}: {} of {}", texts.len(), want.len());
+            let placed = |r: &(String, u64, Vec<u8>, i64)| {
+                plain.as_bytes()[r.1 as usize..].starts_with(&r.2)
+            };
+            assert!(got.iter().all(placed), "{name} seed {seed}");
+        }
+    }
 }

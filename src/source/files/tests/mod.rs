@@ -281,7 +281,9 @@ fn what_is_read_and_what_rules_it() {
     let content = |name: &str| {
         if name.ends_with("gz") { gz(b"{}\n") } else { b"{}\n".to_vec() }
     };
-    all.iter().for_each(|name| place.put(name, content(name)));
+    for name in all {
+        place.put(name, content(name));
+    }
     let rules = |place: &Place| -> Vec<(String, Rule)> {
         let prefix = format!("{}/", place.dir.path().display());
         let run = place.once();
