@@ -24,7 +24,7 @@ use crate::results::Format;
 #[command(name = "pinflow", version, propagate_version = true, max_term_width = 100)]
 #[command(after_help = "Examples:
   pinflow run                                            the built-in demo, on http://127.0.0.1:8765
-  pinflow run --once --input DIR --state S --results OUT files to the end, results as OUT/<metric>.tsv
+  pinflow run --once --input DIR --results OUT           files to the end, OUT/<metric>.tsv
   pinflow validate --config my.toml                      what is wrong with a configuration
   pinflow results top_category_by_country                a metric of the running daemon
 
@@ -308,7 +308,7 @@ pub struct ReplayArgs {
 }
 
 /// Settings of `bench`.
-#[derive(Args, Clone, Debug, Default)]
+#[derive(Args, Clone, Debug)]
 #[command(after_help = "Examples:
   pinflow bench --input DATA
   pinflow bench --input DATA --reference DATA/ref --runs 3 --workers 2")]
@@ -323,8 +323,8 @@ pub struct BenchArgs {
     #[arg(long, value_name = "DIR")]
     pub reference: Option<PathBuf>,
     /// How often
-    #[arg(long, value_name = "N", default_value = "1", value_parser = clap::value_parser!(u32).range(1..))]
-    pub runs: u32,
+    #[arg(long, value_name = "N", default_value = "1")]
+    pub runs: std::num::NonZeroU32,
     /// Workers (engine.workers)
     #[arg(long, value_name = "N")]
     pub workers: Option<usize>,

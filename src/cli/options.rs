@@ -67,7 +67,8 @@ impl RunArgs {
         if self.once && self.listen.is_none() {
             config.http.listen = None;
         }
-        let max = |s: &Source| matches!(&s.kind, SourceKind::Demo(d) if matches!(d.rate, Rate::Max(_)));
+        let max =
+            |s: &Source| matches!(&s.kind, SourceKind::Demo(d) if matches!(d.rate, Rate::Max(_)));
         if self.once || config.sources.iter().any(max) {
             config.engine.clock = Clock::Arrival;
         }
@@ -128,7 +129,8 @@ impl RunArgs {
             let hint = format!("say how many: --set source.{name}.records=100000");
             return refuse(message, &hint);
         }
-        let bounded = self.once || (demos.clone().count() == config.sources.len() && endless.is_none());
+        let bounded =
+            self.once || (demos.clone().count() == config.sources.len() && endless.is_none());
         let bag = config.metrics.iter().find(|m| m.join == Join::Bag);
         if let (false, Some(metric)) = (bounded, bag) {
             let message = format!(

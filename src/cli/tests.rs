@@ -66,3 +66,17 @@ fn what_cannot_run_is_refused() {
         assert!(failure.to_string().contains(words), "{line}: {failure}");
     }
 }
+
+#[test]
+fn every_flag_stands_in_the_reference() {
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/reference/cli.md");
+    let page = std::fs::read_to_string(path).expect("readable");
+    for command in Cli::command().get_subcommands() {
+        let name = command.get_name();
+        assert!(page.contains(&format!("| `{name}")), "{name}");
+        assert!(command.get_after_help().is_some(), "{name} has no examples");
+        for flag in command.get_arguments().filter_map(|a| a.get_long()) {
+            assert!(page.contains(&format!("--{flag}")), "{name} --{flag}");
+        }
+    }
+}

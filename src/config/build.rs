@@ -1,13 +1,15 @@
 //! From the tree of settings to a valid [`Config`]: one function per section.
 
+use std::sync::Arc;
+
 use dataflows::metrics::declare::AgeGroup;
 use dataflows::record::rules::Wrappers;
 use dataflows::record::{Column, Rules};
 
 use super::load::Env;
-use super::problem::{Place, Problems};
+use super::problem::{Place, Problems, Text};
 use super::section::Section;
-use super::tree::{Entry, Table, Value};
+use super::tree::{Entry, Value};
 use super::{
     Clock, Config, DeadLetters, Engine, Http, Labels, Secret, State, keys, metric, sink, source,
 };
@@ -17,7 +19,7 @@ const MEMORY: &str = "64GiB";
 
 /// The configuration that a tree means. Where something is wrong it is noted, and a stand-in
 /// takes its place: the result holds only if nothing was noted.
-pub fn config(root: &Table, env: &Env, problems: &Problems) -> Config {
+pub fn config(root: &super::tree::Table, env: &Env, problems: &Problems) -> Config {
     let start = root.entries.first().map(|e| e.place.at(0..0));
     let start = start.expect("the built-in default has sections");
     let top = Section::new(problems, keys::title(""), &start, root, &[""]);
@@ -123,7 +125,7 @@ fn age_groups(s: &Section<'_>) -> Vec<AgeGroup> {
         let to = g.int("to", 0, 150).unwrap_or(150);
         if from > to {
             let hint = "from and to are both part of the group";
-            g.problems.error(&node.place, format!("`{label}` ends before it begins"), hint);
+            g.problems.error(&node.place, "this age group ends before it begins", hint);
         }
         for (other, place) in &groups {
             if !label.is_empty() && other.label == label {
@@ -145,9 +147,7 @@ fn state(s: &Section<'_>) -> State {
         dir: s.filled("dir").unwrap_or("state").into(),
         cut_interval: s.duration("cut_interval", "10ms", "1h").unwrap_or_default(),
         cut_bytes: s.size("cut_bytes", "64KiB", MEMORY).unwrap_or_default() as usize,
-        all_columns: s
-            .choice("columns", &[("declared", false), ("all", true)])
-            .unwrap_or_default(),
+        all_columns: s.choice("columns", &[("declared", false), ("all", true)]).unwrap_or_default(),
     }
 }
 
@@ -165,13 +165,15 @@ fn http(s: &Section<'_>, env: &Env) -> Http {
         insecure: s.flag("insecure").unwrap_or(false),
         max_connections: s.int("max_connections", 1, 100_000).unwrap_or(1) as usize,
     };
-    if let Some(address) = http.listen.filter(|a| !a.ip().is_loopback()) {
-        if http.token.is_none() && !http.insecure && !s.has("token") {
-            let message = format!("{address} can be reached by others, and nothing is asked of them");
-            let hint = "give `token = { env = \"PINFLOW_TOKEN\" }` in [http], listen on \
+    if let Some(address) = http.listen.filter(|a| !a.ip().is_loopback())
+        && http.token.is_none()
+        && !http.insecure
+        && !s.has("token")
+    {
+        let message = format!("{address} can be reached by others, and nothing is asked of them");
+        let hint = "give `token = { env = \"PINFLOW_TOKEN\" }` in [http], listen on \
                         127.0.0.1, or allow it with insecure = true";
-            s.problems.error(&s.get("listen").expect("it was read").place, message, hint);
-        }
+        s.problems.error(&s.get("listen").expect("it was read").place, message, hint);
     }
     http
 }
@@ -180,9 +182,8 @@ fn token(s: &Section<'_>, env: &Env) -> Option<Secret> {
     let node = s.get("token")?;
     let hint = "write token = { env = \"NAME\" } or token = { file = \"PATH\" }";
     let Value::Table(table) = &node.value else {
-        // The value is a secret: it is not shown.
         let message = "a secret does not stand in the configuration itself";
-        s.problems.error(s.place_of("token"), message, hint);
+        s.problems.error(&masked(&node.place), message, hint);
         return None;
     };
     let t = Section::new(s.problems, "`token`", s.place_of("token"), table, &["http.token"]);
@@ -208,14 +209,24 @@ fn token(s: &Section<'_>, env: &Env) -> Option<Secret> {
     }
 }
 
+/// The same place in a text in which the value there cannot be read.
+fn masked(place: &Place) -> Place {
+    let body = &place.text.body;
+    let stars = "*".repeat(place.span.len());
+    let body = format!("{}{stars}{}", &body[..place.span.start], &body[place.span.end..]);
+    let text = Text { name: place.text.name.clone(), body };
+    Place { text: Arc::new(text), span: place.span.clone() }
+}
+
 fn labels(s: &Section<'_>) -> Labels {
     let lists = [Column::Country, Column::Category].map(Column::name);
     let named = |key: &str| {
         let list = s.texts(key)?;
         let mut sorted: Vec<&String> = list.iter().collect();
         sorted.sort();
-        if let Some(twice) = sorted.windows(2).find(|w| w[0] == w[1]) {
-            let message = format!("`{}` is listed twice", twice[0]);
+        let mut pairs = sorted.iter().zip(sorted.iter().skip(1));
+        if let Some((twice, _)) = pairs.find(|(a, b)| a == b) {
+            let message = format!("`{twice}` is listed twice");
             s.problems.error(s.place_of(key), message, "remove one");
         }
         if list.iter().any(|l| l == "other") {

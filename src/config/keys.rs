@@ -16,7 +16,7 @@ pub struct Key {
 
 /// All tables, in the order of the reference page, with what to call them in messages.
 pub const SECTIONS: &[(&str, &str)] = &[
-    ("", "the top of the file"),
+    ("", "the file itself"),
     ("engine", "[engine]"),
     ("source", "[source.NAME]"),
     ("source.demo", "a source of kind demo"),
@@ -51,9 +51,9 @@ macro_rules! keys {
 keys! {
     "" {
         "include" r#"include = ["metrics.toml"]"#
-            "Files read before this one, relative to it; `builtin:metrics.toml` is the built-in one.",
+            "Files read before this one, relative to it; `builtin:metrics.toml` is built in.",
         "engine" "[engine]" "How the engine runs.",
-        "source" "[source.demo]" "A table per source; its name is part of every record's provenance.",
+        "source" "[source.demo]" "A table per source; its name is part of the records' provenance.",
         "cleaning" "[cleaning]" "What decides a record's fate besides its bytes.",
         "columns" "[columns]" "How columns are derived.",
         "state" "[state]" "Durable state.",
@@ -98,9 +98,10 @@ keys! {
     "source.files" {
         "paths" r#"paths = ["data"]"# "Files, and folders with everything below them.",
         "scan_interval" r#"scan_interval = "1s""# "How often to look for new files.",
-        "max_unpacked" r#"max_unpacked = "1GiB""# "A compressed file may unpack to at most so much.",
+        "max_unpacked" r#"max_unpacked = "1GiB""#
+            "A compressed file may unpack to at most so much.",
         "arrival_field" r#"arrival_field = "sent_at""#
-            "A field of the row that holds its arrival time; not given, when the file was first seen.",
+            "A field that holds the row's arrival time; not given, when the file was first seen.",
     }
     "cleaning" {
         "max_record" r#"max_record = "1MiB""# "A larger message is rejected as `too_large`.",
@@ -191,7 +192,8 @@ keys! {
             "`hour`, `day`, `month`, `year` (UTC) or sizes.",
         "time" r#"time = "event""#
             "Which time windows are over: `arrival`, or `event` (the geo timestamp).",
-        "retain" r#"retain = "90d""# "A window is published so long beyond its end; not given, for ever.",
+        "retain" r#"retain = "90d""#
+            "A window is published so long beyond its end; not given, for ever.",
         "ties" r#"ties = "first""#
             "Of equal winners the `first` (by value, then by bytes), or `all`.",
         "keep_empty" "keep_empty = false" "Show groups whose every measure saw only nulls.",

@@ -118,15 +118,12 @@ struct Reader<'a> {
 
 impl Reader<'_> {
     fn builtin(&mut self, name: &str, from: Option<&Place>) {
-        match BUILTIN.iter().find(|b| b.0 == name) {
-            Some((_, body)) => {
-                let name = format!("{BUILTIN_PREFIX}{name}");
-                self.text(Text { name: name.clone(), body: (*body).into() }, Path::new(&name));
-            }
-            None => {
-                let hint = meant(name, BUILTIN.iter().map(|b| b.0));
-                self.fail(from, format!("there is no built-in file `{name}`"), hint);
-            }
+        if let Some((_, body)) = BUILTIN.iter().find(|b| b.0 == name) {
+            let name = format!("{BUILTIN_PREFIX}{name}");
+            self.text(Text { name: name.clone(), body: (*body).into() }, Path::new(&name));
+        } else {
+            let hint = meant(name, BUILTIN.iter().map(|b| b.0));
+            self.fail(from, format!("there is no built-in file `{name}`"), hint);
         }
     }
 
@@ -138,16 +135,15 @@ impl Reader<'_> {
             return;
         }
         match std::fs::read(path) {
-            Ok(bytes) => match String::from_utf8(bytes) {
-                Ok(body) => {
+            Ok(bytes) => {
+                if let Ok(body) = String::from_utf8(bytes) {
                     let name = path.display().to_string();
                     self.text(Text { name, body }, &identity);
-                }
-                Err(_) => {
+                } else {
                     let message = format!("config file `{}` is not UTF-8", path.display());
                     self.fail(from, message, "save it as UTF-8".into());
                 }
-            },
+            }
             Err(error) => {
                 let message = format!("config file `{}` cannot be read: {error}", path.display());
                 let hint = match from {
@@ -190,12 +186,11 @@ impl Reader<'_> {
                 continue;
             };
             let inside = text.name.starts_with(BUILTIN_PREFIX);
-            match name.strip_prefix(BUILTIN_PREFIX).or(inside.then_some(name)) {
-                Some(name) => self.builtin(name, Some(&node.place)),
-                None => {
-                    let folder = Path::new(&text.name).parent().unwrap_or(Path::new(""));
-                    self.file(&folder.join(name), Some(&node.place));
-                }
+            if let Some(name) = name.strip_prefix(BUILTIN_PREFIX).or(inside.then_some(name)) {
+                self.builtin(name, Some(&node.place));
+            } else {
+                let folder = Path::new(&text.name).parent().unwrap_or(Path::new(""));
+                self.file(&folder.join(name), Some(&node.place));
             }
         }
     }
@@ -280,9 +275,7 @@ fn apply(
         }
         let wrap = |node: Node, key: String| Node {
             place: place.clone(),
-            value: Value::Table(Table {
-                entries: vec![Entry { key, place: place.clone(), node }],
-            }),
+            value: Value::Table(Table { entries: vec![Entry { key, place: place.clone(), node }] }),
         };
         let full = keys.into_iter().rev().fold(node.clone(), wrap);
         if let Value::Table(table) = full.value {

@@ -5,6 +5,8 @@ pub mod keys;
 mod load;
 mod metric;
 pub mod problem;
+#[cfg(test)]
+mod reference;
 mod section;
 mod sink;
 mod source;

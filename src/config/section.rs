@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use super::keys;
-use super::problem::{Place, Problems, meant, nearest, one_of};
+use super::problem::{Place, Problems, meant, one_of};
 use super::tree::{Entry, Node, Table, Value};
 use super::units;
 
@@ -48,8 +48,6 @@ impl<'a> Section<'a> {
         let known: Vec<&str> = kinds.iter().flat_map(|kind| keys::names(kind)).collect();
         let hint = if let Some(hint) = kinds.iter().find_map(|k| keys::explained(k, key)) {
             hint
-        } else if let Some(near) = nearest(key, known.iter().copied()) {
-            format!("did you mean `{near}`?")
         } else if let Some(home) = keys::home(key) {
             format!("`{key}` belongs to {home}")
         } else {
@@ -89,12 +87,11 @@ impl<'a> Section<'a> {
     /// A table below this one; `None` where it is not given or is no table.
     pub fn table(&self, key: &str) -> Option<(&'a Table, &'a Place)> {
         let entry = self.table.get(key)?;
-        match &entry.node.value {
-            Value::Table(table) => Some((table, &entry.place)),
-            _ => {
-                self.wrong(key, &entry.node, "a table");
-                None
-            }
+        if let Value::Table(table) = &entry.node.value {
+            Some((table, &entry.place))
+        } else {
+            self.wrong(key, &entry.node, "a table");
+            None
         }
     }
 
@@ -127,12 +124,11 @@ impl<'a> Section<'a> {
     /// true or false.
     pub fn flag(&self, key: &str) -> Option<bool> {
         let node = self.get(key)?;
-        match node.value {
-            Value::Bool(b) => Some(b),
-            _ => {
-                self.wrong(key, node, "true or false");
-                None
-            }
+        if let Value::Bool(b) = node.value {
+            Some(b)
+        } else {
+            self.wrong(key, node, "true or false");
+            None
         }
     }
 
@@ -245,12 +241,11 @@ impl<'a> Section<'a> {
 
     /// The table that an element of an array of tables is.
     pub fn element(&self, key: &str, node: &'a Node) -> Option<&'a Table> {
-        match &node.value {
-            Value::Table(table) => Some(table),
-            _ => {
-                self.wrong(key, node, "tables");
-                None
-            }
+        if let Value::Table(table) = &node.value {
+            Some(table)
+        } else {
+            self.wrong(key, node, "tables");
+            None
         }
     }
 

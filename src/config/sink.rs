@@ -10,7 +10,7 @@ use super::{FilesSink, Sink, keys};
 /// When a file is rotated if nothing is said: at this size,
 pub const ROTATE_BYTES: u64 = 128 << 20;
 /// and at this age.
-pub const ROTATE_INTERVAL: Duration = Duration::from_secs(3600);
+pub const ROTATE_INTERVAL: Duration = Duration::from_hours(1);
 
 /// The sinks.
 pub fn sinks(top: &Section<'_>) -> Vec<Sink> {
@@ -37,9 +37,7 @@ pub fn sinks(top: &Section<'_>) -> Vec<Sink> {
             dir,
             csv: s.choice("format", &[("jsonl", false), ("csv", true)]).unwrap_or(false),
             rotate_bytes: s.size("rotate_size", "4KiB", "1024GiB").unwrap_or(ROTATE_BYTES),
-            rotate_interval: s
-                .duration("rotate_interval", "1s", "365d")
-                .unwrap_or(ROTATE_INTERVAL),
+            rotate_interval: s.duration("rotate_interval", "1s", "365d").unwrap_or(ROTATE_INTERVAL),
         }));
     }
     sinks

@@ -60,9 +60,10 @@ pub fn source(problems: &Problems, entry: &Entry) -> Option<Source> {
 fn demo(s: &Section<'_>) -> Demo {
     let nominal = number(s, "nominal_rate", "a number").unwrap_or(10_000.0);
     let max = s.get("rate").is_some_and(|n| n.as_text() == Some("max"));
-    let rate = match max {
-        true => Rate::Max(nominal),
-        false => Rate::PerSecond(number(s, "rate", "a number or \"max\"").unwrap_or(300.0)),
+    let rate = if max {
+        Rate::Max(nominal)
+    } else {
+        Rate::PerSecond(number(s, "rate", "a number or \"max\"").unwrap_or(300.0))
     };
     Demo {
         seed: s.int("seed", 0, i64::MAX).unwrap_or(100) as u64,

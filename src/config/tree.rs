@@ -203,7 +203,9 @@ impl Converter<'_> {
             place: self.place(key.span()),
             node: self.node(value),
         };
-        let mut entries: Vec<Entry> = table.iter().map(|(k, v)| entry((k, v))).collect();
+        // What the parser made up to go on after a mistake stands nowhere.
+        let written = |(_, value): &(_, &toml::Spanned<DeValue<'_>>)| !value.span().is_empty();
+        let mut entries: Vec<Entry> = table.iter().filter(written).map(entry).collect();
         entries.sort_by_key(|e| e.place.span.start);
         Table { entries }
     }
@@ -212,14 +214,15 @@ impl Converter<'_> {
         let place = self.place(value.span());
         let value = match value.get_ref() {
             DeValue::String(s) => Value::Text(s.to_string()),
-            DeValue::Integer(i) => match i64::from_str_radix(i.as_str(), i.radix()) {
-                Ok(n) => Value::Int(n),
-                Err(_) => {
+            DeValue::Integer(i) => {
+                if let Ok(n) = i64::from_str_radix(i.as_str(), i.radix()) {
+                    Value::Int(n)
+                } else {
                     let hint = "integers lie between -2^63 and 2^63 - 1";
                     self.problems.error(&place, format!("`{i}` is too large"), hint);
                     Value::Int(0)
                 }
-            },
+            }
             DeValue::Float(x) => Value::Float(x.as_str().to_string()),
             DeValue::Boolean(b) => Value::Bool(*b),
             DeValue::Datetime(_) => Value::Moment,

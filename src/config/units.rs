@@ -148,7 +148,8 @@ mod tests {
 
     #[test]
     fn decimals_are_exact() {
-        let good = [("12.5", 125_000_000), ("-0.0000001", -1), ("7", 70_000_000), ("1.0", 10_000_000)];
+        let good =
+            [("12.5", 125_000_000), ("-0.0000001", -1), ("7", 70_000_000), ("1.0", 10_000_000)];
         for (text, value) in good {
             assert_eq!(decimal(text, 7), Some(value), "{text}");
         }

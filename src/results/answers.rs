@@ -1,5 +1,7 @@
 //! Answers of a running daemon, for people: CSV as columns, JSON as an outline.
 
+use std::fmt::Write as _;
+
 use serde_json::Value;
 
 use super::cell;
@@ -24,9 +26,9 @@ pub fn align(names: Vec<String>, lines: &[Vec<String>]) -> String {
             let gap = if i > 0 { "  " } else { "" };
             let printable: String =
                 cell.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
-            match right[i] {
-                true => text += &format!("{gap}{pad}{printable}"),
-                false => text += &format!("{gap}{printable}{pad}"),
+            let (before, after) = if right[i] { (pad.as_str(), "") } else { ("", pad.as_str()) };
+            for part in [gap, before, &printable, after] {
+                text += part;
             }
         }
         out += text.trim_end_matches(' ');
@@ -82,9 +84,8 @@ pub fn csv_to_tsv(text: &str) -> String {
 /// The catalogue of metrics as name and meaning.
 pub fn catalogue(value: &Value) -> String {
     let list = value.get("metrics").unwrap_or(value).as_array().cloned().unwrap_or_default();
-    let text = |m: &Value, key: &str| {
-        m.get(key).and_then(Value::as_str).unwrap_or_default().to_string()
-    };
+    let text =
+        |m: &Value, key: &str| m.get(key).and_then(Value::as_str).unwrap_or_default().to_string();
     let lines: Vec<_> = list.iter().map(|m| vec![text(m, "name"), text(m, "meaning")]).collect();
     align(vec!["metric".into(), "meaning".into()], &lines)
 }
@@ -101,29 +102,29 @@ fn nested(value: &Value, depth: usize, out: &mut String) {
     match value {
         Value::Object(map) => {
             for (key, value) in map {
-                match scalar(value) {
-                    Some(text) => *out += &format!("{pad}{key}: {text}\n"),
-                    None => {
-                        *out += &format!("{pad}{key}:\n");
-                        nested(value, depth + 1, out);
-                    }
+                if let Some(text) = scalar(value) {
+                    let _ = writeln!(out, "{pad}{key}: {text}");
+                } else {
+                    let _ = writeln!(out, "{pad}{key}:");
+                    nested(value, depth + 1, out);
                 }
             }
         }
         Value::Array(list) => {
             for value in list {
-                match scalar(value) {
-                    Some(text) => *out += &format!("{pad}- {text}\n"),
-                    None => {
-                        let mut inner = String::new();
-                        nested(value, depth + 1, &mut inner);
-                        let rest = inner.trim_start();
-                        *out += &format!("{pad}- {rest}");
-                    }
+                if let Some(text) = scalar(value) {
+                    let _ = writeln!(out, "{pad}- {text}");
+                } else {
+                    let mut inner = String::new();
+                    nested(value, depth + 1, &mut inner);
+                    let rest = inner.trim_start();
+                    let _ = write!(out, "{pad}- {rest}");
                 }
             }
         }
-        _ => *out += &format!("{pad}{}\n", scalar(value).unwrap_or_default()),
+        _ => {
+            let _ = writeln!(out, "{pad}{}", scalar(value).unwrap_or_default());
+        }
     }
 }
 

@@ -32,19 +32,13 @@ impl Shown<'_> {
 }
 
 /// A value of a type: `decimals` are those of quotients, `time` a `chrono` pattern.
-pub fn show(
-    value: Value,
-    ty: Type,
-    decimals: Option<u32>,
-    time: Option<&str>,
-) -> Shown<'static> {
+pub fn show(value: Value, ty: Type, decimals: Option<u32>, time: Option<&str>) -> Shown<'static> {
     let unit = if ty == Type::Fixed7 { DEGREE } else { 1 };
     match (value, ty, decimals) {
-        (Value::Null, ..) => Shown::Null,
+        (Value::Null | Value::Ratio(_, 0), ..) => Shown::Null,
         (Value::Text(sym), ..) => Shown::Text(Cow::Borrowed(sym.as_str())),
         (Value::Int(n), Type::Time, _) => Shown::Text(moment(n, time).into()),
-        (Value::Ratio(n, d), Type::Time, _) => Shown::Text(moment(n / d.max(1), time).into()),
-        (Value::Ratio(_, 0), ..) => Shown::Null,
+        (Value::Ratio(n, d), Type::Time, _) => Shown::Text(moment(n / d, time).into()),
         (Value::Int(n), _, Some(digits)) => Shown::Number(rounded(n, unit, digits)),
         (Value::Int(n), Type::Fixed7, None) => Shown::Number(degrees(n)),
         (Value::Int(n), ..) => Shown::Number(n.to_string()),
@@ -94,12 +88,11 @@ fn rounded(n: i128, d: i128, digits: u32) -> String {
     };
     let units = scaled / (2 * d);
     let sign = if n < 0 && units > 0 { "-" } else { "" };
-    match digits {
-        0 => format!("{sign}{units}"),
-        _ => {
-            let width = digits as usize;
-            format!("{sign}{}.{:0width$}", units / scale, units % scale)
-        }
+    if digits == 0 {
+        format!("{sign}{units}")
+    } else {
+        let width = digits as usize;
+        format!("{sign}{}.{:0width$}", units / scale, units % scale)
     }
 }
 
@@ -128,9 +121,10 @@ pub fn tsv(text: &str) -> Cow<'_, str> {
 
 /// A text within a comma-separated line.
 pub fn csv(text: &str) -> Cow<'_, str> {
-    match text.contains([',', '"', '\n', '\r']) {
-        true => format!("\"{}\"", text.replace('"', "\"\"")).into(),
-        false => text.into(),
+    if text.contains([',', '"', '\n', '\r']) {
+        format!("\"{}\"", text.replace('"', "\"\"")).into()
+    } else {
+        text.into()
     }
 }
 

@@ -99,7 +99,8 @@ impl<'a> Printer<'a> {
                 names.iter().filter_map(find).map(column).collect()
             }
         };
-        let labels = schema.windows.iter().map(|w| w.label()).collect();
+        let labels =
+            schema.windows.iter().map(dataflows::metrics::declare::Window::label).collect();
         Printer { schema, columns, labels, quotients: schema.quotients() }
     }
 
@@ -112,7 +113,9 @@ impl<'a> Printer<'a> {
                 Some(label) => Shown::Text(Cow::Borrowed(label)),
                 None => Shown::Null,
             },
-            From::Start => cell::show(Value::from_cell(row.start, Type::Time), Type::Time, None, time),
+            From::Start => {
+                cell::show(Value::from_cell(row.start, Type::Time), Type::Time, None, time)
+            }
             From::End => cell::show(Value::from_cell(row.end, Type::Time), Type::Time, None, time),
             From::Key(i) => {
                 let ty = self.schema.keys[i].ty;
@@ -129,12 +132,7 @@ impl<'a> Printer<'a> {
 }
 
 /// Writes the rows, in the order they are given (see [`order`]).
-pub fn write(
-    schema: &Schema,
-    rows: &[Row],
-    format: Format,
-    out: &mut dyn Write,
-) -> io::Result<()> {
+pub fn write(schema: &Schema, rows: &[Row], format: Format, out: &mut dyn Write) -> io::Result<()> {
     let printer = Printer::new(schema);
     let header = schema.metric.output.header;
     let names = || printer.columns.iter().map(|c| Shown::Text(Cow::Borrowed(c.name)));
@@ -166,10 +164,8 @@ fn line<'a>(
     cells: impl Iterator<Item = Shown<'a>>,
     out: &mut dyn Write,
 ) -> io::Result<()> {
-    let (between, escape): (&[u8], fn(&str) -> Cow<'_, str>) = match format {
-        Format::Csv => (b",", cell::csv),
-        _ => (b"\t", cell::tsv),
-    };
+    let csv = format == Format::Csv;
+    let between = if csv { b"," } else { b"\t" };
     for (i, cell) in cells.enumerate() {
         if i > 0 {
             out.write_all(between)?;
@@ -177,7 +173,10 @@ fn line<'a>(
         match &cell {
             Shown::Null => {}
             Shown::Number(text) => out.write_all(text.as_bytes())?,
-            Shown::Text(text) => out.write_all(escape(text).as_bytes())?,
+            Shown::Text(text) => {
+                let text = if csv { cell::csv(text) } else { cell::tsv(text) };
+                out.write_all(text.as_bytes())?;
+            }
         }
     }
     out.write_all(b"\n")

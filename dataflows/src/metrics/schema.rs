@@ -121,14 +121,8 @@ impl Window {
 
 /// A length of time in the largest unit that divides it; up to a day in hours.
 pub fn span(micros: i64) -> String {
-    let units = [
-        (DAY, "d"),
-        (HOUR, "h"),
-        (60 * SECOND, "min"),
-        (SECOND, "s"),
-        (1000, "ms"),
-        (1, "us"),
-    ];
+    let units =
+        [(DAY, "d"), (HOUR, "h"), (60 * SECOND, "min"), (SECOND, "s"), (1000, "ms"), (1, "us")];
     let fits = |&&(unit, _): &&(i64, &str)| micros % unit == 0 && (unit < DAY || micros > DAY);
     let (unit, name) = units.iter().find(fits).unwrap_or(&units[5]);
     format!("{}{name}", micros / unit)

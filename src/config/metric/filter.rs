@@ -205,6 +205,10 @@ impl Parser<'_> {
             }
         };
         let (token, span) = self.want("a constant")?;
+        if let Token::Bad(why) = token {
+            self.fail(span, format!("{why} is not a constant"), "texts stand in quotes: 'art'");
+            return Err(());
+        }
         let Some(expr) = expr else { return Ok(None) };
         let constant = self.constant(expr, token, span);
         Ok(constant.map(|c| Condition::Compare(expr, op, c)))
@@ -257,9 +261,7 @@ impl Parser<'_> {
     /// Texts that a column can never be are mistakes.
     fn check_text(&self, expr: Expr, text: &str, span: Range<usize>) {
         let known: Vec<&str> = match (expr, self.scope.fact) {
-            (Expr::AgeGroup, _) => {
-                self.scope.age_groups.iter().map(|g| g.label.as_str()).collect()
-            }
+            (Expr::AgeGroup, _) => self.scope.age_groups.iter().map(|g| g.label.as_str()).collect(),
             (Expr::Meta(Meta::Stream), _) => Stream::ALL.iter().map(|s| s.name()).collect(),
             (Expr::Meta(Meta::Outcome), _) => vec!["kept", "rejected", "ignored"],
             (Expr::Meta(Meta::State), _) => vec!["value", "null", "placeholder", "defect"],

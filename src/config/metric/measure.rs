@@ -66,7 +66,8 @@ pub fn measures(s: &Section<'_>, scope: &Scope<'_>) -> Vec<Placed> {
         (_, true) => s.list("measures", false).unwrap_or(&[]),
         (true, false) => s.list("measure", true).unwrap_or(&[]),
         (false, false) => {
-            let hint = "for example measure = \"count\" or measure = { median = \"follower_count\" }";
+            let hint =
+                "for example measure = \"count\" or measure = { median = \"follower_count\" }";
             s.problems.error(s.place, format!("{} measures nothing", s.name), hint);
             return Vec::new();
         }
@@ -96,9 +97,10 @@ fn raw<'a>(s: &Section<'a>, scope: &Scope<'_>, node: &'a Node) -> Option<Raw<'a>
             });
         }
         Value::Text(text) => {
-            let hint = match KINDS.contains(&text.as_str()) {
-                true => format!("say of what: {{ {text} = \"follower_count\" }}"),
-                false => meant(text, KINDS),
+            let hint = if KINDS.contains(&text.as_str()) {
+                format!("say of what: {{ {text} = \"follower_count\" }}")
+            } else {
+                meant(text, KINDS)
             };
             s.problems.error(&node.place, format!("`{text}` alone is not a measure"), hint);
             return None;
@@ -115,6 +117,8 @@ fn raw<'a>(s: &Section<'a>, scope: &Scope<'_>, node: &'a Node) -> Option<Raw<'a>
     let given: Vec<&str> = KINDS.into_iter().filter(|k| m.has(k)).collect();
     let kind = match given[..] {
         [kind] => kind,
+        // A misspelt key has been reported as one.
+        [] if table.entries.iter().any(|e| !keys::known(kinds[0], &e.key)) => return None,
         [] => {
             let message = "this measure does not say what it measures";
             m.problems.error(place, message, format!("it has one of {}", one_of(KINDS)));
@@ -130,7 +134,11 @@ fn raw<'a>(s: &Section<'a>, scope: &Scope<'_>, node: &'a Node) -> Option<Raw<'a>
     for (key, of) in EXTRAS {
         if m.has(key) && !of.contains(&kind) {
             let message = format!("`{key}` says nothing beside `{kind}`");
-            m.problems.error(m.place_of(key), message, format!("it goes with {}", one_of(of.iter().copied())));
+            m.problems.error(
+                m.place_of(key),
+                message,
+                format!("it goes with {}", one_of(of.iter().copied())),
+            );
         }
     }
     Some(one(&m, scope, kind, node))

@@ -209,9 +209,14 @@ fn check_distinct(
 fn exprs(kind: Kind) -> Vec<Expr> {
     match kind {
         Kind::Count | Kind::Ratio(..) => vec![],
-        Kind::CountOf(e) | Kind::CountDistinct(e) | Kind::Sum(e) | Kind::Mean(e) => vec![e],
-        Kind::Min(e) | Kind::Max(e) => vec![e],
-        Kind::Quantile { of, .. } | Kind::Top { of, .. } => vec![of],
+        Kind::CountOf(of)
+        | Kind::CountDistinct(of)
+        | Kind::Sum(of)
+        | Kind::Mean(of)
+        | Kind::Min(of)
+        | Kind::Max(of)
+        | Kind::Quantile { of, .. }
+        | Kind::Top { of, .. } => vec![of],
         Kind::Argmax { of, returning } => vec![of, returning],
     }
 }

@@ -67,10 +67,7 @@ pub fn fact(name: &str) -> Option<Fact> {
         }
     }
     // An arrival is that of a pin: the pin's side is always there.
-    Some(match arrivals {
-        true => Fact::Arrivals([true, sides[1], sides[2]]),
-        false => Fact::Sides(sides),
-    })
+    Some(if arrivals { Fact::Arrivals([true, sides[1], sides[2]]) } else { Fact::Sides(sides) })
 }
 
 /// The name that a fact is declared with.
@@ -107,7 +104,7 @@ impl Scope<'_> {
     /// The expression of a name, if the fact has it; else what is wrong is noted.
     pub fn expr(&self, name: &str, place: &Place) -> Option<Expr> {
         let Some(expr) = Expr::from_name(name.trim()) else {
-            self.problems.error(place, self.unknown(name), self.unknown_hint(name));
+            self.problems.error(place, unknown(name), self.unknown_hint(name));
             return None;
         };
         if self.has(expr) {
@@ -122,7 +119,7 @@ impl Scope<'_> {
             }
             (Fact::Records | Fact::Fields, _) => {
                 let hint = format!("`{fact}` has {}", self.columns());
-                (format!("`{name}` is a column of posts, and `{fact}` are records"), hint)
+                (format!("`{name}` is a column of posts, and `{fact}` has none"), hint)
             }
             (_, Expr::Meta(_)) => {
                 let hint = "of = \"records\" or of = \"fields\" have it".to_string();
@@ -179,18 +176,6 @@ impl Scope<'_> {
         one_of(has).replace(" or ", " and ")
     }
 
-    fn unknown(&self, name: &str) -> String {
-        let inner = |f: &str| {
-            let inner = name.trim().strip_prefix(f)?.strip_prefix('(')?.strip_suffix(')')?;
-            Column::from_name(inner.trim()).map(|c| (inner.trim().to_string(), c.ty()))
-        };
-        match (inner("length"), inner("year")) {
-            (Some((c, _)), _) => format!("`length` is that of a text, and `{c}` is none"),
-            (_, Some((c, _))) => format!("`year` is that of a time, and `{c}` is none"),
-            _ => format!("there is no column `{name}`"),
-        }
-    }
-
     fn unknown_hint(&self, name: &str) -> String {
         let lower = name.trim().to_lowercase();
         if let Some((_, hint)) = EXPLAINED.iter().find(|(n, _)| *n == lower) {
@@ -200,6 +185,9 @@ impl Scope<'_> {
             let names = Column::ALL.iter().filter(|c| c.ty() == ty).map(|c| c.name());
             format!("possible: {}", one_of(names))
         };
+        if lower.contains('(') && !lower.starts_with("length(") && !lower.starts_with("year(") {
+            return "there are `length(column)` and `year(column)`".to_string();
+        }
         if lower.starts_with("length(") {
             return of_type(Type::Text);
         }
@@ -216,6 +204,19 @@ impl Scope<'_> {
             Some(near) => format!("did you mean `{near}`?"),
             None => format!("`{}` has {}", fact_name(self.fact), known.join(", ")),
         }
+    }
+}
+
+/// What is wrong with a name that means nothing.
+fn unknown(name: &str) -> String {
+    let inner = |f: &str| {
+        let inner = name.trim().strip_prefix(f)?.strip_prefix('(')?.strip_suffix(')')?;
+        Column::from_name(inner.trim()).map(|c| (inner.trim().to_string(), c.ty()))
+    };
+    match (inner("length"), inner("year")) {
+        (Some((c, _)), _) => format!("`length` is that of a text, and `{c}` is none"),
+        (_, Some((c, _))) => format!("`year` is that of a time, and `{c}` is none"),
+        _ => format!("there is no column `{name}`"),
     }
 }
 

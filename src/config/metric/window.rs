@@ -6,10 +6,10 @@ use dataflows::metrics::declare::{Fact, Shape, Time, Window};
 use dataflows::time::{DAY, HOUR};
 
 use super::scope::fact_name;
+use crate::config::keys;
 use crate::config::problem::{Place, meant};
 use crate::config::section::{self, Section};
 use crate::config::tree::{Node, Value};
-use crate::config::keys;
 
 /// Windows by name.
 const NAMED: [(&str, Shape); 4] = [
@@ -94,9 +94,10 @@ fn shape(s: &Section<'_>, node: &Node, time: Time) -> Option<Shape> {
             let found = NAMED.iter().find(|n| n.0 == text).map(|n| n.1);
             if found.is_none() {
                 let sized = crate::config::units::duration(text).is_ok();
-                let hint = match sized {
-                    true => format!("write {{ size = \"{text}\" }}"),
-                    false => meant(text, NAMED.map(|n| n.0)),
+                let hint = if sized {
+                    format!("write {{ size = \"{text}\" }}")
+                } else {
+                    meant(text, NAMED.map(|n| n.0))
                 };
                 s.problems.error(&node.place, format!("there is no window `{text}`"), hint);
             }
@@ -133,7 +134,10 @@ fn shape(s: &Section<'_>, node: &Node, time: Time) -> Option<Shape> {
         None
     };
     if every > size {
-        return bad("`every` is longer than `size`: rows between would be lost", "swap them".into());
+        return bad(
+            "`every` is longer than `size`: rows between would be lost",
+            "swap them".into(),
+        );
     }
     if size % every != 0 {
         let hint = "`size` is a whole number of `every`, so that both edges fall on one grid";
