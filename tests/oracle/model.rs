@@ -28,6 +28,8 @@ pub struct Seen {
     pub version: Version,
     /// What became of it.
     pub verdict: Verdict,
+    /// The stream that the routing rules say.
+    pub ruled: Option<Stream>,
 }
 
 impl Seen {
@@ -92,7 +94,11 @@ impl Model {
                     *held = place;
                 }
             }
-            self.seen.push(Seen { version, verdict });
+            let ruled = match message.rule {
+                super::Rule::Kind(stream) => Some(stream),
+                _ => None,
+            };
+            self.seen.push(Seen { version, verdict, ruled });
         }
     }
 
@@ -181,7 +187,8 @@ impl Model {
             let meta = match &seen.verdict {
                 Verdict::Kept(r) => [Some(r.stream.name()), Some("kept"), None, None, None],
                 Verdict::Rejected(reason, _) => {
-                    [None, Some("rejected"), Some(reason.name()), None, None]
+                    let stream = seen.ruled.map(Stream::name);
+                    [stream, Some("rejected"), Some(reason.name()), None, None]
                 }
                 Verdict::Ignored => [None, Some("ignored"), None, None, None],
             };
