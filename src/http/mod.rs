@@ -15,6 +15,8 @@ pub mod limits;
 mod reply;
 mod routes;
 #[cfg(test)]
+mod scripted;
+#[cfg(test)]
 mod tests;
 
 use std::net::SocketAddr;

@@ -25,7 +25,7 @@ impl PostLookup for Seven {
     }
 }
 
-fn parts(published: Published) -> Parts {
+pub fn parts(published: Published) -> Parts {
     Parts {
         published: Arc::new(published),
         status: Arc::default(),
@@ -39,12 +39,12 @@ fn parts(published: Published) -> Parts {
     }
 }
 
-fn config(token: Option<&str>, max_connections: usize) -> Http {
+pub fn config(token: Option<&str>, max_connections: usize) -> Http {
     let token = token.map(|token| Secret(token.into()));
     Http { listen: None, token, insecure: false, max_connections }
 }
 
-fn local() -> SocketAddr {
+pub fn local() -> SocketAddr {
     SocketAddr::from(([127, 0, 0, 1], 0))
 }
 
@@ -61,14 +61,14 @@ fn start(token: Option<&str>, max_connections: usize) -> (Server, Parts) {
 }
 
 /// An answer: status, head, body.
-struct Answer {
-    status: u16,
-    head: String,
-    body: String,
+pub struct Answer {
+    pub status: u16,
+    pub head: String,
+    pub body: String,
 }
 
 impl Answer {
-    fn json(&self) -> Value {
+    pub fn json(&self) -> Value {
         serde_json::from_str(&self.body).expect("JSON")
     }
 }
@@ -90,7 +90,7 @@ fn ask(addr: SocketAddr, method: &str, path: &str, headers: &str) -> Answer {
     send(addr, &format!("{method} {path} HTTP/1.1\r\n{lines}\r\n"))
 }
 
-fn get(addr: SocketAddr, path: &str) -> Answer {
+pub fn get(addr: SocketAddr, path: &str) -> Answer {
     ask(addr, "GET", path, "")
 }
 

@@ -316,9 +316,8 @@ impl DeadLetters {
         let path = path(&self.dir, self.mark.n);
         let file = match &mut self.file {
             Some(file) => file,
-            none => none.insert(
-                create(&*self.disk, &self.dir, &path).map_err(io_error("create", &path))?,
-            ),
+            none => none
+                .insert(create(&*self.disk, &self.dir, &path).map_err(io_error("create", &path))?),
         };
         if let Err(e) = file.write_at(&self.pending, self.mark.len) {
             // The next attempt writes to the same place.

@@ -34,10 +34,7 @@ static ARMED: LazyLock<Option<Armed>> = LazyLock::new(|| {
     let value = std::env::var("PINFLOW_FAULT").ok()?;
     let (name, count) = value.split_once(':').unwrap_or((&value, "1"));
     let left = AtomicU64::new(count.parse().ok().filter(|n| *n > 0)?);
-    Some(Armed {
-        name: name.to_owned(),
-        left,
-    })
+    Some(Armed { name: name.to_owned(), left })
 });
 
 /// Passes the point `name`: ends the process at once if it is the one that was asked for.

@@ -161,6 +161,17 @@ fn quotient(a: &Out, b: &Out) -> Out {
     }
 }
 
+/// A key as it is printed, for its bytes.
+fn printed(cell: &Cell) -> String {
+    match cell {
+        Cell::Null => String::new(),
+        Cell::Int(n) => n.to_string(),
+        Cell::Fixed(n) => super::print::fixed((*n).into()),
+        Cell::Time(t) => super::print::moment(*t),
+        Cell::Text(t) => t.to_string(),
+    }
+}
+
 /// By window, then first measure descending, then keys by bytes; cut to the limit.
 fn order(rows: &mut Vec<Shown>, metric: &Metric) {
     let first = match metric.measures[0].kind {
@@ -176,7 +187,8 @@ fn order(rows: &mut Vec<Shown>, metric: &Metric) {
         let (x, y) = (number(&a.values[first]), number(&b.values[first]));
         let value = y.0.cmp(&x.0).then(y.1.total_cmp(&x.1));
         let place = (a.window, a.edges).cmp(&(b.window, b.edges));
-        place.then(value).then(a.keys.cmp(&b.keys)).then(a.values.cmp(&b.values))
+        let keys = a.keys.iter().map(printed).cmp(b.keys.iter().map(printed));
+        place.then(value).then(keys).then(a.values.cmp(&b.values))
     });
     if let Some(limit) = metric.limit {
         let mut held: HashMap<(usize, Option<(i64, i64)>), usize> = HashMap::new();

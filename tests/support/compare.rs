@@ -1,6 +1,6 @@
 //! Comparing what the binary wrote with what the oracle says.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::Path;
 
 use serde_json::Value;
@@ -47,25 +47,18 @@ pub fn file_name(partition: &str) -> String {
     partition.rsplit('/').next().expect("never empty").to_string()
 }
 
-/// The rows that a folder of cleaned tables holds of a table; nothing unfinished may stand in it.
-pub fn cleaned(dir: &Path, stream: Stream) -> BTreeMap<Place, Written> {
-    let mut out = BTreeMap::new();
+/// Goes through the rows that a folder of cleaned tables holds of a table; nothing unfinished may
+/// stand in it.
+pub fn each_line(dir: &Path, stream: Stream, mut each: impl FnMut(&str)) {
     for entry in std::fs::read_dir(dir).expect("the folder can be read") {
         let path = entry.expect("an entry").path();
         let name = path.file_name().expect("a name").to_string_lossy().into_owned();
         assert!(!name.ends_with(".part"), "{name} was left unfinished");
-        if !name.starts_with(stream.name()) || !name.ends_with(".jsonl") {
-            continue;
-        }
-        let text = std::fs::read_to_string(&path).expect("rows are UTF-8");
-        for line in text.lines() {
-            let row = written(line);
-            let place = place(&row);
-            let double = out.insert(place.clone(), row).is_some();
-            assert!(!double, "{place:?} stands twice in the cleaned {}s", stream.name());
+        if name.starts_with(stream.name()) && name.ends_with(".jsonl") {
+            let text = std::fs::read_to_string(&path).expect("rows are UTF-8");
+            text.lines().for_each(&mut each);
         }
     }
-    out
 }
 
 fn written(line: &str) -> Written {
@@ -93,10 +86,16 @@ pub fn arrivals(dir: &Path, letters: &[Value]) -> BTreeMap<String, i64> {
         let held = *out.entry(file.clone()).or_insert(micros);
         assert_eq!(held, micros, "{file} was first seen at one moment");
     };
+    let mut known = BTreeSet::new();
     for stream in Stream::ALL {
-        for row in cleaned(dir, stream).values() {
-            note(place(row).0, get(row, "_arrived_at"));
-        }
+        each_line(dir, stream, |line| {
+            let at = line.rfind("\"_partition\":").expect("provenance");
+            let partition = line[at..].split(',').next().expect("never empty");
+            if known.insert(partition.to_string()) {
+                let row = written(line);
+                note(place(&row).0, get(&row, "_arrived_at"));
+            }
+        });
     }
     for letter in letters {
         let partition = letter["partition"].as_str().expect("a text");
@@ -135,32 +134,37 @@ fn loose(value: &Value) -> Value {
 
 /// Asserts that the cleaned tables hold exactly the oracle's rows, cell for cell.
 pub fn same_cleaned(dir: &Path, model: &Model) {
-    let mut right: [BTreeMap<Place, Vec<Value>>; 3] = Default::default();
+    let mut right: [HashMap<Place, &Seen>; 3] = Default::default();
     for seen in &model.seen {
         if let Verdict::Kept(record) = &seen.verdict {
             let v = &seen.version;
             let place = (file_name(&v.partition), v.position, u64::from(v.sub));
-            right[record.stream as usize].insert(place, row(seen, record));
+            right[record.stream as usize].insert(place, seen);
         }
     }
-    for (stream, right) in Stream::ALL.into_iter().zip(&right) {
-        let ours = cleaned(dir, stream);
-        let names: Vec<&str> = TABLES[stream as usize].iter().chain(&PROVENANCE).copied().collect();
-        for (place, row) in &ours {
+    for (stream, mut left) in Stream::ALL.into_iter().zip(right) {
+        let columns = TABLES[stream as usize];
+        let names: Vec<&str> = columns.iter().chain(&PROVENANCE).copied().collect();
+        each_line(dir, stream, |line| {
+            let row = written(line);
+            let place = place(&row);
             let keys: Vec<&str> = row.iter().map(|(key, _)| &**key).collect();
             assert_eq!(keys, names, "the columns of {place:?}");
-            let wanted = right.get(place).unwrap_or_else(|| panic!("{place:?} is no {stream:?}"));
+            let name = stream.name();
+            let seen = left.remove(&place);
+            let seen = seen.unwrap_or_else(|| panic!("{place:?} is no {name}, or stands twice"));
+            let record = seen.kept().expect("only these are held");
             let skip = ["_source", "_partition"];
             let cells: Vec<Value> = row
                 .iter()
                 .filter(|(key, _)| !skip.contains(&&**key))
                 .map(|(_, value)| loose(value))
                 .collect();
-            let wanted: Vec<Value> = wanted.iter().map(loose).collect();
-            assert_eq!(cells, wanted, "the {} at {place:?}", stream.name());
-        }
-        let missing: Vec<_> = right.keys().filter(|p| !ours.contains_key(*p)).take(5).collect();
-        assert_eq!(ours.len(), right.len(), "{stream:?} rows; missing {missing:?}");
+            let wanted: Vec<Value> = self::row(seen, record).iter().map(loose).collect();
+            assert_eq!(cells, wanted, "the {name} at {place:?}");
+        });
+        let missing: Vec<_> = left.keys().take(5).collect();
+        assert!(missing.is_empty(), "{} {stream:?} rows are missing: {missing:?}", left.len());
     }
 }
 

@@ -6,6 +6,7 @@
 pub mod compare;
 pub mod generate;
 pub mod golden;
+pub mod http;
 pub mod process;
 pub mod table;
 pub mod wire;

@@ -35,9 +35,26 @@ pub fn csv(text: &str) -> Vec<Vec<String>> {
     rows
 }
 
-/// The rows of a TSV text.
+/// The rows of a TSV text; tab, line end and backslash within a cell are `\t`, `\n`, `\\`.
 pub fn tsv(text: &str) -> Vec<Vec<String>> {
-    text.lines().map(|line| line.split('\t').map(ToString::to_string).collect()).collect()
+    let cell = |raw: &str| {
+        let mut out = String::new();
+        let mut chars = raw.chars();
+        while let Some(c) = chars.next() {
+            match (c, c == '\\') {
+                (_, true) => match chars.next() {
+                    Some('t') => out.push('\t'),
+                    Some('n') => out.push('\n'),
+                    Some('r') => out.push('\r'),
+                    Some(other) => out.push(other),
+                    None => out.push('\\'),
+                },
+                (c, _) => out.push(c),
+            }
+        }
+        out
+    };
+    text.split_terminator('\n').map(|line| line.split('\t').map(cell).collect()).collect()
 }
 
 /// The rows of a file, by its ending.

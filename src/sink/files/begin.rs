@@ -32,7 +32,8 @@ struct Files {
 
 pub fn begin(sink: &mut FilesSink, begin: &Begin<'_>) -> Result<Vec<String>, SinkError> {
     let dir = sink.config.dir.clone();
-    sink.disk.create_dir(&dir).map_err(SinkError::io("create the folder", &dir))?;
+    let created = disk::create_dir_durably(&*sink.disk, &dir);
+    created.map_err(SinkError::io("create the folder", &dir))?;
     begin.state.clone_into(&mut sink.state);
     let files = files(sink)?;
     let found = read_sidecar(sink)?;
@@ -106,9 +107,9 @@ fn owner(
             "the sink into {dir} is new to a state that has read records already: their rows would \
              be missing there (`--rebuild` reads them again)"
         )),
-        None if files.iter().any(|f| !f.whole.is_empty() || !f.parts.is_empty()) => refuse(
-            format!("the folder {dir} holds cleaned rows that are not those of this state"),
-        ),
+        None if files.iter().any(|f| !f.whole.is_empty() || !f.parts.is_empty()) => {
+            refuse(format!("the folder {dir} holds cleaned rows that are not those of this state"))
+        }
         None => Ok(false),
     }
 }
@@ -144,17 +145,13 @@ pub fn write_sidecar(sink: &mut FilesSink, fell_back: bool) -> Result<(), SinkEr
     let (state, format) = (sink.state.clone(), extension(sink.config.csv).to_owned());
     let bytes = serde_json::to_vec(&Sidecar { state, format, fell_back }).expect("plain JSON");
     let path = sidecar(&sink.config.dir);
-    disk::replace_small(&*sink.disk, &path, &bytes, || {}).map_err(SinkError::io("write", &path))?;
+    disk::replace_small(&*sink.disk, &path, &bytes, || {})
+        .map_err(SinkError::io("write", &path))?;
     sink.fell_back = fell_back;
     Ok(())
 }
 
-fn size_of(
-    sink: &FilesSink,
-    number: usize,
-    n: u64,
-    part: bool,
-) -> Result<Option<u64>, SinkError> {
+fn size_of(sink: &FilesSink, number: usize, n: u64, part: bool) -> Result<Option<u64>, SinkError> {
     let path = path(&sink.config, TABLES[number].0, n, part);
     match sink.disk.open(&path, Mode::Read) {
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
