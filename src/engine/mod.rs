@@ -30,6 +30,7 @@ mod worker;
 use std::time::Duration;
 
 pub use error::EngineError;
+pub use keeper::DEAD_LETTERS;
 pub use recompute::recompute;
 pub use setup::run;
 
