@@ -20,7 +20,7 @@ use timely::worker::Worker;
 
 use crate::assemble::codec::{CodecError, Texts};
 use crate::assemble::table::spread;
-use crate::assemble::{Assemble, Post, Rec};
+use crate::assemble::{Assemble, Partitions, Post, Rec};
 use crate::batch::Batch;
 use crate::decode::{DecodeOptions, decode};
 use crate::metrics::distinct::{DistinctRow, distinct};
@@ -56,6 +56,7 @@ pub struct Handles {
     pub outbox: Outbox,
     assemble: Rc<RefCell<Assemble>>,
     groups: Rc<RefCell<Groups>>,
+    partitions: Partitions,
 }
 
 /// Sizes of one worker's state.
@@ -71,6 +72,11 @@ impl Handles {
     /// A post, if this worker owns its index and has seen it.
     pub fn post(&self, index: u64) -> Option<Post> {
         self.assemble.borrow().look_up(index)
+    }
+
+    /// The partitions' (source, name) by number.
+    pub fn partitions(&self) -> Vec<(String, String)> {
+        self.partitions.read().clone()
     }
 
     /// The sizes of the state.
@@ -128,7 +134,8 @@ pub fn build(
         })
         .probe_with(&probe);
     });
-    Ok(Handles { batches, ticks, probe, outbox, assemble, groups })
+    let partitions = options.partitions.clone();
+    Ok(Handles { batches, ticks, probe, outbox, assemble, groups, partitions })
 }
 
 type Step = Result<Update, (DistinctRow, i64)>;

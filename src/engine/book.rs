@@ -137,6 +137,11 @@ impl Book {
         mine.map(|(p, next)| (p.partition.to_string(), *next)).collect()
     }
 
+    /// Keeps a mark with the next cut.
+    pub fn mark(&mut self, name: &str, value: serde_json::Value) {
+        self.pending.head.marks.insert(name.into(), value);
+    }
+
     /// Keeps a source's memos.
     pub fn memos(&mut self, source: &str, memos: Memos) {
         if !memos.is_empty() {
@@ -198,6 +203,7 @@ impl Book {
         let mut cut = Cut::default();
         cut.head.partitions = std::mem::take(&mut self.pending.head.partitions);
         cut.head.memos = std::mem::take(&mut self.pending.head.memos);
+        cut.head.marks = std::mem::take(&mut self.pending.head.marks);
         for number in known..self.len() {
             let number = number as u32;
             if let Some(start) = self.pending.head.positions.remove(&number) {

@@ -93,7 +93,8 @@ impl Epochs {
         self.full = false;
     }
 
-    fn flight(&mut self, epoch: u64) -> Option<&mut Flight> {
+    /// A sealed epoch that is not complete.
+    pub fn flight(&mut self, epoch: u64) -> Option<&mut Flight> {
         self.flights.iter_mut().find(|f| f.epoch == epoch)
     }
 

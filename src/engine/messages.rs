@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use crossbeam_channel::Sender;
 use parking_lot::Mutex;
-use dataflows::assemble::Post;
 use dataflows::graph::Sizes;
 use dataflows::sealed::Sealed;
 use dataflows::tick::Tick;
 
 use super::EngineError;
+use super::posts::Reply;
 use crate::source::{Reader, SourceError};
 
 /// What all threads of the engine see.
@@ -56,7 +56,7 @@ pub enum ToWorker {
         /// The index.
         index: u64,
         /// Where to.
-        reply: Sender<Option<Post>>,
+        reply: Reply,
     },
     /// Sizes of its state.
     Sizes(Sender<Sizes>),
@@ -100,7 +100,7 @@ pub enum Event {
         /// The index.
         index: u64,
         /// Where to.
-        reply: Sender<Option<Post>>,
+        reply: Reply,
     },
     /// SIGTERM or SIGINT.
     Stop,
@@ -136,11 +136,11 @@ pub struct Closed {
     pub earliest: Option<i64>,
 }
 
-/// A durable cut; the number is 0 where there was none.
+/// What the keeper has done.
 #[derive(Clone, Debug, Default)]
 pub struct Kept {
-    /// Its number.
-    pub cut: u64,
+    /// The number of the cut that is durable now, if it was one.
+    pub cut: Option<u64>,
     /// Bytes written.
     pub bytes: u64,
     /// Bytes that the state takes up.

@@ -7,7 +7,7 @@ use tracing::{info, warn};
 
 use super::EngineError;
 use super::book::Book;
-use crate::source::{Reader, Source, SourceError};
+use crate::source::{Done, Reader, Source, SourceError};
 use crate::store::{Head, Partition};
 
 /// A source and when it is asked next.
@@ -88,6 +88,11 @@ impl Sources {
             }
         }
         Ok(waiting)
+    }
+
+    /// How far each is, for a progress bar.
+    pub fn progress(&self) -> Vec<Option<Done>> {
+        self.running.iter().map(|r| r.source.progress()).collect()
     }
 
     /// The orderly stop: last memos.

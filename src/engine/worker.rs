@@ -14,6 +14,7 @@ use dataflows::batch::Batch;
 use dataflows::graph::Handles;
 use timely::worker::Worker;
 
+use super::posts;
 use super::messages::{Closed, Event, PartRead, Shared, ToWorker};
 use crate::source::{Read, Reader};
 
@@ -138,9 +139,8 @@ impl Feeder {
                     self.under_way.push_back(epoch);
                 }
                 ToWorker::Post { index, reply } => {
-                    // Only the owner has it; a reader that is gone does not mind.
                     if let Some(post) = self.handles.post(index) {
-                        let _ = reply.send(Some(post));
+                        reply.answer(posts::to_json(&post, &self.handles.partitions()));
                     }
                 }
                 ToWorker::Sizes(reply) => {

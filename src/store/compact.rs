@@ -91,18 +91,9 @@ pub fn run(job: &Job) -> Result<u64, Failure> {
 fn write(job: &Job, temporary: &Path) -> Result<u64, Failure> {
     let merged = Merged::of(job)?;
     let file = job.disk.open(temporary, Mode::Create)?;
-    let mut out = Out {
-        file,
-        at: 0,
-        parts: 0,
-        builder: Builder::new(LEVEL),
-        raw: 0,
-    };
+    let mut out = Out { file, at: 0, parts: 0, builder: Builder::new(LEVEL), raw: 0 };
     out.write(&start_frame(&job.start)?)?;
-    out.chunk(
-        Section::Head,
-        &serde_json::to_vec(&merged.head).map_err(io::Error::from)?,
-    )?;
+    out.chunk(Section::Head, &serde_json::to_vec(&merged.head).map_err(io::Error::from)?)?;
     for block in merged.ledger.encode_blocks(CHUNK) {
         out.chunk(Section::Ledger, &block)?;
     }
@@ -151,16 +142,11 @@ fn verify(job: &Job, temporary: &Path, parts: u64) -> Result<u64, Failure> {
     let scan = frame::scan(&*file)?;
     let whole = scan.good == scan.len
         && scan.frames.len() as u64 == parts + 2
-        && scan
-            .frames
-            .last()
-            .is_some_and(|f| f.kind == Kind::End && f.number == parts);
+        && scan.frames.last().is_some_and(|f| f.kind == Kind::End && f.number == parts);
     if whole {
         Ok(scan.len)
     } else {
-        Err(Failure::Io(io::Error::other(
-            "the new base does not read back as it was written",
-        )))
+        Err(Failure::Io(io::Error::other("the new base does not read back as it was written")))
     }
 }
 
@@ -174,11 +160,8 @@ struct Merged {
 
 impl Merged {
     fn of(job: &Job) -> Result<Self, Failure> {
-        let mut merged = Merged {
-            head: Head::default(),
-            ledger: Ledger::default(),
-            newest: HashMap::default(),
-        };
+        let mut merged =
+            Merged { head: Head::default(), ledger: Ledger::default(), newest: HashMap::default() };
         let mut ordinal = 0;
         each_chunk(job, |section, bytes| {
             match section {
@@ -252,11 +235,7 @@ impl Out {
     fn chunk(&mut self, section: Section, raw: &[u8]) -> io::Result<()> {
         self.builder.chunk(section, raw)?;
         self.raw += raw.len();
-        if self.raw >= PART {
-            self.part()
-        } else {
-            Ok(())
-        }
+        if self.raw >= PART { self.part() } else { Ok(()) }
     }
 
     fn part(&mut self) -> io::Result<()> {

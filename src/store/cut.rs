@@ -58,10 +58,8 @@ impl Head {
             let held = self.memos.entry(source.clone()).or_default();
             held.extend(memos.iter().map(|(k, v)| (k.clone(), v.clone())));
         }
-        self.counters
-            .extend(later.counters.iter().map(|(k, v)| (k.clone(), *v)));
-        self.marks
-            .extend(later.marks.iter().map(|(k, v)| (k.clone(), v.clone())));
+        self.counters.extend(later.counters.iter().map(|(k, v)| (k.clone(), *v)));
+        self.marks.extend(later.marks.iter().map(|(k, v)| (k.clone(), v.clone())));
     }
 }
 
@@ -160,9 +158,7 @@ impl Ledger {
     pub fn check(block: &[u8]) -> Result<(), String> {
         let mut rest = block;
         while !rest.is_empty() {
-            let len = rest
-                .split_first_chunk::<2>()
-                .map(|(len, _)| u16::from_le_bytes(*len));
+            let len = rest.split_first_chunk::<2>().map(|(len, _)| u16::from_le_bytes(*len));
             let end = len.map_or(usize::MAX, |len| usize::from(len) + 10);
             rest = rest.get(end..).ok_or_else(|| {
                 let offset = block.len() - rest.len();

@@ -120,11 +120,7 @@ impl Disk for RealDisk {
             .truncate(false)
             .mode(0o600)
             .open(path)?;
-        let taken = if exclusive {
-            file.try_lock()
-        } else {
-            file.try_lock_shared()
-        };
+        let taken = if exclusive { file.try_lock() } else { file.try_lock_shared() };
         match taken {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => return Ok(None),
@@ -180,9 +176,7 @@ pub fn read_small(disk: &dyn Disk, path: &Path, limit: u64) -> io::Result<Option
     };
     let size = file.size()?;
     if size > limit {
-        return Err(io::Error::other(format!(
-            "{size} bytes are more than the {limit} expected"
-        )));
+        return Err(io::Error::other(format!("{size} bytes are more than the {limit} expected")));
     }
     let mut bytes = vec![0; size as usize];
     file.read_at(&mut bytes, 0)?;
@@ -212,6 +206,18 @@ pub fn replace_small(
         let _ = disk.remove(&temporary);
     }
     written
+}
+
+/// Makes a folder and those above it, durable on return.
+pub fn create_dir_durably(disk: &dyn Disk, dir: &Path) -> io::Result<()> {
+    let is_new = |path: &&Path| *path != Path::new("") && disk.list(path).is_err();
+    let new: Vec<&Path> = dir.ancestors().take_while(is_new).collect();
+    disk.create_dir(dir)?;
+    for path in new.into_iter().rev() {
+        let above = path.parent().filter(|above| *above != Path::new(""));
+        disk.sync_dir(above.unwrap_or(Path::new(".")))?;
+    }
+    Ok(())
 }
 
 /// The names in a folder; none if it is not there.

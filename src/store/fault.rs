@@ -7,7 +7,7 @@ use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// All points, in the order in which a cut passes them; the tests go through this list.
-pub const POINTS: [&str; 14] = [
+pub const POINTS: [&str; 15] = [
     "before_log_append",
     "after_log_write",
     "after_log_append",
@@ -22,6 +22,7 @@ pub const POINTS: [&str; 14] = [
     "after_delete",
     "after_dead_letters_sync",
     "after_sink_sync",
+    "after_sink_rename",
 ];
 
 struct Armed {
@@ -33,10 +34,7 @@ static ARMED: LazyLock<Option<Armed>> = LazyLock::new(|| {
     let value = std::env::var("PINFLOW_FAULT").ok()?;
     let (name, count) = value.split_once(':').unwrap_or((&value, "1"));
     let left = AtomicU64::new(count.parse().ok().filter(|n| *n > 0)?);
-    Some(Armed {
-        name: name.to_owned(),
-        left,
-    })
+    Some(Armed { name: name.to_owned(), left })
 });
 
 /// Passes the point `name`: ends the process at once if it is the one that was asked for.

@@ -64,18 +64,14 @@ pub enum Section {
 impl Section {
     fn from_byte(byte: u8) -> Option<Self> {
         use Section::{Head, Ledger, Slots, Start, Texts};
-        [Start, Head, Texts, Ledger, Slots]
-            .into_iter()
-            .find(|s| *s as u8 == byte)
+        [Start, Head, Texts, Ledger, Slots].into_iter().find(|s| *s as u8 == byte)
     }
 }
 
 impl Kind {
     fn from_byte(byte: u8) -> Option<Self> {
         use Kind::{Cut, End, Part, Start};
-        [Start, Cut, Part, End]
-            .into_iter()
-            .find(|k| *k as u8 == byte)
+        [Start, Cut, Part, End].into_iter().find(|k| *k as u8 == byte)
     }
 }
 
@@ -88,10 +84,7 @@ pub struct Builder {
 impl Builder {
     /// An empty frame; `level` is zstd's.
     pub fn new(level: i32) -> Self {
-        Builder {
-            bytes: vec![0; HEADER],
-            level,
-        }
+        Builder { bytes: vec![0; HEADER], level }
     }
 
     /// Appends a chunk; an empty one is left out.
@@ -100,17 +93,12 @@ impl Builder {
             return Ok(());
         }
         if raw.len() > MAX_RAW {
-            return Err(io::Error::other(format!(
-                "a chunk of {} bytes is too large",
-                raw.len()
-            )));
+            return Err(io::Error::other(format!("a chunk of {} bytes is too large", raw.len())));
         }
         let stored = zstd::bulk::compress(raw, self.level)?;
         self.bytes.push(section as u8);
-        self.bytes
-            .extend_from_slice(&(raw.len() as u32).to_le_bytes());
-        self.bytes
-            .extend_from_slice(&(stored.len() as u32).to_le_bytes());
+        self.bytes.extend_from_slice(&(raw.len() as u32).to_le_bytes());
+        self.bytes.extend_from_slice(&(stored.len() as u32).to_le_bytes());
         self.bytes.extend_from_slice(&stored);
         Ok(())
     }
@@ -159,13 +147,7 @@ impl FrameAt {
             && header[5..8] == [0; 3]
             && word(32) == xxh3_64(&header[..32]);
         let kind = good.then(|| Kind::from_byte(header[4])).flatten()?;
-        Some(FrameAt {
-            kind,
-            number: word(8),
-            offset,
-            body: word(16),
-            sum: word(24),
-        })
+        Some(FrameAt { kind, number: word(8), offset, body: word(16), sum: word(24) })
     }
 }
 
@@ -186,10 +168,7 @@ pub struct Scan {
 /// Reads a file and verifies every checksum up to the first frame that is not whole.
 pub fn scan(file: &dyn DiskFile) -> io::Result<Scan> {
     let len = file.size()?;
-    let mut scan = Scan {
-        len,
-        ..Scan::default()
-    };
+    let mut scan = Scan { len, ..Scan::default() };
     while let Some(frame) = frame_at(file, scan.good, len)? {
         scan.good = frame.end();
         scan.frames.push(frame);
@@ -299,9 +278,5 @@ pub fn read_chunks(
         }
         each(section, bytes).map_err(|what| damaged(&what))?;
     }
-    if hasher.digest() == frame.sum {
-        Ok(())
-    } else {
-        Err(damaged("the checksum differs"))
-    }
+    if hasher.digest() == frame.sum { Ok(()) } else { Err(damaged("the checksum differs")) }
 }

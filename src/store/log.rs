@@ -54,13 +54,7 @@ impl Log {
         disk.sync_dir(dir)?;
         fault::point("after_generation");
         let len = frame.len() as u64;
-        Ok(Log {
-            file,
-            path,
-            generation: start.generation,
-            len,
-            lost: false,
-        })
+        Ok(Log { file, path, generation: start.generation, len, lost: false })
     }
 
     /// Goes on with a log behind its first `len` bytes; what follows them is cut off.
@@ -72,13 +66,7 @@ impl Log {
         }
         // What a killed process wrote may still be on its way to the medium.
         let lost = file.sync().is_err();
-        Ok(Log {
-            file,
-            path,
-            generation,
-            len,
-            lost,
-        })
+        Ok(Log { file, path, generation, len, lost })
     }
 
     /// Appends a frame; durable on return.
@@ -121,29 +109,20 @@ pub fn cut_frame(cut: &Cut) -> Result<Vec<u8>, StoreError> {
 /// A whole state as a frame: the merged head and ledger, and the slots and texts of a cut.
 pub fn full_frame(head: &Head, ledger: &Ledger, cut: &Cut) -> Result<Vec<u8>, StoreError> {
     let blocks = ledger.encode_blocks(CHUNK);
-    frame_of(
-        head,
-        &blocks.iter().map(Vec::as_slice).collect::<Vec<_>>(),
-        cut,
-    )
+    frame_of(head, &blocks.iter().map(Vec::as_slice).collect::<Vec<_>>(), cut)
 }
 
 fn frame_of(head: &Head, ledger: &[&[u8]], cut: &Cut) -> Result<Vec<u8>, StoreError> {
     let malformed = |what: String| StoreError::Malformed { what };
     let json = serde_json::to_vec(head).map_err(|e| malformed(e.to_string()))?;
     let mut builder = Builder::new(LEVEL);
-    ledger
-        .iter()
-        .try_for_each(|block| Ledger::check(block))
-        .map_err(malformed)?;
+    ledger.iter().try_for_each(|block| Ledger::check(block)).map_err(malformed)?;
     let mut fill = || {
         builder.chunk(Section::Head, &json)?;
         for chunk in text_chunks(cut.texts.iter().map(String::as_str)) {
             builder.chunk(Section::Texts, &chunk)?;
         }
-        ledger
-            .iter()
-            .try_for_each(|block| builder.chunk(Section::Ledger, block))
+        ledger.iter().try_for_each(|block| builder.chunk(Section::Ledger, block))
     };
     fill().map_err(|e| malformed(e.to_string()))?;
     for block in &cut.slots {

@@ -124,10 +124,7 @@ pub fn read(disk: &dyn Disk, dir: &Path) -> io::Result<Found> {
         Err(e) => match serde_json::from_slice::<OtherFormat>(&bytes) {
             Ok(other) if other.format > FORMAT => {
                 // A later version's manifest: its own fields are not ours to judge.
-                Found::Good(Box::new(Manifest {
-                    format: other.format,
-                    ..Manifest::empty()
-                }))
+                Found::Good(Box::new(Manifest { format: other.format, ..Manifest::empty() }))
             }
             _ => Found::Damaged(format!("it is not a manifest: {e}")),
         },
@@ -162,8 +159,7 @@ impl Manifest {
 pub fn differences(old: &Fingerprint, new: &Fingerprint) -> Vec<String> {
     let items: std::collections::BTreeSet<&String> = old.keys().chain(new.keys()).collect();
     let value = |side: &Fingerprint, item: &str| {
-        side.get(item)
-            .map_or_else(|| "nothing".to_owned(), Clone::clone)
+        side.get(item).map_or_else(|| "nothing".to_owned(), Clone::clone)
     };
     items
         .into_iter()

@@ -25,6 +25,7 @@
 
 mod compact;
 mod cut;
+pub mod dead;
 pub mod disk;
 mod error;
 pub mod fault;
@@ -35,6 +36,7 @@ mod open;
 mod rebuild;
 mod recover;
 mod repair;
+pub mod scripted;
 #[cfg(test)]
 mod tests;
 
@@ -53,7 +55,7 @@ pub use error::{StoreError, io_error, is_full};
 use log::Log;
 use manifest::{FORMAT, Prior, Start};
 pub use manifest::{Fingerprint, Manifest};
-pub use open::{ReadOnly, generation_path, peek};
+pub use open::{ReadOnly, check_fingerprint, generation_path, peek};
 pub use rebuild::{aside_folder, begin_rebuild, begin_rebuild_on};
 
 /// Where new bases are written.
@@ -175,9 +177,7 @@ impl Store {
         let frame = log::cut_frame(cut)?;
         self.append(&frame)?;
         self.head.merge(&cut.head);
-        self.ledger
-            .add(&cut.ledger)
-            .map_err(|what| StoreError::Malformed { what })?;
+        self.ledger.add(&cut.ledger).map_err(|what| StoreError::Malformed { what })?;
         Ok(self.after_commit(frame.len(), begun))
     }
 
@@ -193,15 +193,12 @@ impl Store {
         self.stop_base();
         let (mut head, mut ledger) = (self.head.clone(), self.ledger.clone());
         head.merge(&cut.head);
-        ledger
-            .add(&cut.ledger)
-            .map_err(|what| StoreError::Malformed { what })?;
+        ledger.add(&cut.ledger).map_err(|what| StoreError::Malformed { what })?;
         let frame = log::full_frame(&head, &ledger, cut)?;
         let start = self.start(self.log.generation + 1, None);
         let mut log = Log::create(&*self.disk, &self.dir, &start)
             .map_err(io_error("begin a generation in", &self.dir))?;
-        log.append(&frame)
-            .map_err(io_error("append a cut to", &log.path))?;
+        log.append(&frame).map_err(io_error("append a cut to", &log.path))?;
         self.lost = None;
         self.closed.clear();
         self.starts.insert(log.generation, false);
@@ -266,13 +263,7 @@ impl Store {
     }
 
     fn log_bytes(&self) -> u64 {
-        self.log.len
-            + self
-                .closed
-                .iter()
-                .filter(|f| !f.base)
-                .map(|f| f.len)
-                .sum::<u64>()
+        self.log.len + self.closed.iter().filter(|f| !f.base).map(|f| f.len).sum::<u64>()
     }
 
     fn append(&mut self, frame: &[u8]) -> Result<(), StoreError> {
@@ -287,9 +278,7 @@ impl Store {
         }
         warn!(file = %self.log.path.display(), error = %e, "a sync failed, going on in a new file");
         self.replace_log()?;
-        self.log
-            .append(frame)
-            .map_err(io_error("append a cut to", &self.log.path))
+        self.log.append(frame).map_err(io_error("append a cut to", &self.log.path))
     }
 
     /// Goes on in a new log after the old one was lost behind its durable length. What was synced
@@ -298,10 +287,7 @@ impl Store {
         self.log.file().forget_cached();
         let read = frame::scan(self.log.file()).map(|scan| scan.good >= self.log.len);
         if !matches!(read, Ok(true)) {
-            let what = format!(
-                "{} does not read back as it was synced",
-                self.log.path.display()
-            );
+            let what = format!("{} does not read back as it was synced", self.log.path.display());
             self.lost = Some(what.clone());
             return Err(StoreError::NeedsFull { what });
         }
@@ -312,19 +298,12 @@ impl Store {
 
     /// Begins the next generation's log, which continues this one.
     fn next_generation(&mut self) -> Result<(), StoreError> {
-        let prior = Prior {
-            generation: self.log.generation,
-            len: self.log.len,
-        };
+        let prior = Prior { generation: self.log.generation, len: self.log.len };
         let start = self.start(self.log.generation + 1, Some(prior));
         let log = Log::create(&*self.disk, &self.dir, &start)
             .map_err(io_error("begin a generation in", &self.dir))?;
         let Prior { generation, len } = prior;
-        self.closed.push(Closed {
-            generation,
-            base: false,
-            len,
-        });
+        self.closed.push(Closed { generation, base: false, len });
         self.kept.insert(log.generation);
         self.log = log;
         Ok(())
@@ -337,21 +316,12 @@ impl Store {
             self.remove_old();
         }
         self.begin_base();
-        CommitInfo {
-            bytes: bytes as u64,
-            duration,
-            generation,
-            manifest_behind,
-        }
+        CommitInfo { bytes: bytes as u64, duration, generation, manifest_behind }
     }
 
     /// Writes the manifest. That it cannot be written costs no cut: the log holds it.
     fn write_manifest(&self) -> bool {
-        let bases = self
-            .starts
-            .iter()
-            .filter(|(_, base)| **base)
-            .map(|(number, _)| *number);
+        let bases = self.starts.iter().filter(|(_, base)| **base).map(|(number, _)| *number);
         let manifest = Manifest {
             format: FORMAT,
             state: self.state.clone(),
@@ -413,14 +383,7 @@ impl Store {
         }
         let named = std::thread::Builder::new().name("compact".to_owned());
         match named.spawn(move || compact::run(&job)) {
-            Ok(thread) => {
-                self.running = Some(Running {
-                    generation,
-                    inputs,
-                    stop,
-                    thread,
-                })
-            }
+            Ok(thread) => self.running = Some(Running { generation, inputs, stop, thread }),
             Err(e) => {
                 warn!(error = %e, "no thread to write a base");
                 self.base_failed();
@@ -446,14 +409,7 @@ impl Store {
         match done {
             Ok(len) => {
                 info!(generation, bytes = len, "a new base");
-                self.closed.splice(
-                    ..inputs,
-                    [Closed {
-                        generation,
-                        base: true,
-                        len,
-                    }],
-                );
+                self.closed.splice(..inputs, [Closed { generation, base: true, len }]);
                 self.starts.insert(generation, true);
                 self.figures.bases_written += 1;
                 self.figures.bases_written_bytes += len;
@@ -464,10 +420,7 @@ impl Store {
             }
             Err(compact::Failure::Stopped) => {}
             Err(compact::Failure::Damaged(what)) => {
-                warn!(
-                    what,
-                    "a file of the state is damaged, a whole cut is needed"
-                );
+                warn!(what, "a file of the state is damaged, a whole cut is needed");
                 self.lost = Some(what);
                 self.base_failed();
             }

@@ -30,18 +30,14 @@ impl Store {
         dir: &Path,
         options: Options,
     ) -> Result<(Store, Option<Restored>), StoreError> {
-        disk.create_dir(dir)
-            .map_err(io_error("create the state folder", dir))?;
+        disk.create_dir(dir).map_err(io_error("create the state folder", dir))?;
         let guard = lock(&*disk, dir)?;
         rebuild::complete(&*disk, dir)?;
         let survey = recover::survey(&*disk, dir)?;
         if survey.is_fresh() {
             return Ok((fresh(disk, dir, options, guard, &survey)?, None));
         }
-        let damaged = |what| StoreError::Damaged {
-            dir: dir.to_path_buf(),
-            what,
-        };
+        let damaged = |what| StoreError::Damaged { dir: dir.to_path_buf(), what };
         let choice = survey.choose().map_err(damaged)?;
         check_fingerprint(dir, &choice.start.fingerprint, &options.fingerprint)?;
         let (mut restored, ledger) = repair::load(&*disk, &choice.chain)?;
@@ -56,6 +52,12 @@ impl Store {
         if store.log.lost {
             store.replace_log()?;
         }
+        // What a killed process named may not be durable yet, and the manifest is to promise it.
+        for number in &store.kept {
+            let folder = log::generation_dir(dir, *number);
+            store.disk.sync_dir(&folder).map_err(io_error("sync the folder", &folder))?;
+        }
+        store.disk.sync_dir(dir).map_err(io_error("sync the folder", dir))?;
         // From here on the promise is what was found, so that damage is told once.
         store.write_manifest();
         store.remove_old();
@@ -65,10 +67,7 @@ impl Store {
 
 fn lock(disk: &dyn Disk, dir: &Path) -> Result<Guard, StoreError> {
     let path = dir.join(LOCK);
-    match disk
-        .lock(&path, Lock::Exclusive)
-        .map_err(io_error("lock", &path))?
-    {
+    match disk.lock(&path, Lock::Exclusive).map_err(io_error("lock", &path))? {
         Some(guard) => Ok(guard),
         None => Err(locked(disk, dir)),
     }
@@ -76,14 +75,9 @@ fn lock(disk: &dyn Disk, dir: &Path) -> Result<Guard, StoreError> {
 
 fn locked(disk: &dyn Disk, dir: &Path) -> StoreError {
     let pid = disk::read_small(disk, &dir.join(LOCK), 32).ok().flatten();
-    let pid = pid
-        .and_then(|bytes| String::from_utf8(bytes).ok())
-        .filter(|pid| !pid.is_empty());
+    let pid = pid.and_then(|bytes| String::from_utf8(bytes).ok()).filter(|pid| !pid.is_empty());
     let holder = pid.map_or("another process".to_owned(), |pid| format!("process {pid}"));
-    StoreError::Locked {
-        dir: dir.to_path_buf(),
-        holder,
-    }
+    StoreError::Locked { dir: dir.to_path_buf(), holder }
 }
 
 /// Compares what decides the meaning of a state.
@@ -96,10 +90,7 @@ pub fn check_fingerprint(
     if differences.is_empty() {
         Ok(())
     } else {
-        Err(StoreError::Fingerprint {
-            dir: dir.to_path_buf(),
-            differences,
-        })
+        Err(StoreError::Fingerprint { dir: dir.to_path_buf(), differences })
     }
 }
 
@@ -156,16 +147,9 @@ fn resumed(
     choice: Choice,
     (head, ledger): (Head, Ledger),
 ) -> Result<Store, StoreError> {
-    let Choice {
-        mut chain, start, ..
-    } = choice;
+    let Choice { mut chain, start, .. } = choice;
     let newest = chain.last().expect("a chain has a part").generation;
-    let here = || {
-        survey
-            .generations
-            .iter()
-            .filter(|(number, _)| **number <= newest)
-    };
+    let here = || survey.generations.iter().filter(|(number, _)| **number <= newest);
     let mut starts = BTreeMap::new();
     let mut kept = BTreeSet::new();
     let mut oldest = newest + 1;
@@ -185,26 +169,15 @@ fn resumed(
     let open = chain.pop_if(|part| !part.base);
     let mut closed: Vec<Closed> = chain
         .iter()
-        .map(|part| Closed {
-            generation: part.generation,
-            base: part.base,
-            len: part.len,
-        })
+        .map(|part| Closed { generation: part.generation, base: part.base, len: part.len })
         .collect();
     let log = if let Some(part) = open {
         Log::resume(&*disk, dir, part.generation, part.len)
             .map_err(io_error("go on with", &part.path))?
     } else {
         // The base's own log is gone; what follows is a generation that continues the base.
-        let prior = Some(Prior {
-            generation: newest,
-            len: 0,
-        });
-        let start = Start {
-            generation: newest + 1,
-            prior,
-            ..start.clone()
-        };
+        let prior = Some(Prior { generation: newest, len: 0 });
+        let start = Start { generation: newest + 1, prior, ..start.clone() };
         kept.insert(newest + 1);
         Log::create(&*disk, dir, &start).map_err(io_error("begin a generation in", dir))?
     };
@@ -285,22 +258,12 @@ fn read(disk: &dyn Disk, dir: &Path, live: bool) -> Result<Option<ReadOnly>, Sto
     if survey.is_fresh() {
         return Ok(None);
     }
-    let damaged = |what| StoreError::Damaged {
-        dir: dir.to_path_buf(),
-        what,
-    };
+    let damaged = |what| StoreError::Damaged { dir: dir.to_path_buf(), what };
     let choice = survey.choose().map_err(damaged)?;
     let (mut restored, _) = repair::load(disk, &choice.chain)?;
     (restored.damage, restored.fell_back) = repair::assess(&survey, &choice, &restored.head);
-    let Start {
-        state, fingerprint, ..
-    } = choice.start;
-    Ok(Some(ReadOnly {
-        restored,
-        state,
-        fingerprint,
-        live,
-    }))
+    let Start { state, fingerprint, .. } = choice.start;
+    Ok(Some(ReadOnly { restored, state, fingerprint, live }))
 }
 
 /// The state's manifest alone, which is quick; none if there is none that can be read.

@@ -31,18 +31,12 @@ pub fn begin_rebuild(dir: &Path) -> Result<(), StoreError> {
 
 /// [`begin_rebuild`] on a disk of choice.
 pub fn begin_rebuild_on(disk: Arc<dyn Disk>, dir: &Path) -> Result<(), StoreError> {
-    disk.create_dir(dir)
-        .map_err(io_error("create the state folder", dir))?;
+    disk.create_dir(dir).map_err(io_error("create the state folder", dir))?;
     let path = dir.join("lock");
-    let held = disk
-        .lock(&path, Lock::Exclusive)
-        .map_err(io_error("lock", &path))?;
+    let held = disk.lock(&path, Lock::Exclusive).map_err(io_error("lock", &path))?;
     if held.is_none() {
         let holder = "another process".to_owned();
-        return Err(StoreError::Locked {
-            dir: dir.to_path_buf(),
-            holder,
-        });
+        return Err(StoreError::Locked { dir: dir.to_path_buf(), holder });
     }
     complete(&*disk, dir)?;
     set_aside(&*disk, dir).map_err(io_error("set aside the state in", dir))
@@ -77,11 +71,7 @@ fn discard(disk: &dyn Disk, dir: &Path, names: &[String]) -> io::Result<()> {
         }
     }
     disk.sync_dir(dir)?;
-    for name in disk
-        .list(dir)?
-        .iter()
-        .filter(|name| name.starts_with("old-"))
-    {
+    for name in disk.list(dir)?.iter().filter(|name| name.starts_with("old-")) {
         disk::remove_all(disk, &dir.join(name))?;
     }
     Ok(())
@@ -115,10 +105,7 @@ fn move_all(disk: &dyn Disk, dir: &Path) -> io::Result<()> {
 pub fn complete(disk: &dyn Disk, dir: &Path) -> Result<(), StoreError> {
     let former = dir.join(FORMER);
     let end = || {
-        if disk::list_if_there(disk, &former)?
-            .iter()
-            .any(|name| name == MOVING)
-        {
+        if disk::list_if_there(disk, &former)?.iter().any(|name| name == MOVING) {
             move_all(disk, dir)?;
         }
         disk::remove_all(disk, &dir.join(REMOVED))

@@ -5,6 +5,10 @@
 //! is its base and its log; or, without the base, that of the log it continues, and its log.
 //! All files are verified at every start, also those that are only there to fall back on.
 //!
+//! A log without a cut that continues another (and has no base yet) is *idle*: it may have been
+//! begun by an attempt that failed, after which the other log went on. It is passed over, and
+//! overwritten when that generation begins.
+//!
 //! This file only reads; `repair.rs` puts the folder in order.
 
 use std::collections::BTreeMap;
@@ -38,12 +42,7 @@ pub enum State {
     /// Not there.
     Missing,
     /// Good up to `part.len`. `tail` bytes follow; `torn` = they look like an interrupted write.
-    Good {
-        start: Start,
-        part: Part,
-        tail: u64,
-        torn: bool,
-    },
+    Good { start: Start, part: Part, tail: u64, torn: bool },
     /// Nothing of it can be used; why. `torn` = it looks like an interrupted first write.
     Bad { why: String, torn: bool },
 }
@@ -55,6 +54,17 @@ pub struct Generation {
     pub log: State,
     /// The base.
     pub base: State,
+}
+
+impl Generation {
+    /// Begun, but nothing was stored in it.
+    pub fn is_idle(&self) -> bool {
+        let empty = match &self.log {
+            State::Good { start, part, .. } => start.prior.is_some() && part.frames.is_empty(),
+            _ => false,
+        };
+        empty && matches!(self.base, State::Missing)
+    }
 }
 
 /// What a state folder holds.
@@ -86,17 +96,10 @@ pub fn survey(disk: &dyn Disk, dir: &Path) -> Result<Survey, StoreError> {
         let base = look(disk, folder.join("base"), generation, true)?;
         generations.insert(generation, Generation { log, base });
     }
-    let survey = Survey {
-        manifest,
-        generations,
-    };
+    let survey = Survey { manifest, generations };
     let other = survey.formats().find(|format| *format != FORMAT);
     match other {
-        Some(found) => Err(StoreError::Format {
-            dir: dir.into(),
-            found,
-            known: FORMAT,
-        }),
+        Some(found) => Err(StoreError::Format { dir: dir.into(), found, known: FORMAT }),
         None => Ok(survey),
     }
 }
@@ -108,10 +111,9 @@ fn look(disk: &dyn Disk, path: PathBuf, generation: u64, base: bool) -> Result<S
         Ok(state) => Ok(state),
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(State::Missing),
         // The medium or the contents; anything else (permissions, too many files) is no damage.
-        Err(e) if e.raw_os_error().is_none_or(|code| code == EIO) => Ok(State::Bad {
-            why: format!("it cannot be read: {e}"),
-            torn: false,
-        }),
+        Err(e) if e.raw_os_error().is_none_or(|code| code == EIO) => {
+            Ok(State::Bad { why: format!("it cannot be read: {e}"), torn: false })
+        }
         Err(e) => Err(io_error("read", &path)(e)),
     }
 }
@@ -119,16 +121,9 @@ fn look(disk: &dyn Disk, path: PathBuf, generation: u64, base: bool) -> Result<S
 fn look_inside(disk: &dyn Disk, path: &Path, generation: u64, base: bool) -> io::Result<State> {
     let file = disk.open(path, Mode::Read)?;
     let scan = frame::scan(&*file)?;
-    let bad = |why: &str| State::Bad {
-        why: why.to_owned(),
-        torn: !scan.more_behind,
-    };
+    let bad = |why: &str| State::Bad { why: why.to_owned(), torn: !scan.more_behind };
     let Some(first) = scan.frames.first().filter(|f| f.kind == Kind::Start) else {
-        let what = if scan.len == 0 {
-            "it is empty"
-        } else {
-            "its beginning is damaged"
-        };
+        let what = if scan.len == 0 { "it is empty" } else { "its beginning is damaged" };
         return Ok(bad(what));
     };
     let mut start = None;
@@ -157,19 +152,8 @@ fn look_inside(disk: &dyn Disk, path: &Path, generation: u64, base: bool) -> io:
         frames.truncate(strange);
     }
     let (tail, torn) = (scan.len - good, !scan.more_behind && good == scan.good);
-    let part = Part {
-        path: path.into(),
-        generation,
-        base,
-        frames,
-        len: good,
-    };
-    Ok(State::Good {
-        start,
-        part,
-        tail,
-        torn,
-    })
+    let part = Part { path: path.into(), generation, base, frames, len: good };
+    Ok(State::Good { start, part, tail, torn })
 }
 
 impl Survey {
@@ -179,12 +163,10 @@ impl Survey {
             _ => None,
         };
         let files = self.generations.values().flat_map(|g| [&g.log, &g.base]);
-        manifest
-            .into_iter()
-            .chain(files.filter_map(|file| match file {
-                State::Good { start, .. } => Some(start.format),
-                _ => None,
-            }))
+        manifest.into_iter().chain(files.filter_map(|file| match file {
+            State::Good { start, .. } => Some(start.format),
+            _ => None,
+        }))
     }
 
     /// The promise, if there is a readable one.
@@ -193,6 +175,14 @@ impl Survey {
             Found::Good(manifest) => Some(manifest),
             _ => None,
         }
+    }
+
+    /// The logs that are in force, with their first frames.
+    pub fn logs(&self) -> impl Iterator<Item = (&Start, &Part)> {
+        self.generations.values().filter(|g| !g.is_idle()).filter_map(|g| match &g.log {
+            State::Good { start, part, .. } => Some((start, part)),
+            _ => None,
+        })
     }
 
     /// Nothing was ever committed here, not even manifest 0: a process ended before.
@@ -208,20 +198,23 @@ impl Survey {
             })
     }
 
+    /// The process ended between the first cut and the first manifest.
+    pub fn is_first_cut(&self) -> bool {
+        self.manifest == Found::Missing
+            && self.generations.len() == 1
+            && self.logs().all(|(start, part)| start.generation == 0 && part.frames.len() == 1)
+    }
+
     /// The newest state that can be had; else why there is none.
     pub fn choose(&self) -> Result<Choice, Vec<String>> {
         let mut refused = Vec::new();
-        for generation in self.generations.keys().rev() {
+        for (generation, _) in self.generations.iter().rev().filter(|(_, g)| !g.is_idle()) {
             match self.chain(*generation, None) {
                 Ok((chain, _)) if chain.iter().all(|part| part.frames.is_empty()) => {
                     refused.push(format!("generation {generation} holds no cut"));
                 }
                 Ok((chain, start)) => {
-                    return Ok(Choice {
-                        chain,
-                        start,
-                        refused,
-                    });
+                    return Ok(Choice { chain, start, refused });
                 }
                 Err(why) => refused.push(why),
             }
@@ -229,20 +222,15 @@ impl Survey {
         if let Found::Good(manifest) = &self.manifest
             && !self.generations.contains_key(&manifest.generation)
         {
-            refused.push(format!(
-                "the folder of generation {} is gone",
-                manifest.generation
-            ));
+            refused.push(format!("the folder of generation {} is gone", manifest.generation));
         }
         Err(refused)
     }
 
     /// The files that make up a generation's state, its log up to `limit`.
     fn chain(&self, number: u64, limit: Option<u64>) -> Result<(Vec<Part>, Start), String> {
-        let generation = self
-            .generations
-            .get(&number)
-            .ok_or_else(|| format!("generation {number} is gone"))?;
+        let generation =
+            self.generations.get(&number).ok_or_else(|| format!("generation {number} is gone"))?;
         let log = match (&generation.log, limit) {
             (State::Good { start, part, .. }, _) => {
                 let mut part = part.clone();

@@ -60,20 +60,16 @@ pub fn assess(survey: &Survey, choice: &Choice, head: &Head) -> (Vec<String>, bo
             damage.push(why.clone());
         }
     }
+    if survey.is_first_cut() {
+        return (damage, false);
+    }
     match &survey.manifest {
         Found::Missing => damage.push("manifest.json is gone".to_owned()),
         Found::Damaged(why) => damage.push(format!("manifest.json is damaged: {why}")),
         Found::Good(_) => {}
     }
-    let fell_back = survey
-        .promise()
-        .is_none_or(|manifest| manifest.cut > head.cut);
-    let here = format!(
-        "cut {} (epoch {}, clock {})",
-        head.cut,
-        head.epoch,
-        utc(head.now)
-    );
+    let fell_back = survey.promise().is_none_or(|manifest| manifest.cut > head.cut);
+    let here = format!("cut {} (epoch {}, clock {})", head.cut, head.epoch, utc(head.now));
     match survey.promise() {
         Some(manifest) if fell_back => damage.push(format!(
             "cuts {} to {} are lost; the state is that of {here}, and what came after it is read \
@@ -94,10 +90,8 @@ pub fn assess(survey: &Survey, choice: &Choice, head: &Head) -> (Vec<String>, bo
 }
 
 fn utc(micros: i64) -> String {
-    chrono::DateTime::from_timestamp_micros(micros).map_or_else(
-        || micros.to_string(),
-        |time| time.format("%Y-%m-%dT%H:%M:%SZ").to_string(),
-    )
+    chrono::DateTime::from_timestamp_micros(micros)
+        .map_or_else(|| micros.to_string(), |time| time.format("%Y-%m-%dT%H:%M:%SZ").to_string())
 }
 
 /// One sentence for each file that is not as it was written.
@@ -149,24 +143,16 @@ fn log_is_damaged(survey: &Survey, choice: &Choice, part: &Part) -> bool {
     else {
         return true;
     };
-    let continued = survey.generations.values().find_map(|g| match &g.log {
-        State::Good { start, .. } => start
-            .prior
-            .filter(|p| p.generation == part.generation)
-            .map(|p| p.len),
-        _ => None,
-    });
+    let mut priors = survey.logs().filter_map(|(start, _)| start.prior);
+    let continued = priors.find(|prior| prior.generation == part.generation).map(|p| p.len);
     if let Some(len) = continued {
         return part.len < len;
     }
-    let newest = choice
-        .chain
-        .last()
-        .is_some_and(|p| p.generation == part.generation);
+    let newest = choice.chain.last().is_some_and(|p| p.generation == part.generation);
     match survey.promise() {
         Some(m) if m.generation == part.generation => part.len < m.log_bytes || !torn,
         Some(m) => !torn || (*tail > 0 && m.generation > part.generation && newest),
-        None => *tail > 0,
+        None => *tail > 0 && !survey.is_first_cut(),
     }
 }
 
@@ -179,7 +165,7 @@ pub fn tidy(
     choice: &Choice,
 ) -> Result<(), StoreError> {
     let newest = choice.chain.last().map_or(0, |part| part.generation);
-    for (number, generation) in &survey.generations {
+    for (number, generation) in survey.generations.iter().filter(|(_, g)| !g.is_idle()) {
         let folder = generation_dir(dir, *number);
         if *number > newest {
             let empty = |file: &State| match file {
@@ -236,13 +222,7 @@ fn aside(disk: &dyn Disk, dir: &Path, name: &str) -> io::Result<PathBuf> {
     let folder = dir.join(ASIDE);
     disk.create_dir(&folder)?;
     let taken: BTreeSet<String> = disk.list(&folder)?.into_iter().collect();
-    let free = (0..).map(|n| {
-        if n == 0 {
-            name.to_owned()
-        } else {
-            format!("{name}.{n}")
-        }
-    });
+    let free = (0..).map(|n| if n == 0 { name.to_owned() } else { format!("{name}.{n}") });
     let free = free.into_iter().find(|name| !taken.contains(name));
     Ok(folder.join(free.expect("an endless range")))
 }

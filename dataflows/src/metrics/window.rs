@@ -1,7 +1,7 @@
 //! Windows as pure functions: which ones hold a time, and where they end.
 
 use super::declare::{Shape, Window};
-use crate::time::{DAY, HOUR, civil, day_number, floor};
+use crate::time::{DAY, civil, day_number, floor};
 
 impl Window {
     /// The starts of the windows that hold a time.
@@ -51,37 +51,11 @@ impl Window {
             Shape::Month | Shape::Year => DAY,
         }
     }
-
-    /// The word for it in answers: `hour`, `5min`, ...
-    pub fn label(&self) -> String {
-        match self.shape {
-            Shape::Month => "month".into(),
-            Shape::Year => "year".into(),
-            Shape::Tumbling { size: HOUR } => "hour".into(),
-            Shape::Tumbling { size: DAY } => "day".into(),
-            Shape::Tumbling { size } | Shape::Sliding { size, .. } => span(size),
-        }
-    }
 }
 
 /// The greatest common divisor.
 pub fn gcd(a: i64, b: i64) -> i64 {
     if b == 0 { a.abs() } else { gcd(b, a % b) }
-}
-
-/// A duration in its largest whole unit: `90s`, `5min`, `24h`, `30d`.
-pub fn span(micros: i64) -> String {
-    let units = [(48 * HOUR, DAY, "d"), (HOUR, HOUR, "h"), (60_000_000, 60_000_000, "min")];
-    for (least, unit, name) in units {
-        if micros >= least && micros % unit == 0 {
-            return format!("{}{name}", micros / unit);
-        }
-    }
-    match micros {
-        m if m % 1_000_000 == 0 => format!("{}s", m / 1_000_000),
-        m if m % 1000 == 0 => format!("{}ms", m / 1000),
-        m => format!("{m}us"),
-    }
 }
 
 #[cfg(test)]
@@ -112,13 +86,5 @@ mod tests {
         }
         let n = |size, every, t| window(Shape::Sliding { size, every }).starts(t).count();
         assert_eq!((n(10, 5, 0), n(10, 5, 3), n(3, 10, 3), n(3, 10, 8)), (2, 2, 0, 1));
-    }
-
-    #[test]
-    fn spans_read_well() {
-        let cases = [(300, "5min"), (86_400, "24h"), (90, "90s"), (30 * 86_400, "30d")];
-        for (seconds, text) in cases {
-            assert_eq!(span(seconds * 1_000_000), text);
-        }
     }
 }

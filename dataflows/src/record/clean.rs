@@ -40,6 +40,7 @@ pub(super) fn index(wire: &Wire<'_>) -> Result<u64, Reason> {
 
 impl Context<'_> {
     /// The cleaned fields of a record of one stream. `name` is where `user_name` is put together.
+    #[inline]
     pub(super) fn fields<'n, 'a: 'n>(
         &self,
         stream: Stream,
@@ -54,6 +55,7 @@ impl Context<'_> {
         }
     }
 
+    #[inline]
     fn pin<'a>(&self, wire: &Wire<'a>) -> Pin<'a> {
         let rules = self.rules;
         let kept = |slot, placeholders: &[String]| text(wire.get(slot), placeholders);
@@ -72,6 +74,7 @@ impl Context<'_> {
         }
     }
 
+    #[inline]
     fn geo<'a>(&self, wire: &Wire<'a>) -> Geo<'a> {
         let timestamp = match self.time(wire.get(Slot::Timestamp)) {
             Cell::Value(there) if self.arrival_given && self.is_future(there) => {
@@ -87,6 +90,7 @@ impl Context<'_> {
         }
     }
 
+    #[inline]
     fn user<'n, 'a: 'n>(
         &self,
         wire: &Wire<'a>,
@@ -104,7 +108,7 @@ impl Context<'_> {
 
     fn is_future(&self, there: Moment) -> bool {
         let latest = self.arrived_at.saturating_add(self.rules.max_future_micros);
-        there.micros > latest || (there.micros == latest && there.nanos % 1000 > 0)
+        there.micros > latest || (there.micros == latest && !there.nanos.is_multiple_of(1000))
     }
 
     fn time(&self, raw: Raw<'_>) -> Cell<Moment> {
@@ -126,7 +130,8 @@ impl Context<'_> {
 /// Nothing but Unicode White_Space.
 #[inline]
 fn is_blank(text: &str) -> bool {
-    text.chars().all(char::is_whitespace)
+    let visible = text.as_bytes().first().is_some_and(u8::is_ascii_graphic);
+    !visible && text.chars().all(char::is_whitespace)
 }
 
 fn is_one_of(text: &str, list: &[String]) -> bool {

@@ -8,7 +8,12 @@ use crate::metrics::value::NULL;
 use crate::symbol::intern;
 
 /// A record of a stream with these fields beside the telling ones, and with the given rules.
-fn with_fields<T>(rules: Rules, arrival: Option<i64>, json: &str, see: impl Fn(&Fields<'_>) -> T) -> T {
+fn with_fields<T>(
+    rules: Rules,
+    arrival: Option<i64>,
+    json: &str,
+    see: impl Fn(&Fields<'_>) -> T,
+) -> T {
     let mut out = None;
     let mut decoder = Decoder::new(Arc::new(rules));
     let at = arrival.unwrap_or(0);
@@ -26,9 +31,9 @@ fn state(column: Column, field: &str, value: &str) -> String {
         Stream::Geo => ["timestamp", "country"],
         Stream::User => ["first_name", "date_joined"],
     };
-    let tell: String =
+    let tell: Vec<String> =
         others.iter().filter(|o| **o != field).map(|o| format!(",\"{o}\":null")).collect();
-    let json = format!("{{\"ind\":1,\"{field}\":{value}{tell}}}");
+    let json = format!("{{\"ind\":1,\"{field}\":{value}{}}}", tell.concat());
     with_fields(Rules::default(), None, &json, |fields| {
         let mut out = String::new();
         states(fields, |c, state, defect| {
@@ -54,16 +59,31 @@ fn text_columns() {
         assert_eq!(state(column, field, value), want, "{field}: {value}");
     };
     for (column, field) in [
-        (Column::Title, "title"), (Column::UniqueId, "unique_id"), (Column::Category, "category"),
-        (Column::Country, "country"), (Column::UserName, "first_name"), (Column::UserName, "last_name"),
+        (Column::Title, "title"),
+        (Column::UniqueId, "unique_id"),
+        (Column::Category, "category"),
+        (Column::Country, "country"),
+        (Column::UserName, "first_name"),
+        (Column::UserName, "last_name"),
     ] {
         for (value, want) in [
-            ("\"x\"", "x"), ("\" x\u{a0}\"", " x\u{a0}"), ("null", "null"), ("\"\"", "null"),
-            ("\" \\t\u{a0}\u{2003}\\n\"", "null"), ("7", "bad_text"), ("true", "bad_text"),
-            ("[]", "bad_text"), ("{\"a\":1}", "bad_text"), ("\"\\ud800\"", "bad_text"),
-            ("\"\\udc00\\ud800\"", "bad_text"), ("\"\\ud83d\\ude00\"", "\u{1f600}"),
-            ("\"a\\u0000b\"", "a\0b"), ("\"null\"", "null"), ("\"None\"", "None"),
-            ("\"\u{feff}\"", "\u{feff}"), ("\"\u{200b}\"", "\u{200b}"),
+            ("\"x\"", "x"),
+            ("\" x\u{a0}\"", " x\u{a0}"),
+            ("null", "null"),
+            ("\"\"", "null"),
+            ("\" \\t\u{a0}\u{2003}\\n\"", "null"),
+            ("7", "bad_text"),
+            ("true", "bad_text"),
+            ("[]", "bad_text"),
+            ("{\"a\":1}", "bad_text"),
+            ("\"\\ud800\"", "bad_text"),
+            ("\"\\udc00\\ud800\"", "bad_text"),
+            ("\"\\ud83d\\ude00\"", "\u{1f600}"),
+            ("\"a\\u0000b\"", "a\0b"),
+            ("\"null\"", "null"),
+            ("\"None\"", "None"),
+            ("\"\u{feff}\"", "\u{feff}"),
+            ("\"\u{200b}\"", "\u{200b}"),
         ] {
             check(column, field, value, want);
         }
@@ -86,10 +106,16 @@ fn text_columns() {
         }
     }
     for (value, want) in [
-        ("\"Local save in /data/art\"", "/data/art"), ("\"\\u004cocal save in /x\"", "/x"),
-        ("\"/data/art\"", "/data/art"), ("\"Local save in \"", "null"), ("\"Local save in\"", "Local save in"),
-        ("\"Local save in Local save in x\"", "Local save in x"), ("\" Local save in x\"", " Local save in x"),
-        ("\"\\u004cocal save in  \"", "null"), ("null", "null"), ("7", "bad_text"),
+        ("\"Local save in /data/art\"", "/data/art"),
+        ("\"\\u004cocal save in /x\"", "/x"),
+        ("\"/data/art\"", "/data/art"),
+        ("\"Local save in \"", "null"),
+        ("\"Local save in\"", "Local save in"),
+        ("\"Local save in Local save in x\"", "Local save in x"),
+        ("\" Local save in x\"", " Local save in x"),
+        ("\"\\u004cocal save in  \"", "null"),
+        ("null", "null"),
+        ("7", "bad_text"),
     ] {
         check(Column::SaveLocation, "save_location", value, want);
     }
@@ -101,38 +127,76 @@ fn number_columns() {
         assert_eq!(state(column, column.name(), value), want, "{}: {value}", column.name());
     };
     for column in [
-        Column::FollowerCount, Column::Downloaded, Column::Age, Column::Latitude, Column::Longitude,
+        Column::FollowerCount,
+        Column::Downloaded,
+        Column::Age,
+        Column::Latitude,
+        Column::Longitude,
     ] {
         for (value, want) in [
-            ("null", "null"), ("\"\"", "null"), ("\" \"", "null"), ("true", "bad_number"),
-            ("[1]", "bad_number"), ("{}", "bad_number"), ("\"x\"", "bad_number"),
-            ("\"\\ud800\"", "bad_number"), ("\"1 \"", "bad_number"), ("-0", "0"), ("0", "0"),
+            ("null", "null"),
+            ("\"\"", "null"),
+            ("\" \"", "null"),
+            ("true", "bad_number"),
+            ("[1]", "bad_number"),
+            ("{}", "bad_number"),
+            ("\"x\"", "bad_number"),
+            ("\"\\ud800\"", "bad_number"),
+            ("\"1 \"", "bad_number"),
+            ("-0", "0"),
+            ("0", "0"),
         ] {
             check(column, value, want);
         }
     }
     for (value, want) in [
-        ("\"12k\"", "12000"), ("\"1.5M\"", "1500000"), ("\"2B\"", "2000000000"), ("33", "33"),
-        ("33.0", "bad_number"), ("\"33.0\"", "bad_number"), ("1e3", "bad_number"), ("-5", "out_of_range"),
-        ("\"-5\"", "bad_number"), ("\"0.5\"", "bad_number"), ("\"1.2345k\"", "bad_number"),
-        ("9223372036854775808", "out_of_range"), ("\"1\\u006b\"", "1000"), ("1e999", "bad_number"),
+        ("\"12k\"", "12000"),
+        ("\"1.5M\"", "1500000"),
+        ("\"2B\"", "2000000000"),
+        ("33", "33"),
+        ("33.0", "bad_number"),
+        ("\"33.0\"", "bad_number"),
+        ("1e3", "bad_number"),
+        ("-5", "out_of_range"),
+        ("\"-5\"", "bad_number"),
+        ("\"0.5\"", "bad_number"),
+        ("\"1.2345k\"", "bad_number"),
+        ("9223372036854775808", "out_of_range"),
+        ("\"1\\u006b\"", "1000"),
+        ("1e999", "bad_number"),
     ] {
         check(Column::FollowerCount, value, want);
     }
     for (value, want) in [
-        ("150", "150"), ("151", "out_of_range"), ("-1", "out_of_range"), ("\"27\"", "27"),
-        ("27.0", "bad_number"), ("\"27.5\"", "bad_number"), ("99999999999999999999", "out_of_range"),
-        ("1e999", "bad_number"), ("1e1", "bad_number"),
+        ("150", "150"),
+        ("151", "out_of_range"),
+        ("-1", "out_of_range"),
+        ("\"27\"", "27"),
+        ("\"-5\"", "bad_number"),
+        ("\"+5\"", "bad_number"),
+        ("27.0", "bad_number"),
+        ("\"27.5\"", "bad_number"),
+        ("99999999999999999999", "out_of_range"),
+        ("1e999", "bad_number"),
+        ("1e1", "bad_number"),
     ] {
         check(Column::Age, value, want);
     }
-    for (value, want) in [("1", "1"), ("\"1\"", "1"), ("2", "out_of_range"), ("1.0", "bad_number")] {
+    for (value, want) in [("1", "1"), ("\"1\"", "1"), ("2", "out_of_range"), ("1.0", "bad_number")]
+    {
         check(Column::Downloaded, value, want);
     }
     for (value, want) in [
-        ("-89.9796", "-899796000"), ("\"12.5\"", "125000000"), ("90", "900000000"),
-        ("90.0000001", "out_of_range"), ("1e999", "out_of_range"), ("\"NaN\"", "out_of_range"),
-        ("1.25e1", "125000000"), ("-0.0", "0"), ("0.00000005", "1"), ("\"12,5\"", "bad_number"),
+        ("-89.9796", "-899796000"),
+        ("\"12.5\"", "125000000"),
+        ("90", "900000000"),
+        ("90.0000001", "out_of_range"),
+        ("1e999", "out_of_range"),
+        ("\"NaN\"", "out_of_range"),
+        ("1.25e1", "125000000"),
+        ("-0.0", "0"),
+        ("0.00000005", "1"),
+        ("\"12,5\"", "bad_number"),
     ] {
         check(Column::Latitude, value, want);
     }
@@ -157,7 +221,8 @@ fn times() {
     check("\" \"", "null");
     check("null", "null");
 
-    let rules = || Rules { timestamp_patterns: vec!["%Y:%m:%d %H:%M:%S".into()], ..Rules::default() };
+    let rules =
+        || Rules { timestamp_patterns: vec!["%Y:%m:%d %H:%M:%S".into()], ..Rules::default() };
     let time = |rules: Rules, arrival, stamp: &str| {
         let json = format!(r#"{{"ind":1,"timestamp":"{stamp}","country":"x"}}"#);
         with_fields(rules, arrival, &json, |fields| match fields {
@@ -180,7 +245,8 @@ fn times() {
 #[test]
 fn names_of_users() {
     let check = |first: &str, last: &str, want: Text<'_>| {
-        let json = format!(r#"{{"ind":1,"first_name":{first},"last_name":{last},"date_joined":1}}"#);
+        let json =
+            format!(r#"{{"ind":1,"first_name":{first},"last_name":{last},"date_joined":1}}"#);
         with_fields(Rules::default(), None, &json, |fields| match fields {
             Fields::User(user) => assert_eq!(user.user_name, want, "{json}"),
             other => panic!("{other:?}"),
@@ -204,12 +270,18 @@ fn cells() {
                    "tag_list":"a,,b","follower_count":"2k","image_src":"Image src error."}"#;
     with_fields(Rules::default(), None, json, |fields| {
         for (column, form, want) in [
-            (Column::Category, Form::Symbol, intern("art").cell()), (Column::Title, Form::Length, 3),
-            (Column::TagList, Form::Tags, 3), (Column::Category, Form::Tags, 1),
-            (Column::FollowerCount, Form::Int, 2000), (Column::FollowerCount, Form::Present, 1),
-            (Column::ImageSrc, Form::Present, 0), (Column::ImageSrc, Form::Length, NULL),
-            (Column::Downloaded, Form::Int, NULL), (Column::Downloaded, Form::Present, 0),
-            (Column::Country, Form::Symbol, NULL), (Column::Title, Form::Int, NULL),
+            (Column::Category, Form::Symbol, intern("art").cell()),
+            (Column::Title, Form::Length, 3),
+            (Column::TagList, Form::Tags, 3),
+            (Column::Category, Form::Tags, 1),
+            (Column::FollowerCount, Form::Int, 2000),
+            (Column::FollowerCount, Form::Present, 1),
+            (Column::ImageSrc, Form::Present, 0),
+            (Column::ImageSrc, Form::Length, NULL),
+            (Column::Downloaded, Form::Int, NULL),
+            (Column::Downloaded, Form::Present, 0),
+            (Column::Country, Form::Symbol, NULL),
+            (Column::Title, Form::Int, NULL),
             (Column::FollowerCount, Form::Symbol, NULL),
         ] {
             assert_eq!(cell(fields, column, form), want, "{column:?} {form:?}");

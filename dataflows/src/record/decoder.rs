@@ -83,6 +83,7 @@ pub(super) struct Task<'t> {
 }
 
 impl Task<'_> {
+    #[inline]
     pub(super) fn emit(&mut self, decoded: Decoded<'_>) {
         (self.each)(self.next, decoded);
         self.next += 1;

@@ -136,9 +136,15 @@ mod tests {
     #[test]
     fn depth() {
         for (text, max, want) in [
-            ("1", 0, false), ("{}", 0, true), ("{}", 1, false), (r#"{"a":[{}]}"#, 2, true),
-            (r#"{"a":[{}]}"#, 3, false), (r#"["[[[[","\"[["]"#, 1, false), ("[[]]", 1, true),
-            ("[[],[],[]]", 2, false), ("]]]][[", 2, false),
+            ("1", 0, false),
+            ("{}", 0, true),
+            ("{}", 1, false),
+            (r#"{"a":[{}]}"#, 2, true),
+            (r#"{"a":[{}]}"#, 3, false),
+            (r#"["[[[[","\"[["]"#, 1, false),
+            ("[[]]", 1, true),
+            ("[[],[],[]]", 2, false),
+            ("]]]][[", 2, false),
         ] {
             assert_eq!(is_deep(text, max), want, "{text}");
         }
@@ -149,12 +155,21 @@ mod tests {
         let deep = "[".repeat(10_000);
         let closed = format!("{{\"a\":{}{}}}", deep, "]".repeat(10_000));
         for (text, want) in [
-            (" {} \n", Shape::Json("{}")), ("{} {}", Shape::Garbage), ("", Shape::Garbage),
-            ("nul", Shape::Garbage), (r#""\ud800""#, Shape::Json(r#""\ud800""#)),
-            ("1e999", Shape::Json("1e999")), ("[1,]", Shape::Garbage), ("01", Shape::Garbage),
-            (&deep, Shape::Deep), (&closed, Shape::Deep), ("\u{feff}{}", Shape::Garbage),
-            ("x[[[[[[[[[", Shape::Garbage), ("[\n[\n[\n[\n[\n[", Shape::Deep),
-            ("[[[[[[[]]]]]]]", Shape::Json("[[[[[[[]]]]]]]")), ("\u{a0}{}", Shape::Garbage),
+            (" {} \n", Shape::Json("{}")),
+            ("{} {}", Shape::Garbage),
+            ("", Shape::Garbage),
+            ("nul", Shape::Garbage),
+            (r#""\ud800""#, Shape::Json(r#""\ud800""#)),
+            ("1e999", Shape::Json("1e999")),
+            ("[1,]", Shape::Garbage),
+            ("01", Shape::Garbage),
+            (&deep, Shape::Deep),
+            (&closed, Shape::Deep),
+            ("\u{feff}{}", Shape::Garbage),
+            ("x[[[[[[[[[", Shape::Garbage),
+            ("[\n[\n[\n[\n[\n[", Shape::Deep),
+            ("[[[[[[[]]]]]]]", Shape::Json("[[[[[[[]]]]]]]")),
+            ("\u{a0}{}", Shape::Garbage),
         ] {
             assert_eq!(shape(text, 5), want, "{text}");
         }

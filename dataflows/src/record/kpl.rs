@@ -36,11 +36,11 @@ pub(super) fn payloads(bytes: &[u8]) -> Option<Vec<&[u8]>> {
     }
     let mut out = Vec::new();
     let mut fields = Walk(message);
-    while let Some(field) = fields.next_field()? {
-        if let (CONTENT, Some(record)) = field {
+    while !fields.0.is_empty() {
+        if let (CONTENT, Some(record)) = fields.next_field()? {
             let (mut inner, mut data) = (Walk(record), None);
-            while let Some(field) = inner.next_field()? {
-                if let (CONTENT, Some(bytes)) = field {
+            while !inner.0.is_empty() {
+                if let (CONTENT, Some(bytes)) = inner.next_field()? {
                     data = Some(bytes);
                 }
             }
@@ -57,11 +57,8 @@ struct Walk<'a>(&'a [u8]);
 type Field<'a> = (u64, Option<&'a [u8]>);
 
 impl<'a> Walk<'a> {
-    /// The next field; `Some(None)` at the end, none if the message is not well-formed.
-    fn next_field(&mut self) -> Option<Option<Field<'a>>> {
-        if self.0.is_empty() {
-            return Some(None);
-        }
+    /// The next field; none if the message is not well-formed.
+    fn next_field(&mut self) -> Option<Field<'a>> {
         let key = self.varint()?;
         let bytes = match key & 7 {
             0 => self.varint().map(|_| None)?,
@@ -73,7 +70,7 @@ impl<'a> Walk<'a> {
             5 => self.take(4).map(|_| None)?,
             _ => return None,
         };
-        Some(Some((key >> 3, bytes)))
+        Some((key >> 3, bytes))
     }
 
     fn take(&mut self, count: usize) -> Option<&'a [u8]> {

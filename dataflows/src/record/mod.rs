@@ -12,7 +12,6 @@ mod kpl;
 mod notes;
 mod number;
 pub mod project;
-pub mod table;
 pub mod rules;
 pub mod table;
 mod unwrap;
@@ -220,6 +219,7 @@ pub struct Record<'a> {
 
 /// What became of one record of a message.
 #[derive(Clone, Debug, PartialEq)]
+#[allow(clippy::large_enum_variant)] // nearly all are records, and none is kept
 pub enum Decoded<'a> {
     /// It can be used.
     Record(Record<'a>),

@@ -16,6 +16,18 @@ pub(super) fn digits(text: &str) -> Number {
     if text.is_empty() {
         return Number::Not;
     }
+    // So many cannot overflow.
+    if text.len() <= 18 {
+        let mut value = 0;
+        for byte in text.bytes() {
+            let digit = byte.wrapping_sub(b'0');
+            if digit > 9 {
+                return Number::Not;
+            }
+            value = value * 10 + i64::from(digit);
+        }
+        return Number::Value(value);
+    }
     let mut value = Some(0_i64);
     for byte in text.bytes() {
         let digit = byte.wrapping_sub(b'0');
@@ -69,6 +81,48 @@ pub(super) fn followers(text: &str) -> Number {
 /// Degrees in units of 1e-7, exact, rounded half away from zero where more digits are given;
 /// outside if beyond plus or minus `limit` (whole degrees) before rounding, or not finite.
 pub(super) fn degrees(text: &str, limit: i64) -> Number {
+    match usual_degrees(text.as_bytes()) {
+        Some(units) if units.abs() <= limit * UNITS => Number::Value(units),
+        Some(_) => Number::Outside,
+        None => any_degrees(text, limit),
+    }
+}
+
+/// Units of 1e-7 in a degree.
+const UNITS: i64 = 10_000_000;
+
+/// Degrees of at most three digits before the point and seven behind it.
+fn usual_degrees(text: &[u8]) -> Option<i64> {
+    let (negative, text) = match text {
+        [b'-', rest @ ..] => (true, rest),
+        _ => (false, text),
+    };
+    let (mut units, mut at) = (0_i64, 0);
+    while let Some(digit) = text.get(at).map(|b| b.wrapping_sub(b'0')).filter(|d| *d < 10) {
+        units = units * 10 + i64::from(digit);
+        at += 1;
+        if at > 3 {
+            return None;
+        }
+    }
+    let fraction = match &text[at..] {
+        _ if at == 0 => return None,
+        [] => &[],
+        [b'.', fraction @ ..] if (1..=7).contains(&fraction.len()) => fraction,
+        _ => return None,
+    };
+    for n in 0..7 {
+        let digit = fraction.get(n).map_or(0, |b| b.wrapping_sub(b'0'));
+        if digit > 9 {
+            return None;
+        }
+        units = units * 10 + i64::from(digit);
+    }
+    Some(if negative { -units } else { units })
+}
+
+/// Degrees in any form.
+fn any_degrees(text: &str, limit: i64) -> Number {
     let (negative, unsigned) = match text.as_bytes().first() {
         Some(b'-') => (true, &text[1..]),
         Some(b'+') => (false, &text[1..]),
@@ -78,7 +132,7 @@ pub(super) fn degrees(text: &str, limit: i64) -> Number {
         return Number::Outside;
     }
     let Some(parts) = decimal(unsigned) else { return Number::Not };
-    let limit = limit * 10_000_000;
+    let limit = limit * UNITS;
     // How many of the digits still to come count whole units.
     let mut place = parts.whole.len() as i64 + parts.exponent + 7;
     let (mut units, mut up, mut beyond) = (0_i64, false, false);
@@ -148,16 +202,33 @@ mod tests {
     #[test]
     fn whole_numbers() {
         for (text, want) in [
-            ("0", Value(0)), ("007", Value(7)), ("9223372036854775807", Value(i64::MAX)),
-            ("9223372036854775808", Outside), ("99999999999999999999", Outside),
-            ("99999999999999999999x", Not), ("", Not), ("-1", Not), ("+1", Not), ("1.0", Not),
-            (" 1", Not), ("1 ", Not), ("1e3", Not), ("\u{661}", Not), ("0x1", Not),
+            ("0", Value(0)),
+            ("007", Value(7)),
+            ("9223372036854775807", Value(i64::MAX)),
+            ("9223372036854775808", Outside),
+            ("99999999999999999999", Outside),
+            ("99999999999999999999x", Not),
+            ("", Not),
+            ("-1", Not),
+            ("+1", Not),
+            ("1.0", Not),
+            (" 1", Not),
+            ("1 ", Not),
+            ("1e3", Not),
+            ("\u{661}", Not),
+            ("0x1", Not),
         ] {
             assert_eq!(digits(text), want, "{text}");
         }
         for (json, want) in [
-            ("-0", Value(0)), ("-1", Outside), ("12", Value(12)), ("1.0", Not), ("1e3", Not),
-            ("-1.0", Not), ("9223372036854775808", Outside), ("-9223372036854775808", Outside),
+            ("-0", Value(0)),
+            ("-1", Outside),
+            ("12", Value(12)),
+            ("1.0", Not),
+            ("1e3", Not),
+            ("-1.0", Not),
+            ("9223372036854775808", Outside),
+            ("-9223372036854775808", Outside),
         ] {
             assert_eq!(integer(json), want, "{json}");
         }
@@ -166,17 +237,42 @@ mod tests {
     #[test]
     fn counts_of_followers() {
         for (text, want) in [
-            ("0", Value(0)), ("999", Value(999)), ("12k", Value(12_000)), ("7M", Value(7_000_000)),
-            ("2B", Value(2_000_000_000)), ("1.5k", Value(1500)), ("1.5000k", Value(1500)),
-            ("0.001k", Value(1)), ("1.2345k", Not), ("1.50000000000000000000000000k", Value(1500)),
-            ("1.000000000000000000000000001k", Not), ("0.0k", Value(0)), ("1.k", Not), (".5k", Not),
-            ("k", Not), ("-1k", Not), ("1 k", Not), ("1K", Not), ("1m", Not), ("1b", Not),
-            ("1.5", Not), ("33.0", Not), ("1,5k", Not), ("1.5.0k", Not), ("1kk", Not),
-            ("User Info Error", Not), ("\u{e9}k", Not), ("1\u{e9}", Not), ("+1k", Not),
+            ("0", Value(0)),
+            ("999", Value(999)),
+            ("12k", Value(12_000)),
+            ("7M", Value(7_000_000)),
+            ("2B", Value(2_000_000_000)),
+            ("1.5k", Value(1500)),
+            ("1.5000k", Value(1500)),
+            ("0.001k", Value(1)),
+            ("1.2345k", Not),
+            ("1.50000000000000000000000000k", Value(1500)),
+            ("1.000000000000000000000000001k", Not),
+            ("0.0k", Value(0)),
+            ("1.k", Not),
+            (".5k", Not),
+            ("k", Not),
+            ("-1k", Not),
+            ("1 k", Not),
+            ("1K", Not),
+            ("1m", Not),
+            ("1b", Not),
+            ("1.5", Not),
+            ("33.0", Not),
+            ("1,5k", Not),
+            ("1.5.0k", Not),
+            ("1kk", Not),
+            ("User Info Error", Not),
+            ("\u{e9}k", Not),
+            ("1\u{e9}", Not),
+            ("+1k", Not),
             ("9223372036854775k", Value(9_223_372_036_854_775_000)),
-            ("9223372036854776k", Outside), ("9223372036854775.807k", Value(i64::MAX)),
-            ("9223372036854775.808k", Outside), ("99999999999999999999B", Outside),
-            ("99999999999999999999.5x", Not), ("1e3k", Not),
+            ("9223372036854776k", Outside),
+            ("9223372036854775.807k", Value(i64::MAX)),
+            ("9223372036854775.808k", Outside),
+            ("99999999999999999999B", Outside),
+            ("99999999999999999999.5x", Not),
+            ("1e3k", Not),
         ] {
             assert_eq!(followers(text), want, "{text}");
         }
@@ -187,21 +283,56 @@ mod tests {
         let long = format!("89.{}", "9".repeat(500));
         let many = format!("{}1.5", "0".repeat(500));
         for (text, want) in [
-            ("-88.8298", Value(-888_298_000)), ("7.48375", Value(74_837_500)), ("0", Value(0)),
-            ("-0", Value(0)), ("-0.0", Value(0)), ("90", Value(900_000_000)),
-            ("90.0", Value(900_000_000)), ("90.00000000001", Outside), ("-90.0000001", Outside),
-            ("1e1", Value(100_000_000)), ("1.5E+1", Value(150_000_000)), ("900e-1", Value(900_000_000)),
-            ("1e999", Outside), ("-1e999", Outside), ("1e-999", Value(0)), ("0e999", Value(0)),
-            ("1e99999999999999999999", Outside), ("1e-99999999999999999999", Value(0)),
-            ("0.00000005", Value(1)), ("-0.00000005", Value(-1)), ("0.000000049", Value(0)),
-            ("0.00000015", Value(2)), ("5e-8", Value(1)), ("5e-9", Value(0)), ("12.", Value(120_000_000)),
-            (".5", Value(5_000_000)), ("+.5", Value(5_000_000)), (".", Not), ("", Not), ("-", Not),
-            ("1e", Not), ("1e+", Not), ("1e1.5", Not), ("1 ", Not), (" 1", Not), ("1_0", Not),
-            ("--1", Not), ("+-1", Not), ("0x10", Not), ("1,5", Not), ("NaN", Outside),
-            ("-Infinity", Outside), ("inf", Outside), ("north", Not), ("1\u{e9}", Not),
-            (long.as_str(), Value(900_000_000)), (many.as_str(), Value(15_000_000)),
+            ("-88.8298", Value(-888_298_000)),
+            ("7.48375", Value(74_837_500)),
+            ("0", Value(0)),
+            ("-0", Value(0)),
+            ("-0.0", Value(0)),
+            ("90", Value(900_000_000)),
+            ("90.0", Value(900_000_000)),
+            ("90.00000000001", Outside),
+            ("-90.0000001", Outside),
+            ("1e1", Value(100_000_000)),
+            ("1.5E+1", Value(150_000_000)),
+            ("900e-1", Value(900_000_000)),
+            ("1e999", Outside),
+            ("-1e999", Outside),
+            ("1e-999", Value(0)),
+            ("0e999", Value(0)),
+            ("1e99999999999999999999", Outside),
+            ("1e-99999999999999999999", Value(0)),
+            ("0.00000005", Value(1)),
+            ("-0.00000005", Value(-1)),
+            ("0.000000049", Value(0)),
+            ("0.00000015", Value(2)),
+            ("5e-8", Value(1)),
+            ("5e-9", Value(0)),
+            ("12.", Value(120_000_000)),
+            (".5", Value(5_000_000)),
+            ("+.5", Value(5_000_000)),
+            (".", Not),
+            ("", Not),
+            ("-", Not),
+            ("1e", Not),
+            ("1e+", Not),
+            ("1e1.5", Not),
+            ("1 ", Not),
+            (" 1", Not),
+            ("1_0", Not),
+            ("--1", Not),
+            ("+-1", Not),
+            ("0x10", Not),
+            ("1,5", Not),
+            ("NaN", Outside),
+            ("-Infinity", Outside),
+            ("inf", Outside),
+            ("north", Not),
+            ("1\u{e9}", Not),
+            (long.as_str(), Value(900_000_000)),
+            (many.as_str(), Value(15_000_000)),
         ] {
             assert_eq!(degrees(text, 90), want, "{text}");
+            assert_eq!(any_degrees(text, 90), want, "{text}");
         }
         assert_eq!(degrees("179.935", 180), Value(1_799_350_000));
         assert_eq!(degrees("180.1", 180), Outside);

@@ -233,9 +233,9 @@ mod tests {
             write_csv(&record, &ORIGIN, "a \"source\"", "p,1", &mut cells);
             let tail = r#","_source":"a \"source\"","_partition":"p,1","_position":17,"_sub":2,"#;
             let at = r#""_arrived_at":"1970-01-01T00:00:01.5Z"}"#;
-            assert_eq!(String::from_utf8(lines).unwrap(), format!("{{{json}{tail}{at}\n"));
+            assert_eq!(String::from_utf8(lines).expect("text"), format!("{{{json}{tail}{at}\n"));
             let tail = r#"a ""source""","p,1",17,2,1970-01-01T00:00:01.5Z"#;
-            assert_eq!(String::from_utf8(cells).unwrap(), format!("{csv},\"{tail}\n"));
+            assert_eq!(String::from_utf8(cells).expect("text"), format!("{csv},\"{tail}\n"));
             let header = csv_header(record.fields.stream());
             let commas = |text: &str| text.matches(',').count();
             assert!(commas(&header) <= commas(csv) + commas(tail) + 1);
@@ -292,13 +292,19 @@ mod tests {
     #[test]
     fn degrees() {
         for (units, want) in [
-            (0, "0.0"), (1, "0.0000001"), (-1, "-0.0000001"), (1_220_000_000, "122.0"),
-            (-888_298_000, "-88.8298"), (74_837_500, "7.48375"), (100_000_000, "10.0"),
-            (-1_800_000_000, "-180.0"), (1_000_000, "0.1"),
+            (0, "0.0"),
+            (1, "0.0000001"),
+            (-1, "-0.0000001"),
+            (1_220_000_000, "122.0"),
+            (-888_298_000, "-88.8298"),
+            (74_837_500, "7.48375"),
+            (100_000_000, "10.0"),
+            (-1_800_000_000, "-180.0"),
+            (1_000_000, "0.1"),
         ] {
             let mut out = Vec::new();
             write_degrees(units, &mut out);
-            assert_eq!(String::from_utf8(out).unwrap(), want);
+            assert_eq!(String::from_utf8(out).expect("text"), want);
         }
     }
 }

@@ -9,7 +9,8 @@ use super::*;
 
 const PIN: &str = r#"{"index":1,"unique_id":"u","category":"art"}"#;
 const GEO: &str = r#"{"ind":2,"timestamp":"2018-03-04 05:06:07","country":"Chad"}"#;
-const USER: &str = r#"{"idx":3,"first_name":"A","last_name":"B","date_joined":"2016-01-02 03:04:05"}"#;
+const USER: &str =
+    r#"{"idx":3,"first_name":"A","last_name":"B","date_joined":"2016-01-02 03:04:05"}"#;
 
 /// Every verdict of a message in a word or two: `pin 1`, `misrouted geo 2`, `not_json`.
 fn verdicts_under(rules: Rules, rule: Rule, message: &[u8]) -> Vec<String> {
@@ -37,7 +38,7 @@ fn b64(text: impl AsRef<[u8]>) -> String {
 }
 
 fn quoted(text: &str) -> String {
-    serde_json::to_string(text).unwrap()
+    serde_json::to_string(text).expect("text is JSON")
 }
 
 #[test]
@@ -59,14 +60,14 @@ fn wrappers_come_off() {
         (b64(GEO), "geo 2"),
         (format!("{}\n", b64(GEO)), "geo 2"),
         (b64(GEO).trim_end_matches('=').to_string(), "geo 2"),
-        (b64(&b64(GEO)), "geo 2"),
+        (b64(b64(GEO)), "geo 2"),
         (quoted(&b64(GEO)), "geo 2"),
-        (quoted(&b64(&b64(GEO))), "geo 2"),
+        (quoted(&b64(b64(GEO))), "geo 2"),
         (b64(quoted(GEO)), "geo 2"),
         (b64(quoted(&b64(GEO))), "geo 2"),
         (b64(&value), "geo 2"),
-        (b64(&b64(&b64(GEO))), "not_json"),
-        (quoted(&b64(&b64(&b64(GEO)))), "undecodable_wrapper"),
+        (b64(b64(b64(GEO))), "not_json"),
+        (quoted(&b64(b64(b64(GEO)))), "undecodable_wrapper"),
     ] {
         assert_eq!(verdicts(&message), [want], "{message}");
     }
@@ -80,8 +81,18 @@ fn arrays_are_taken_one_by_one() {
         quoted(GEO),
     );
     let want = [
-        "pin 1", "geo 2", "not_an_object", "empty", "empty", "undecodable_wrapper", "too_deep",
-        "not_an_object", "unknown_kind", "geo 2", "unknown_kind", "user 3",
+        "pin 1",
+        "geo 2",
+        "not_an_object",
+        "empty",
+        "empty",
+        "not_an_object",
+        "too_deep",
+        "not_an_object",
+        "unknown_kind",
+        "geo 2",
+        "unknown_kind",
+        "user 3",
     ];
     assert_eq!(verdicts(&message), want);
     assert_eq!(verdicts(quoted(&message)), want);
@@ -95,15 +106,14 @@ fn arrays_are_taken_one_by_one() {
 fn aggregated_records_come_apart() {
     let array = format!("[{USER},1]");
     let encoded = b64(PIN);
-    let parts: [&[u8]; 5] =
-        [GEO.as_bytes(), b"\xff", array.as_bytes(), encoded.as_bytes(), b"{"];
+    let parts: [&[u8]; 5] = [GEO.as_bytes(), b"\xff", array.as_bytes(), encoded.as_bytes(), b"{"];
     let sound = kpl::aggregate(&parts);
     let want = ["geo 2", "bad_utf8", "user 3", "not_an_object", "pin 1", "not_json"];
     assert_eq!(verdicts(&sound), want);
     assert_eq!(verdicts(b64(&sound)), want);
     assert_eq!(verdicts(kpl::aggregate(&[])), ["empty"]);
     let mut damaged = sound.clone();
-    *damaged.last_mut().unwrap() ^= 1;
+    *damaged.last_mut().expect("not empty") ^= 1;
     assert_eq!(verdicts(&damaged), ["undecodable_wrapper"]);
     assert_eq!(verdicts(&sound[..4]), ["undecodable_wrapper"]);
     let off = Wrappers { kpl: false, ..Wrappers::default() };
@@ -150,7 +160,10 @@ fn rejections_give_the_first_reason() {
     check(b"\x1f\x8b\x08\x00\x00\x00\x00\x00", "bad_utf8");
     check(b"\xff\xfe{\x00}\x00", "bad_utf8");
     for text in [
-        deep("[", ""), deep("{\"a\":", ""), deep("{\"a\":[", "]}"), deep("[{\"a\":", "}]"),
+        deep("[", ""),
+        deep("{\"a\":", ""),
+        deep("{\"a\":[", "]}"),
+        deep("[{\"a\":", "}]"),
         format!("{{\"index\":1,\"unique_id\":{},\"category\":1}}", deep("[", "]")),
     ] {
         check(text.as_bytes(), "too_deep");
@@ -158,10 +171,32 @@ fn rejections_give_the_first_reason() {
     }
     check(deep("[", "]").as_bytes(), "too_deep");
     for text in [
-        "\u{feff}{}", "{\"ind\":1}\0", "\0", "{", "{\"a\":\"\0\"}", "{'ind':1}", "NaN", "Infinity",
-        "<html><body>502 [bad] gateway</body></html>", "{\"a\":NaN}", "{\"a\":1,}", "{\"a\":01}",
-        "{\"a\":+1}", "{\"a\":.5}", "// x", "{}{}", "{\"a\":\"\\x\"}", "{\"a\":\"\\u12\"}",
-        "\u{a0}{}", "hello", "aGVsbG8=", "nul", "True", "ind=1&age=2", "\"abc", "-",
+        "\u{feff}{}",
+        "{\"ind\":1}\0",
+        "\0",
+        "{",
+        "{\"a\":\"\0\"}",
+        "{'ind':1}",
+        "NaN",
+        "Infinity",
+        "<html><body>502 [bad] gateway</body></html>",
+        "{\"a\":NaN}",
+        "{\"a\":1,}",
+        "{\"a\":01}",
+        "{\"a\":+1}",
+        "{\"a\":.5}",
+        "// x",
+        "{}{}",
+        "{\"a\":\"\\x\"}",
+        "{\"a\":\"\\u12\"}",
+        "\u{a0}{}",
+        "hello",
+        "aGVsbG8=",
+        "nul",
+        "True",
+        "ind=1&age=2",
+        "\"abc",
+        "-",
     ] {
         check(text.as_bytes(), "not_json");
     }
@@ -173,10 +208,17 @@ fn rejections_give_the_first_reason() {
         check(text.as_bytes(), "not_an_object");
     }
     for text in [
-        "{}", r#"{"ind":1}"#, r#"{"index":1,"name":"Maya","age":25,"role":"engineer"}"#,
-        r#"{"example_field": "example_value_pin"}"#, r#"{"ind":1,"timestamp":"x"}"#,
-        r#"{"value":null}"#, r#"{"value":"x"}"#, r#"{"value":[]}"#, r#"{"value":{}}"#,
-        r#"{"records":[{"value":{}}]}"#, r#"{"IND":1,"Timestamp":"x","Country":"y"}"#,
+        "{}",
+        r#"{"ind":1}"#,
+        r#"{"index":1,"name":"Maya","age":25,"role":"engineer"}"#,
+        r#"{"example_field": "example_value_pin"}"#,
+        r#"{"ind":1,"timestamp":"x"}"#,
+        r#"{"value":null}"#,
+        r#"{"value":"x"}"#,
+        r#"{"value":[]}"#,
+        r#"{"value":{}}"#,
+        r#"{"records":[{"value":{}}]}"#,
+        r#"{"IND":1,"Timestamp":"x","Country":"y"}"#,
     ] {
         check(text.as_bytes(), "unknown_kind");
     }
@@ -191,21 +233,41 @@ fn keys() {
         }
     };
     for (keys, want) in [
-        (r#""index":1,"#, "geo 1"), (r#""ind":1,"#, "geo 1"), (r#""idx":1,"#, "geo 1"),
-        (r#""idx":1,"ind":2,"index":3,"#, "geo 3"), (r#""idx":1,"ind":2,"#, "geo 2"),
-        (r#""index":null,"ind":2,"#, "geo 2"), (r#""index":1,"index":2,"#, "geo 2"),
-        (r#""index":1,"index":null,"ind":9,"#, "geo 9"), (r#""in\u0064":5,"#, "geo 5"),
-        (r#""ind":"17","#, "geo 17"), (r#""ind":"007","#, "geo 7"), (r#""ind":0,"#, "geo 0"),
-        (r#""ind":"\u0031","#, "geo 1"), (r#""ind":-0,"#, "geo 0"),
+        (r#""index":1,"#, "geo 1"),
+        (r#""ind":1,"#, "geo 1"),
+        (r#""idx":1,"#, "geo 1"),
+        (r#""idx":1,"ind":2,"index":3,"#, "geo 3"),
+        (r#""idx":1,"ind":2,"#, "geo 2"),
+        (r#""index":null,"ind":2,"#, "geo 2"),
+        (r#""index":1,"index":2,"#, "geo 2"),
+        (r#""index":1,"index":null,"ind":9,"#, "geo 9"),
+        (r#""in\u0064":5,"#, "geo 5"),
+        (r#""ind":"17","#, "geo 17"),
+        (r#""ind":"007","#, "geo 7"),
+        (r#""ind":0,"#, "geo 0"),
+        (r#""ind":"\u0031","#, "geo 1"),
+        (r#""ind":-0,"#, "geo 0"),
         (r#""ind":9223372036854775807,"#, "geo 9223372036854775807"),
-        ("", "missing_index"), (r#""ind":null,"#, "missing_index"), (r#""Ind":1,"#, "missing_index"),
-        (r#""ind":-1,"#, "bad_index"), (r#""ind":1.0,"#, "bad_index"), (r#""ind":1e2,"#, "bad_index"),
-        (r#""ind":9223372036854775808,"#, "bad_index"), (r#""ind":1e999,"#, "bad_index"),
-        (r#""ind":"","#, "bad_index"), (r#""ind":" 1","#, "bad_index"), (r#""ind":"+1","#, "bad_index"),
-        (r#""ind":"1.0","#, "bad_index"), (r#""ind":"\u0661","#, "bad_index"),
-        (r#""ind":true,"#, "bad_index"), (r#""ind":[1],"#, "bad_index"), (r#""ind":{"a":1},"#, "bad_index"),
-        (r#""index":{"a":1},"#, "bad_index"), (r#""ind":"\ud800","#, "bad_index"),
-        (r#""index":"x","ind":1,"#, "bad_index"), (r#""\ud800":1,"ind":1,"#, "geo 1"),
+        ("", "missing_index"),
+        (r#""ind":null,"#, "missing_index"),
+        (r#""Ind":1,"#, "missing_index"),
+        (r#""ind":-1,"#, "bad_index"),
+        (r#""ind":1.0,"#, "bad_index"),
+        (r#""ind":1e2,"#, "bad_index"),
+        (r#""ind":9223372036854775808,"#, "bad_index"),
+        (r#""ind":1e999,"#, "bad_index"),
+        (r#""ind":"","#, "bad_index"),
+        (r#""ind":" 1","#, "bad_index"),
+        (r#""ind":"+1","#, "bad_index"),
+        (r#""ind":"1.0","#, "bad_index"),
+        (r#""ind":"\u0661","#, "bad_index"),
+        (r#""ind":true,"#, "bad_index"),
+        (r#""ind":[1],"#, "bad_index"),
+        (r#""ind":{"a":1},"#, "bad_index"),
+        (r#""index":{"a":1},"#, "bad_index"),
+        (r#""ind":"\ud800","#, "bad_index"),
+        (r#""index":"x","ind":1,"#, "bad_index"),
+        (r#""\ud800":1,"ind":1,"#, "geo 1"),
     ] {
         check(keys, want);
     }
@@ -217,14 +279,19 @@ fn kinds() {
                   "date_joined":1}"#;
     let geo_user = r#"{"ind":4,"timestamp":null,"country":null,"first_name":1,"date_joined":1}"#;
     for (rule, message, want) in [
-        (Rule::Auto, PIN, "pin 1"), (Rule::Kind(Stream::Pin), PIN, "pin 1"),
+        (Rule::Auto, PIN, "pin 1"),
+        (Rule::Kind(Stream::Pin), PIN, "pin 1"),
         (Rule::Kind(Stream::Pin), GEO, "misrouted geo 2"),
         (Rule::Kind(Stream::Geo), USER, "misrouted user 3"),
-        (Rule::Auto, all, "pin 4"), (Rule::Kind(Stream::User), all, "user 4"),
-        (Rule::Auto, geo_user, "geo 4"), (Rule::Kind(Stream::Geo), geo_user, "geo 4"),
+        (Rule::Auto, all, "pin 4"),
+        (Rule::Kind(Stream::User), all, "user 4"),
+        (Rule::Auto, geo_user, "geo 4"),
+        (Rule::Kind(Stream::Geo), geo_user, "geo 4"),
         (Rule::Kind(Stream::Pin), geo_user, "misrouted geo 4"),
         (Rule::Kind(Stream::Pin), r#"{"index":1,"title":"t"}"#, "unknown_kind"),
-        (Rule::Ignore, GEO, "ignored"), (Rule::Ignore, "[1,2]", "ignored"), (Rule::Ignore, "", "ignored"),
+        (Rule::Ignore, GEO, "ignored"),
+        (Rule::Ignore, "[1,2]", "ignored"),
+        (Rule::Ignore, "", "ignored"),
     ] {
         assert_eq!(verdicts_under(Rules::default(), rule, message.as_bytes()), [want], "{message}");
     }
@@ -245,6 +312,8 @@ fn rejects_keep_their_bytes() {
     check(br#"[ 1, {"a": 2} ]"#, &[b"1", br#"{"a": 2}"#]);
     check(br#"{"value":{"ind":1}}"#, &[br#"{"value":{"ind":1}}"#]);
     check(br#""[1,\"x\"]""#, &[b"1", b"\"x\""]);
+    let deep = [b"[".repeat(1000), b"]".repeat(1000)].concat();
+    check(&deep, &[&deep]);
     check(b"WzEsMl0=", &[b"1", b"2"]);
     check(&kpl::aggregate(&[b"x", b"\xff"]), &[b"x", b"\xff"]);
 }
@@ -258,12 +327,17 @@ fn the_hash_is_that_of_the_object() {
             Decoded::Record(record) => out = Some(record.hash),
             other => panic!("{other:?}"),
         });
-        out.unwrap()
+        out.expect("a record")
     };
     let want = xxhash_rust::xxh3::xxh3_64(GEO.as_bytes());
     for message in [
-        GEO.to_string(), format!("\n{GEO} \n"), format!(r#"{{"value": {GEO} }}"#),
-        format!("[ {GEO} ]"), quoted(GEO), b64(GEO), quoted(&b64(&b64(GEO))),
+        GEO.to_string(),
+        format!("\n{GEO} \n"),
+        format!(r#"{{"value": {GEO} }}"#),
+        format!("[ {GEO} ]"),
+        quoted(GEO),
+        b64(GEO),
+        quoted(&b64(b64(GEO))),
     ] {
         assert_eq!(hash(&message), want, "{message}");
     }
@@ -272,9 +346,9 @@ fn the_hash_is_that_of_the_object() {
 
 #[test]
 fn big_objects_cost_little() {
-    let fields: String = (0..128_000).map(|n| format!("\"{n}\":1,")).collect();
+    let fields: Vec<String> = (0..128_000).map(|n| format!("\"{n}\":1,")).collect();
     let rules = || Rules { max_record_bytes: 1 << 30, ..Rules::default() };
-    let message = format!("{{{fields}{}", &GEO[1..]);
+    let message = format!("{{{}{}", fields.concat(), &GEO[1..]);
     assert_eq!(verdicts_under(rules(), Rule::Auto, message.as_bytes()), ["geo 2"]);
     let mut decoder = Decoder::new(Arc::new(rules()));
     decoder.decode(message.as_bytes(), Rule::Auto, 0, false, |_, _| {});
@@ -286,15 +360,23 @@ fn big_objects_cost_little() {
 #[test]
 fn notes_are_taken() {
     let mut decoder = Decoder::new(Arc::new(Rules::default()));
-    let strange = format!(r#"[{},{},{{"value":{GEO}}},{{"zzz":1}}]"#,
-        GEO.replacen('{', r#"{"foo":1,"title":2,"#, 1), quoted(&b64(USER)));
+    let strange = format!(
+        r#"[{},{},{{"value":{GEO}}},{{"zzz":1}}]"#,
+        GEO.replacen('{', r#"{"foo":1,"title":2,"#, 1),
+        quoted(&b64(USER))
+    );
     decoder.decode(strange.as_bytes(), Rule::Kind(Stream::Geo), 0, false, |_, _| {});
     let half = br#"{"ind":1,"first_name":"A","last_name":7,"date_joined":null}"#;
     decoder.decode(half, Rule::Auto, 0, false, |_, _| {});
     let notes: Vec<(String, u64)> = decoder.take_notes().into_iter().collect();
     let want = [
-        ("bad_text:last_name", 1), ("misrouted", 1), ("unknown_field:foo", 1),
-        ("unknown_field:title", 1), ("wrapper_array", 1), ("wrapper_base64", 1), ("wrapper_value", 1),
+        ("bad_text:last_name", 1),
+        ("misrouted", 1),
+        ("unknown_field:foo", 1),
+        ("unknown_field:title", 1),
+        ("wrapper_array", 1),
+        ("wrapper_base64", 1),
+        ("wrapper_value", 1),
     ];
     assert_eq!(notes, want.map(|(k, n)| (k.to_string(), n)));
     assert!(decoder.take_notes().is_empty());

@@ -2,7 +2,9 @@
 //!
 //! What is wrong with a message itself has its own reason (`bad_utf8`, `not_json`, ...); what is
 //! no JSON inside a JSON string is `undecodable_wrapper`, for the message around it was JSON.
-//! Bare text that is not base64 of anything of ours is `not_json`. A wrapper's object may have
+//! Bare text that is not base64 of anything of ours is `not_json`; a string in an array that
+//! is nothing of ours is `not_an_object`. An array of which nothing is nested shallowly enough is
+//! one `too_deep`. A wrapper's object may have
 //! other keys beside it (a Kafka REST consumer adds `topic`, `offset`, ...), as long as they
 //! tell no kind.
 
@@ -101,11 +103,15 @@ impl Task<'_> {
             return self.reject(Reason::NotAnObject, whole);
         }
         let layers = Layers { in_array: true, ..layers.more() };
+        let inner_depth = self.rules.max_depth.saturating_sub(1);
+        if elements.iter().all(|element| is_deep(element, inner_depth)) {
+            return self.reject(Reason::TooDeep, whole);
+        }
         for element in elements {
             let whole = element.as_bytes();
             if is_empty(element) {
                 self.reject(Reason::Empty, whole);
-            } else if is_deep(element, self.rules.max_depth - 1) {
+            } else if is_deep(element, inner_depth) {
                 self.reject(Reason::TooDeep, whole);
             } else {
                 self.json(element, whole, layers);
@@ -118,8 +124,10 @@ impl Task<'_> {
         if !wrappers.text && !wrappers.base64 {
             return self.reject(Reason::NotAnObject, whole);
         }
+        let is_wrapper = wrappers.text && !layers.in_array;
+        let reason = if is_wrapper { Reason::UndecodableWrapper } else { Reason::NotAnObject };
         let Some(inner) = unescape(json) else {
-            return self.reject(Reason::UndecodableWrapper, whole);
+            return self.reject(reason, whole);
         };
         if wrappers.text {
             let is_text = is_empty(&inner) || shape(&inner, self.rules.max_depth) != Shape::Garbage;
@@ -130,8 +138,7 @@ impl Task<'_> {
         }
         match self.peel(&inner, layers) {
             Some((bytes, layers)) => self.payload(&bytes, whole, layers),
-            None if wrappers.text => self.reject(Reason::UndecodableWrapper, whole),
-            None => self.reject(Reason::NotAnObject, whole),
+            None => self.reject(reason, whole),
         }
     }
 
@@ -154,7 +161,7 @@ impl Task<'_> {
             }
         }
         match self.record(&wire, json) {
-            Ok(_) => unknown.into_iter().for_each(|name| self.notes.unknown(name)),
+            Ok(()) => unknown.into_iter().for_each(|name| self.notes.unknown(name)),
             Err(reason) => self.reject(reason, whole),
         }
     }

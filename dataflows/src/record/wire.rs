@@ -23,6 +23,14 @@ macro_rules! slots {
                 match self { $(Slot::$variant => $name,)* }
             }
 
+            /// Whether a text starts with the key and a quote.
+            #[inline]
+            pub(super) fn is_at(self, text: &[u8]) -> bool {
+                match self { $(Slot::$variant => {
+                    text.starts_with(concat!($name, "\"").as_bytes())
+                })* }
+            }
+
             /// The slot of a key.
             #[allow(non_upper_case_globals)]
             pub(super) fn of(key: &[u8]) -> Option<Slot> {
@@ -62,6 +70,7 @@ slots! {
 const COUNT: usize = SLOTS.len();
 
 impl Slot {
+    #[inline]
     fn bit(self) -> u32 {
         1 << self as u32
     }
@@ -89,11 +98,13 @@ pub(super) struct Wire<'a> {
 }
 
 impl<'a> Wire<'a> {
+    #[inline]
     pub(super) fn new() -> Self {
         Wire { values: [""; COUNT], present: 0, escaped: 0 }
     }
 
     /// Whether a key is there.
+    #[inline]
     pub(super) fn has(&self, slot: Slot) -> bool {
         self.present & slot.bit() != 0
     }

@@ -1,5 +1,9 @@
 //! The store against a plain model.
 
+mod crash;
+mod damage;
+mod dead;
+
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -51,13 +55,7 @@ impl Model {
 /// A made-up cut; equal numbers give equal cuts.
 pub(super) fn cut(number: u64, slots: u64) -> Cut {
     let mut made = Cut::default();
-    made.head = Head {
-        cut: number,
-        run: 1,
-        epoch: number * 3,
-        now: number as i64,
-        ..made.head
-    };
+    made.head = Head { cut: number, run: 1, epoch: number * 3, now: number as i64, ..made.head };
     made.head.positions.insert((number % 3) as u32, number * 10);
     let mut blocks = vec![Vec::new(); 2];
     for n in 0..slots {
@@ -68,29 +66,20 @@ pub(super) fn cut(number: u64, slots: u64) -> Cut {
     made.slots = blocks;
     made.texts = vec![format!("text {}", number % 17)];
     let key = format!("k{}", number % 5);
-    made.ledger
-        .extend_from_slice(&(key.len() as u16).to_le_bytes());
+    made.ledger.extend_from_slice(&(key.len() as u16).to_le_bytes());
     made.ledger.extend_from_slice(key.as_bytes());
-    made.ledger
-        .extend_from_slice(&(number as i64 % 3 - 1).to_le_bytes());
+    made.ledger.extend_from_slice(&(number as i64 % 3 - 1).to_le_bytes());
     made
 }
 
 pub(super) fn options() -> Options {
     let fingerprint = Fingerprint::from([("format".to_owned(), "1".to_owned())]);
-    Options {
-        compaction: Compaction::Inline,
-        ..Options::new(fingerprint)
-    }
+    Options { compaction: Compaction::Inline, ..Options::new(fingerprint) }
 }
 
 /// Options under which a few small cuts make a generation.
 pub(super) fn small() -> Options {
-    Options {
-        compact_min: 3000,
-        compact_first: 1500,
-        ..options()
-    }
+    Options { compact_min: 3000, compact_first: 1500, ..options() }
 }
 
 fn reopen(dir: &Path, options: Options) -> (Store, Restored) {
@@ -134,31 +123,20 @@ fn a_second_process_and_another_fingerprint_are_refused() {
     store.commit(&cut(0, 1)).unwrap();
     let error = Store::open(folder.path(), options()).err().expect("locked");
     assert_eq!(error.exit_code(), 75);
-    assert!(
-        error.to_string().contains(&std::process::id().to_string()),
-        "{error}"
-    );
+    assert!(error.to_string().contains(&std::process::id().to_string()), "{error}");
     assert!(ReadOnly::open(folder.path()).unwrap().unwrap().live);
     drop(store);
     let mut other = options();
-    other
-        .fingerprint
-        .insert("columns".to_owned(), "age".to_owned());
+    other.fingerprint.insert("columns".to_owned(), "age".to_owned());
     let error = Store::open(folder.path(), other).err().expect("refused");
     assert_eq!(error.exit_code(), 78);
-    assert!(
-        error.to_string().contains("columns: nothing -> age"),
-        "{error}"
-    );
+    assert!(error.to_string().contains("columns: nothing -> age"), "{error}");
 }
 
 #[test]
 fn the_background_makes_bases_without_stopping_commits() {
     let folder = tempfile::tempdir().unwrap();
-    let options = Options {
-        compaction: Compaction::Background,
-        ..small()
-    };
+    let options = Options { compaction: Compaction::Background, ..small() };
     let (mut store, _) = Store::open(folder.path(), options.clone()).unwrap();
     let mut model = Model::default();
     for number in 0..300 {

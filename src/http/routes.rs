@@ -1,0 +1,331 @@
+//! The routes, as a table, and what each answers.
+
+use std::hash::{BuildHasher, RandomState};
+use std::sync::Arc;
+
+use axum::extract::{Path, Query as Params, State};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use axum::{Json, Router, middleware};
+use serde_json::json;
+
+use super::catalogue;
+use super::changes;
+use super::guard::guard;
+use super::reply::{Failure, body, nearest};
+use super::{App, limits};
+use crate::publish::answer::{Printer, Query, answer, names};
+use crate::publish::print::rfc3339;
+use crate::publish::{State as Seen, answer::frontier};
+use crate::telemetry::{expose, status};
+
+type Shared = State<Arc<App>>;
+type Pairs = Params<Vec<(String, String)>>;
+
+/// The routes.
+pub fn router(app: Arc<App>) -> Router {
+    Router::new()
+        .route("/", get(|| async { page() }))
+        .route("/metrics", get(metrics))
+        .route("/livez", get(livez))
+        .route("/readyz", get(readyz))
+        .route("/api/v1/metrics", get(all))
+        .route("/api/v1/metrics/{name}", get(one))
+        .route("/api/v1/metrics/{name}/changes", get(feed))
+        .route("/api/v1/posts/{index}", get(post))
+        .route("/api/v1/status", get(whole_status))
+        .fallback(unknown)
+        .layer(middleware::from_fn_with_state(Arc::clone(&app), guard))
+        .with_state(app)
+}
+
+const ROUTES: &str = "the routes are /, /metrics, /livez, /readyz, /api/v1/metrics, \
+    /api/v1/metrics/{name}, /api/v1/metrics/{name}/changes, /api/v1/posts/{index}, \
+    /api/v1/status";
+
+async fn unknown() -> Failure {
+    Failure::new(StatusCode::NOT_FOUND, "there is nothing at this path", ROUTES)
+}
+
+/// The page; its script and style run under a word that is drawn for each answer.
+pub fn page() -> Response {
+    let word = |n: u64| RandomState::new().hash_one(n);
+    let nonce = format!("{:016x}{:016x}", word(1), word(2));
+    let html = include_str!("page.html").replace("NONCE", &nonce);
+    let policy = format!(
+        "default-src 'none'; script-src 'nonce-{nonce}'; style-src 'nonce-{nonce}'; \
+         connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; \
+         frame-ancestors 'none'"
+    );
+    let mut response = body("text/html; charset=utf-8", html);
+    if let Ok(policy) = HeaderValue::from_str(&policy) {
+        response.headers_mut().insert(header::CONTENT_SECURITY_POLICY, policy);
+    }
+    response
+}
+
+/// Renders on a thread that may take its time.
+async fn render<T, F>(work: F) -> Result<T, Failure>
+where
+    T: Send + 'static,
+    F: FnOnce() -> T + Send + 'static,
+{
+    tokio::task::spawn_blocking(work).await.map_err(|_| {
+        Failure::new(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "rendering the answer failed",
+            "see the log, and report this as an error of pinflow",
+        )
+    })
+}
+
+async fn metrics(State(app): Shared) -> Result<Response, Failure> {
+    let text = render(move || {
+        let status = app.parts.status.read().clone();
+        expose::scrape(&app.parts.machine, &app.parts.published, &status, &app.parts.labels)
+    });
+    Ok(body("text/plain; version=0.0.4; charset=utf-8", text.await?))
+}
+
+async fn livez(State(app): Shared) -> Response {
+    let silent = app.parts.machine.silent();
+    let alive = silent.is_none_or(|s| s < limits::SILENCE);
+    let reasons: Vec<String> = silent
+        .filter(|_| !alive)
+        .map(|s| format!("the engine's loop has not turned for {s:.0} s; restart the process"))
+        .into_iter()
+        .collect();
+    let code = if alive { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    (code, Json(json!({ "alive": alive, "reasons": reasons }))).into_response()
+}
+
+async fn readyz(State(app): Shared) -> Response {
+    let (at, seen, _) = app.parts.published.now();
+    let status = app.parts.status.read().clone();
+    let mut reasons = Vec::new();
+    if status.stopping {
+        reasons.push("an orderly stop has begun".to_owned());
+    }
+    if seen == Seen::Withheld {
+        reasons.extend(withheld(&status));
+    }
+    let ready = reasons.is_empty();
+    if seen == Seen::CatchingUp {
+        reasons.push("results are served while catching up".into());
+    }
+    let troubles = status.sources.iter().filter_map(|s| {
+        let trouble = s.trouble.as_ref()?;
+        Some(format!("source {}: {}; {}", s.name, trouble.error, trouble.hint))
+    });
+    reasons.extend(troubles);
+    let frontier = json!({ "run": at.run, "epoch": at.epoch, "now": rfc3339(at.now) });
+    let state = if status.stopping { json!("stopping") } else { json!(seen) };
+    let answer = json!({
+        "ready": ready,
+        "state": state,
+        "frontier": frontier,
+        "reasons": reasons,
+        "awaited": status.awaited,
+    });
+    let code = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    let mut response = (code, Json(answer)).into_response();
+    if !ready {
+        response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+    }
+    response
+}
+
+/// Why results are withheld, in sentences.
+fn withheld(status: &status::Status) -> Vec<String> {
+    let await_one = |a: &status::Awaited| {
+        let (source, partition) = (&a.source, &a.partition);
+        format!(
+            "results are withheld until {source} {partition} has been read to position {} \
+             (now at {})",
+            a.until, a.position
+        )
+    };
+    let mut reasons: Vec<String> = status.awaited.iter().take(10).map(await_one).collect();
+    if status.awaited.len() > 10 {
+        reasons.push(format!("and {} further partitions", status.awaited.len() - 10));
+    }
+    if reasons.is_empty() {
+        reasons.push("results are withheld until the first epoch is complete".into());
+    }
+    if let Some(until) = status.withheld_until {
+        reasons.push(format!("at the latest until {}", rfc3339(until)));
+    }
+    reasons
+}
+
+/// Refuses to show results while they are withheld.
+fn shown(app: &App) -> Result<(), Failure> {
+    if app.parts.published.mode().0 != Seen::Withheld {
+        return Ok(());
+    }
+    let reasons = withheld(&app.parts.status.read());
+    Err(Failure::new(
+        StatusCode::SERVICE_UNAVAILABLE,
+        reasons.join("; "),
+        "ask again in a second; /readyz says how far it is",
+    ))
+}
+
+async fn all(State(app): Shared) -> Response {
+    let (at, ..) = app.parts.published.now();
+    let mut text = String::from("{\"frontier\":");
+    frontier(&mut text, at);
+    let schemas = app.parts.published.schemas();
+    let list: Vec<_> = schemas.iter().map(catalogue::entry).collect();
+    text.push_str(&format!(",\"metrics\":{}}}", json!(list)));
+    body("application/json", text)
+}
+
+fn find(app: &App, name: &str) -> Result<usize, Failure> {
+    app.parts.published.find(name).ok_or_else(|| {
+        let known = app.parts.published.schemas().iter().map(|s| &*s.name);
+        Failure::new(
+            StatusCode::NOT_FOUND,
+            format!("there is no metric {name:?}"),
+            nearest(name, known, "/api/v1/metrics lists them"),
+        )
+    })
+}
+
+/// What a request for rows asks for.
+struct Asked {
+    query: Query,
+    csv: bool,
+    positions: bool,
+}
+
+fn asked(app: &App, metric: usize, pairs: Vec<(String, String)>) -> Result<Asked, Failure> {
+    let schema = &app.parts.published.schemas()[metric];
+    let bad = |error: String, hint: &str| Failure::new(StatusCode::BAD_REQUEST, error, hint);
+    let mut asked = Asked { query: Query::default(), csv: false, positions: false };
+    for (name, value) in pairs {
+        match &*name {
+            "window" => asked.query.windows.push(value),
+            "limit" => {
+                let limit = value.parse().map_err(|_| {
+                    bad(format!("limit={value} is no number"), "write limit=10, or leave it out")
+                })?;
+                asked.query.limit = Some(limit);
+            }
+            "format" => match &*value {
+                "json" => asked.csv = false,
+                "csv" => asked.csv = true,
+                _ => return Err(bad(format!("there is no format {value:?}"), "json or csv")),
+            },
+            "positions" => asked.positions = !matches!(&*value, "0" | "false"),
+            _ => match schema.keys.iter().position(|key| key.name == name) {
+                Some(key) => asked.query.keys.push((key, value)),
+                None => {
+                    let own = ["window", "limit", "format", "positions"].into_iter();
+                    let known = own.chain(schema.keys.iter().map(|k| &*k.name));
+                    let all = "parameters are the metric's keys, window, limit, format, positions";
+                    let error = format!("metric {} has no key {name:?}", schema.name);
+                    return Err(bad(error, &nearest(&name, known, all)));
+                }
+            },
+        }
+    }
+    let known = names(schema);
+    if let Some(window) = asked.query.windows.iter().find(|w| !w.contains('T') && !known.contains(w))
+    {
+        let error = format!("metric {} has no window {window:?}", schema.name);
+        let hint = match known.is_empty() {
+            true => "it has no windows; leave window out".into(),
+            false => format!("its windows are {}; or give a start as shown", known.join(", ")),
+        };
+        return Err(bad(error, &hint));
+    }
+    Ok(asked)
+}
+
+async fn one(
+    State(app): Shared,
+    Path(name): Path<String>,
+    Params(pairs): Pairs,
+) -> Result<Response, Failure> {
+    let metric = find(&app, &name)?;
+    let asked = asked(&app, metric, pairs)?;
+    shown(&app)?;
+    let unknown = || Failure::new(StatusCode::NOT_FOUND, "no such metric", "see /api/v1/metrics");
+    let reading = app.parts.published.read(metric).ok_or_else(unknown)?;
+    let frontier = reading.frontier;
+    let Asked { query, csv, positions } = asked;
+    let text = render(move || {
+        let names = names(reading.schema());
+        let parts = answer(&reading, &names, &query);
+        let printer = Printer::new(reading.schema());
+        if csv { printer.csv(&parts) } else { printer.answer(&reading, &parts, positions) }
+    })
+    .await?;
+    let kind = if csv { "text/csv; charset=utf-8; header=present" } else { "application/json" };
+    let mut response = body(kind, text);
+    let stands = format!("{}/{}/{}", frontier.run, frontier.epoch, rfc3339(frontier.now));
+    if let Ok(value) = HeaderValue::from_str(&stands) {
+        response.headers_mut().insert("pinflow-frontier", value);
+    }
+    Ok(response)
+}
+
+async fn feed(
+    State(app): Shared,
+    Path(name): Path<String>,
+    Params(pairs): Pairs,
+) -> Result<Response, Failure> {
+    let metric = find(&app, &name)?;
+    let mut positions = false;
+    for (name, value) in pairs {
+        if name != "positions" {
+            return Err(Failure::new(
+                StatusCode::BAD_REQUEST,
+                format!("a change feed has no parameter {name:?}"),
+                "the only one is positions=1",
+            ));
+        }
+        positions = !matches!(&*value, "0" | "false");
+    }
+    shown(&app)?;
+    Ok(changes::changes(app, metric, positions))
+}
+
+async fn post(State(app): Shared, Path(index): Path<String>) -> Result<Response, Failure> {
+    let fits = index.parse::<u64>().ok().filter(|i| *i < 1 << 63);
+    let Some(number) = fits else {
+        return Err(Failure::new(
+            StatusCode::BAD_REQUEST,
+            format!("{index:?} is no index"),
+            "an index is a whole number from 0, less than 2^63",
+        ));
+    };
+    shown(&app)?;
+    let looked = tokio::time::timeout(limits::LOOKUP, app.parts.posts.lookup(number)).await;
+    match looked {
+        Ok(Ok(Some(post))) => Ok(Json(post).into_response()),
+        Ok(Ok(None)) => Err(Failure::new(
+            StatusCode::NOT_FOUND,
+            format!("there is no post {number}"),
+            "no side of it has been read, or it has not been published yet",
+        )),
+        _ => Err(Failure::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            format!("no worker looked post {number} up in time"),
+            "ask again; /api/v1/status says what holds the workers",
+        )),
+    }
+}
+
+async fn whole_status(State(app): Shared, headers: HeaderMap) -> Result<Response, Failure> {
+    let pretty = headers.get(header::ACCEPT).is_some_and(|a| a.as_bytes().starts_with(b"text/"));
+    let text = render(move || {
+        let status = app.parts.status.read().clone();
+        let (at, seen, progress) = app.parts.published.now();
+        let view = status::view(&status, at, seen, &progress);
+        if pretty { format!("{view:#}") } else { view.to_string() }
+    });
+    Ok(body("application/json", text.await?))
+}

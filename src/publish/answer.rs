@@ -1,0 +1,315 @@
+//! Answers: rows of a reading, chosen, ordered and printed.
+//!
+//! Promises: rows stand by the first measure descending, then by the keys (texts by their bytes,
+//! numbers by value, null first), then as the group shows them; windows in the order of the
+//! metric's list, then by start. So one frontier has one answer, byte for byte.
+
+use std::cmp::Ordering;
+use std::collections::BTreeMap;
+use std::fmt::Write;
+
+use dataflows::metrics::schema::{Field, Schema};
+use dataflows::metrics::value::{GroupKey, NULL, Value, Values};
+use dataflows::record::Type;
+use dataflows::symbol::Sym;
+
+use super::edges::{edges, follows_now, labels};
+use super::print::{Style, json, order, quoted, rfc3339, text};
+use super::{Event, Frontier, Progress, Reading, Row, State};
+
+/// Which rows are wanted.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Query {
+    /// Keys by place with the text that they print as; empty = null. All must hold.
+    pub keys: Vec<(usize, String)>,
+    /// Names or starts of windows; all must hold.
+    pub windows: Vec<String>,
+    /// At most so many rows a window.
+    pub limit: Option<usize>,
+}
+
+/// One window of an answer.
+pub struct Part<'a> {
+    /// Its name; none where the metric has no windows.
+    pub window: Option<&'a str>,
+    /// Its edges, microseconds, the end exclusive.
+    pub edges: Option<(i64, i64)>,
+    /// Its rows, in order.
+    pub rows: Vec<Row<'a>>,
+}
+
+/// The place of the value column that rows are ordered by: the first measure's own value.
+pub fn leading(schema: &Schema) -> usize {
+    usize::from(schema.metric.measures.first().is_some_and(|m| m.returned.is_some()))
+}
+
+/// The names of a reading's windows, in the order of the metric's list.
+pub fn names(schema: &Schema) -> Vec<String> {
+    labels(&schema.windows)
+}
+
+/// The wanted rows of a reading. `names` are its windows' [`names`].
+pub fn answer<'a>(reading: &'a Reading, names: &'a [String], query: &Query) -> Vec<Part<'a>> {
+    let schema = reading.schema();
+    let mut parts: BTreeMap<(u16, i64), Vec<Row<'a>>> = BTreeMap::new();
+    for (n, window) in schema.windows.iter().enumerate() {
+        if follows_now(window) {
+            parts.insert((n as u16, NULL), Vec::new());
+        }
+    }
+    if schema.windows.is_empty() {
+        parts.insert((0, NULL), Vec::new());
+    }
+    let wanted = Wanted::new(schema, query);
+    for row in reading.table.rows().filter(|row| wanted.holds(row)) {
+        let rows = parts.entry((row.window(), row.start())).or_default();
+        rows.push(row);
+        if let Some(limit) = query.limit
+            && rows.len() >= 4 * limit + 1024
+        {
+            sort(schema, rows);
+            rows.truncate(limit);
+        }
+    }
+    let frame = |((window, start), mut rows): ((u16, i64), Vec<Row<'a>>)| {
+        sort(schema, &mut rows);
+        rows.truncate(query.limit.unwrap_or(usize::MAX));
+        let at = usize::from(window);
+        let edges = schema.windows.get(at);
+        Part {
+            window: names.get(at).map(String::as_str),
+            edges: edges.map(|w| edges_of(w, start, reading.frontier, reading.ended)),
+            rows,
+        }
+    };
+    let named = |part: &Part<'_>| {
+        query.windows.iter().all(|want| {
+            let start = part.edges.map(|(start, _)| rfc3339(start));
+            part.window == Some(want) || start.as_ref() == Some(want)
+        })
+    };
+    parts.into_iter().map(frame).filter(named).collect()
+}
+
+use edges as edges_of;
+
+/// The keys of a query.
+struct Wanted<'a> {
+    fields: &'a [Field],
+    keys: &'a [(usize, String)],
+}
+
+impl<'a> Wanted<'a> {
+    fn new(schema: &'a Schema, query: &'a Query) -> Self {
+        Wanted { fields: &schema.keys, keys: &query.keys }
+    }
+
+    fn holds(&self, row: &Row<'_>) -> bool {
+        self.keys.iter().all(|(n, want)| {
+            let (cell, ty) = (row.keys()[*n], self.fields[*n].ty);
+            match ty {
+                _ if cell == NULL => want.is_empty(),
+                Type::Text => Sym::from_cell(cell).as_str() == want,
+                _ => {
+                    let mut printed = String::new();
+                    text(&mut printed, Value::from_cell(cell, ty), ty, Style::default());
+                    printed == *want
+                }
+            }
+        })
+    }
+}
+
+fn sort(schema: &Schema, rows: &mut [Row<'_>]) {
+    let lead = leading(schema);
+    // Stable: rows of one group keep the order in which the group shows them.
+    rows.sort_by(|a, b| {
+        order(b.value(lead), a.value(lead)).then_with(|| by_keys(schema, a.keys(), b.keys()))
+    });
+}
+
+/// The order of group keys: texts by their bytes, numbers by value, null first.
+pub fn by_keys(schema: &Schema, a: &[i64], b: &[i64]) -> Ordering {
+    let mut fields = schema.keys.iter().zip(a.iter().zip(b));
+    let unequal = fields.find(|(_, (a, b))| a != b);
+    let Some((field, (a, b))) = unequal else { return Ordering::Equal };
+    match field.ty {
+        Type::Text if *a != NULL && *b != NULL => Sym::from_cell(*a).cmp(&Sym::from_cell(*b)),
+        _ => a.cmp(b),
+    }
+}
+
+/// Writes rows as JSON objects.
+pub struct Printer<'a> {
+    schema: &'a Schema,
+    /// `"name":` of the keys, then of the values.
+    heads: Vec<String>,
+}
+
+impl<'a> Printer<'a> {
+    /// For rows of this schema.
+    pub fn new(schema: &'a Schema) -> Self {
+        let head = |field: &Field| {
+            let mut head = String::new();
+            quoted(&mut head, &field.name);
+            head.push(':');
+            head
+        };
+        Printer { schema, heads: schema.keys.iter().chain(&schema.values).map(head).collect() }
+    }
+
+    fn row(&self, out: &mut String, keys: &[i64], values: Option<&dyn Fn(usize) -> Value>) {
+        out.push('{');
+        let columns = self.schema.keys.iter().zip(keys);
+        let mut first = true;
+        let mut comma = |out: &mut String| {
+            if !std::mem::take(&mut first) {
+                out.push(',');
+            }
+        };
+        for (head, (field, cell)) in self.heads.iter().zip(columns) {
+            comma(out);
+            out.push_str(head);
+            json(out, Value::from_cell(*cell, field.ty), field.ty);
+        }
+        if let Some(value) = values {
+            let heads = self.heads[self.schema.keys.len()..].iter();
+            for (n, (head, field)) in heads.zip(&self.schema.values).enumerate() {
+                comma(out);
+                out.push_str(head);
+                json(out, value(n), field.ty);
+            }
+        }
+        out.push('}');
+    }
+
+    /// A reading's answer, whole.
+    pub fn answer(&self, reading: &Reading, parts: &[Part<'_>], positions: bool) -> String {
+        let rows: usize = parts.iter().map(|p| p.rows.len()).sum();
+        let mut out = String::with_capacity(256 + rows * 96);
+        let progress = positions.then_some(&*reading.progress);
+        self.open(&mut out, reading.frontier, reading.state, progress);
+        for (n, part) in parts.iter().enumerate() {
+            out.push_str(if n == 0 { "" } else { "," });
+            frame(&mut out, part.window, part.edges);
+            for (n, row) in part.rows.iter().enumerate() {
+                out.push_str(if n == 0 { "" } else { "," });
+                self.row(&mut out, row.keys(), Some(&|n| row.value(n)));
+            }
+            out.push_str("]}");
+        }
+        out.push_str("]}");
+        out
+    }
+
+    /// A change: in each window touched the rows of the groups that changed, as they are now,
+    /// and the keys of those that are gone.
+    pub fn change(&self, event: &Event, state: State, ended: bool, positions: bool) -> String {
+        let mut parts: BTreeMap<(u16, i64), Vec<&(GroupKey, Vec<Values>)>> = BTreeMap::new();
+        for change in &event.changes {
+            parts.entry((change.0.window, change.0.start)).or_default().push(change);
+        }
+        let mut out = String::new();
+        let progress = positions.then_some(&*event.progress);
+        self.open(&mut out, event.frontier, state, progress);
+        let labels = names(self.schema);
+        for (n, ((window, start), changes)) in parts.into_iter().enumerate() {
+            out.push_str(if n == 0 { "" } else { "," });
+            let shape = self.schema.windows.get(usize::from(window));
+            let edges = shape.map(|w| edges_of(w, start, event.frontier, ended));
+            frame(&mut out, labels.get(usize::from(window)).map(String::as_str), edges);
+            let rows = changes.iter().flat_map(|(key, rows)| rows.iter().map(move |r| (key, r)));
+            for (n, (key, row)) in rows.enumerate() {
+                out.push_str(if n == 0 { "" } else { "," });
+                let value = |n: usize| row.get(n).copied().unwrap_or(Value::Null);
+                self.row(&mut out, &key.keys, Some(&value));
+            }
+            out.push_str("],\"gone\":[");
+            let gone = changes.iter().filter(|(_, rows)| rows.is_empty());
+            for (n, (key, _)) in gone.enumerate() {
+                out.push_str(if n == 0 { "" } else { "," });
+                self.row(&mut out, &key.keys, None);
+            }
+            out.push_str("]}");
+        }
+        out.push_str("]}");
+        out
+    }
+
+    fn open(&self, out: &mut String, at: Frontier, state: State, progress: Option<&Progress>) {
+        out.push_str("{\"metric\":");
+        quoted(out, &self.schema.name);
+        out.push_str(",\"frontier\":");
+        frontier(out, at);
+        if state == State::CatchingUp {
+            out.push_str(",\"catching_up\":true");
+        }
+        if let Some(progress) = progress {
+            let _ = write!(out, ",\"positions\":{}", progress.positions());
+        }
+        out.push_str(",\"windows\":[");
+    }
+
+    /// A reading's answer as CSV with a header: window columns where the metric has windows,
+    /// then keys, then measures.
+    pub fn csv(&self, parts: &[Part<'_>]) -> String {
+        let windows = !self.schema.windows.is_empty();
+        let fields = self.schema.keys.iter().chain(&self.schema.values);
+        let heads = ["window", "start", "end"].iter().filter(|_| windows).copied();
+        let heads: Vec<&str> = heads.chain(fields.map(|f| &*f.name)).collect();
+        let mut out = String::new();
+        line(&mut out, heads.into_iter());
+        let mut cells: Vec<String> = Vec::new();
+        for part in parts {
+            for row in &part.rows {
+                cells.clear();
+                if windows {
+                    cells.push(part.window.unwrap_or_default().into());
+                    let edge = |at: Option<i64>| at.map(rfc3339).unwrap_or_default();
+                    cells.push(edge(part.edges.map(|e| e.0)));
+                    cells.push(edge(part.edges.map(|e| e.1)));
+                }
+                let keys = self.schema.keys.iter().zip(row.keys());
+                let keys = keys.map(|(f, cell)| (Value::from_cell(*cell, f.ty), f.ty));
+                let values = self.schema.values.iter().enumerate();
+                for (value, ty) in keys.chain(values.map(|(n, f)| (row.value(n), f.ty))) {
+                    let mut cell = String::new();
+                    text(&mut cell, value, ty, Style::default());
+                    cells.push(cell);
+                }
+                line(&mut out, cells.iter().map(String::as_str));
+            }
+        }
+        out
+    }
+}
+
+/// Appends a frontier as JSON.
+pub fn frontier(out: &mut String, at: Frontier) {
+    let (run, epoch, now) = (at.run, at.epoch, rfc3339(at.now));
+    let _ = write!(out, "{{\"run\":{run},\"epoch\":{epoch},\"now\":\"{now}\"}}");
+}
+
+fn frame(out: &mut String, window: Option<&str>, edges: Option<(i64, i64)>) {
+    let text = |text: Option<String>| serde_json::Value::from(text).to_string();
+    let _ = write!(
+        out,
+        "{{\"window\":{},\"start\":{},\"end\":{},\"rows\":[",
+        text(window.map(Into::into)),
+        text(edges.map(|e| rfc3339(e.0))),
+        text(edges.map(|e| rfc3339(e.1))),
+    );
+}
+
+/// Appends a line of CSV, quoted where RFC 4180 asks for it.
+fn line<'a>(out: &mut String, cells: impl Iterator<Item = &'a str>) {
+    for (n, cell) in cells.enumerate() {
+        out.push_str(if n == 0 { "" } else { "," });
+        if cell.contains(['"', ',', '\n', '\r']) {
+            let _ = write!(out, "\"{}\"", cell.replace('"', "\"\""));
+        } else {
+            out.push_str(cell);
+        }
+    }
+    out.push('\n');
+}

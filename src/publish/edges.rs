@@ -1,0 +1,115 @@
+//! Names and edges of windows.
+
+use dataflows::metrics::declare::{Shape, Time, Window};
+use dataflows::metrics::value::NULL;
+use dataflows::time::{DAY, HOUR, SECOND, civil, day_number, floor};
+
+use super::Frontier;
+
+/// The name of a window in answers and labels: `hour`, `day`, `month`, `year`, else its size.
+pub fn label(window: &Window) -> String {
+    match window.shape {
+        Shape::Tumbling { size: HOUR } => "hour".into(),
+        Shape::Tumbling { size: DAY } => "day".into(),
+        Shape::Tumbling { size } | Shape::Sliding { size, .. } => span(size),
+        Shape::Month => "month".into(),
+        Shape::Year => "year".into(),
+    }
+}
+
+/// The names of all windows of a metric; where two would be the same, with their step and time.
+pub fn labels(windows: &[Window]) -> Vec<String> {
+    let plain: Vec<String> = windows.iter().map(label).collect();
+    let once = |l: &String| plain.iter().filter(|p| *p == l).count() == 1;
+    let all = windows.iter().zip(&plain).map(|(window, name)| match window.shape {
+        _ if once(name) => name.clone(),
+        Shape::Sliding { every, .. } => format!("{name}/{}", span(every)),
+        _ if window.time == Time::Arrival => format!("arrival {name}"),
+        _ => format!("event {name}"),
+    });
+    all.collect()
+}
+
+/// A length of time as it is written in the configuration.
+fn span(micros: i64) -> String {
+    let units = [(DAY, "d"), (HOUR, "h"), (60 * SECOND, "min"), (SECOND, "s"), (1000, "ms")];
+    let fits = |unit: i64| micros % unit == 0 && (unit != DAY || micros > DAY);
+    match units.into_iter().find(|(unit, _)| fits(*unit)) {
+        Some((unit, name)) => format!("{}{name}", micros / unit),
+        None => format!("{micros}us"),
+    }
+}
+
+/// Whether a window's edges follow from `now` instead of standing in the group's key.
+pub fn follows_now(window: &Window) -> bool {
+    window.time == Time::Arrival && matches!(window.shape, Shape::Sliding { .. })
+}
+
+/// The edges [start, end) of a window, microseconds; `start` as the group's key has it.
+pub fn edges(window: &Window, start: i64, frontier: Frontier, ended: bool) -> (i64, i64) {
+    if let Shape::Sliding { size, every } = window.shape
+        && (start == NULL || follows_now(window))
+    {
+        let end = floor(frontier.now, every) + if ended { every } else { 0 };
+        return (end - size, end);
+    }
+    let end = match window.shape {
+        Shape::Tumbling { size } | Shape::Sliding { size, .. } => start.saturating_add(size),
+        Shape::Month => {
+            let (y, m, _) = civil(start.div_euclid(DAY));
+            let (y, m) = if m == 12 { (y + 1, 1) } else { (y, m + 1) };
+            day_number(y, m, 1) * DAY
+        }
+        Shape::Year => day_number(civil(start.div_euclid(DAY)).0 + 1, 1, 1) * DAY,
+    };
+    (start, end)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MIN: i64 = 60 * SECOND;
+
+    #[test]
+    fn windows_have_names() {
+        let named = |time, shape| label(&Window { time, shape });
+        let slide = |size, every| Shape::Sliding { size, every };
+        for (shape, name) in [
+            (slide(5 * MIN, 10 * SECOND), "5min"),
+            (slide(HOUR, MIN), "1h"),
+            (slide(DAY, 15 * MIN), "24h"),
+            (slide(7 * DAY, DAY), "7d"),
+            (slide(100_000, 100_000), "100ms"),
+            (slide(1, 1), "1us"),
+            (Shape::Tumbling { size: HOUR }, "hour"),
+            (Shape::Tumbling { size: 2 * HOUR }, "2h"),
+            (Shape::Month, "month"),
+        ] {
+            assert_eq!(named(Time::Arrival, shape), name);
+        }
+        let both = [slide(MIN, SECOND), slide(MIN, MIN)]
+            .map(|shape| Window { time: Time::Arrival, shape });
+        assert_eq!(labels(&both), ["1min/1s", "1min/1min"]);
+    }
+
+    #[test]
+    fn edges_follow_the_clock_or_the_key() {
+        let at = |now| Frontier { run: 1, epoch: 1, now };
+        let check = |time, shape, start, now, ended, want: (i64, i64)| {
+            assert_eq!(edges(&Window { time, shape }, start, at(now), ended), want, "{shape:?}");
+        };
+        let slide = Shape::Sliding { size: 300, every: 10 };
+        check(Time::Arrival, slide, NULL, 1009, false, (700, 1000));
+        check(Time::Arrival, slide, NULL, 1010, false, (710, 1010));
+        check(Time::Arrival, slide, NULL, 1010, true, (720, 1020));
+        check(Time::Event, slide, 40, 1010, false, (40, 340));
+        let feb = day_number(2024, 2, 1) * DAY;
+        check(Time::Event, Shape::Month, feb, 0, false, (feb, feb + 29 * DAY));
+        let dec = day_number(2023, 12, 1) * DAY;
+        check(Time::Event, Shape::Month, dec, 0, false, (dec, dec + 31 * DAY));
+        let year = day_number(1969, 1, 1) * DAY;
+        check(Time::Event, Shape::Year, year, 0, false, (year, 0));
+        check(Time::Event, Shape::Tumbling { size: HOUR }, -HOUR, 0, false, (-HOUR, 0));
+    }
+}

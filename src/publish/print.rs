@@ -1,0 +1,177 @@
+//! Values as text: exact integers, one division for a mean, times in RFC 3339.
+
+use std::cmp::Ordering;
+use std::fmt::Write;
+
+use chrono::DateTime;
+use dataflows::metrics::value::Value;
+use dataflows::record::Type;
+
+/// How times and quotients are printed.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Style<'a> {
+    /// A `chrono` pattern for times; none = RFC 3339 in UTC.
+    pub time: Option<&'a str>,
+    /// Digits behind the point of quotients; none = as needed.
+    pub decimals: Option<u32>,
+}
+
+/// Degrees are held in units of 1e-7.
+const FIXED7: i128 = 10_000_000;
+
+/// Appends a value as JSON.
+pub fn json(out: &mut String, value: Value, ty: Type) {
+    match (value, ty) {
+        (Value::Null, _) => out.push_str("null"),
+        (Value::Text(s), _) => quoted(out, s.as_str()),
+        (Value::Int(_) | Value::Ratio(..), Type::Time) => {
+            out.push('"');
+            text(out, value, ty, Style::default());
+            out.push('"');
+        }
+        _ => text(out, value, ty, Style::default()),
+    }
+}
+
+/// Appends a text as a JSON string.
+pub fn quoted(out: &mut String, s: &str) {
+    // Writing to a String cannot fail; serde_json knows all the escapes.
+    out.push_str(&serde_json::Value::from(s).to_string());
+}
+
+/// Appends a value as plain text; null is empty.
+pub fn text(out: &mut String, value: Value, ty: Type, style: Style<'_>) {
+    // Writing to a String cannot fail.
+    let _ = match (value, ty) {
+        (Value::Null, _) => Ok(()),
+        (Value::Text(s), _) => out.write_str(s.as_str()),
+        (Value::Int(v), Type::Time) => time(out, v, style.time),
+        (Value::Ratio(n, d), Type::Time) => time(out, n.div_euclid(d), style.time),
+        (Value::Int(v), Type::Fixed7) => fixed(out, v),
+        (Value::Int(v), _) => write!(out, "{v}"),
+        (Value::Ratio(..), _) => match style.decimals {
+            Some(digits) => {
+                let number = number(value, ty).unwrap_or(0.0);
+                write!(out, "{number:.*}", digits as usize)
+            }
+            None => write!(out, "{}", number(value, ty).unwrap_or(0.0)),
+        },
+    };
+}
+
+/// A value as a number in its unit (degrees, seconds since 1970); none for null and texts.
+pub fn number(value: Value, ty: Type) -> Option<f64> {
+    let (n, d) = match value {
+        Value::Null | Value::Text(_) => return None,
+        Value::Int(v) => (v, 1),
+        Value::Ratio(n, d) => (n, d),
+    };
+    let unit: i128 = match ty {
+        Type::Fixed7 => FIXED7,
+        Type::Time => 1_000_000,
+        Type::Text | Type::Int | Type::Bool => 1,
+    };
+    Some(n as f64 / d.saturating_mul(unit) as f64)
+}
+
+/// The order of values: null first, numbers by what they are worth, texts by their bytes.
+pub fn order(a: Value, b: Value) -> Ordering {
+    let rank = |v| match v {
+        Value::Null => 0,
+        Value::Int(_) | Value::Ratio(..) => 1,
+        Value::Text(_) => 2,
+    };
+    match (a, b) {
+        (Value::Text(a), Value::Text(b)) => a.cmp(&b),
+        (Value::Int(a), Value::Int(b)) => a.cmp(&b),
+        (Value::Int(_) | Value::Ratio(..), Value::Int(_) | Value::Ratio(..)) => quotient(a, b),
+        _ => rank(a).cmp(&rank(b)),
+    }
+}
+
+fn quotient(a: Value, b: Value) -> Ordering {
+    let parts = |v| match v {
+        Value::Int(n) => (n, 1),
+        Value::Ratio(n, d) => (n, d),
+        _ => (0, 1),
+    };
+    let ((an, ad), (bn, bd)) = (parts(a), parts(b));
+    match (an.checked_mul(bd), bn.checked_mul(ad)) {
+        (Some(a), Some(b)) => a.cmp(&b),
+        _ => (an as f64 / ad as f64).total_cmp(&(bn as f64 / bd as f64)),
+    }
+}
+
+fn fixed(out: &mut String, v: i128) -> std::fmt::Result {
+    let sign = if v < 0 { "-" } else { "" };
+    let (whole, part) = (v.unsigned_abs() / FIXED7 as u128, v.unsigned_abs() % FIXED7 as u128);
+    if part == 0 {
+        return write!(out, "{sign}{whole}");
+    }
+    let digits = format!("{part:07}");
+    write!(out, "{sign}{whole}.{}", digits.trim_end_matches('0'))
+}
+
+/// A time in microseconds as RFC 3339 in UTC, a fraction only if there is one.
+pub fn rfc3339(micros: i64) -> String {
+    let mut out = String::new();
+    let _ = time(&mut out, micros.into(), None);
+    out
+}
+
+fn time(out: &mut String, micros: i128, pattern: Option<&str>) -> std::fmt::Result {
+    let stamp = i64::try_from(micros).ok().and_then(DateTime::from_timestamp_micros);
+    let Some(stamp) = stamp else { return write!(out, "{micros}") };
+    let Some(pattern) = pattern else {
+        write!(out, "{}", stamp.format("%Y-%m-%dT%H:%M:%S"))?;
+        let part = micros.rem_euclid(1_000_000);
+        if part != 0 {
+            write!(out, ".{}", format!("{part:06}").trim_end_matches('0'))?;
+        }
+        return out.write_char('Z');
+    };
+    write!(out, "{}", stamp.format(pattern))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use dataflows::symbol::intern;
+
+    #[test]
+    fn values_print_exactly() {
+        let check = |value, ty, want: &str| {
+            let mut out = String::new();
+            json(&mut out, value, ty);
+            assert_eq!(out, want, "{value:?}");
+        };
+        check(Value::Null, Type::Int, "null");
+        check(Value::Int(-7), Type::Int, "-7");
+        check(Value::Int(i128::MAX), Type::Int, "170141183460469231731687303715884105727");
+        check(Value::Int(515_000_000), Type::Fixed7, "51.5");
+        check(Value::Int(-1), Type::Fixed7, "-0.0000001");
+        check(Value::Int(20_000_000), Type::Fixed7, "2");
+        check(Value::Ratio(1, 3), Type::Int, "0.3333333333333333");
+        check(Value::Ratio(10, 4), Type::Int, "2.5");
+        check(Value::Ratio(515_000_000, 2), Type::Fixed7, "25.75");
+        check(Value::Int(1_520_139_967_000_000), Type::Time, "\"2018-03-04T05:06:07Z\"");
+        check(Value::Int(1_520_139_967_250_000), Type::Time, "\"2018-03-04T05:06:07.25Z\"");
+        check(Value::Int(-500_000), Type::Time, "\"1969-12-31T23:59:59.5Z\"");
+        check(Value::Text(intern("a\"\u{1}")), Type::Text, "\"a\\\"\\u0001\"");
+    }
+
+    #[test]
+    fn styles_and_order() {
+        let mut out = String::new();
+        let style = Style { time: Some("%Y"), decimals: Some(1) };
+        text(&mut out, Value::Ratio(1, 4), Type::Int, style);
+        out.push(' ');
+        text(&mut out, Value::Int(0), Type::Time, style);
+        assert_eq!(out, "0.2 1970");
+        assert_eq!(order(Value::Null, Value::Int(-5)), Ordering::Less);
+        assert_eq!(order(Value::Ratio(1, 3), Value::Int(0)), Ordering::Greater);
+        assert_eq!(order(Value::Ratio(2, 4), Value::Ratio(1, 2)), Ordering::Equal);
+        let big = Value::Ratio(i128::MAX, 2);
+        assert_eq!(order(big, Value::Ratio(i128::MAX, 3)), Ordering::Greater);
+    }
+}

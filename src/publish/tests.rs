@@ -1,0 +1,149 @@
+//! Tables against a plain map, readings that stay, feeds that miss nothing, answers byte by byte.
+
+use std::collections::HashMap;
+
+use dataflows::metrics::declare::{Expr, Kind};
+use dataflows::metrics::value::{GroupKey, Value, Values};
+use dataflows::record::Column;
+use dataflows::symbol::intern;
+use proptest::prelude::*;
+
+use super::answer::{Printer, Query, answer, names};
+use super::samples::{at, change, measure, metric, popularity};
+use super::*;
+
+fn any_value() -> impl Strategy<Value = Value> {
+    prop_oneof![
+        Just(Value::Null),
+        (-5i128..5).prop_map(Value::Int),
+        Just(Value::Int(i64::MIN.into())),
+        Just(Value::Int(i128::from(i64::MIN) + 1)),
+        Just(Value::Int(i128::MAX)),
+        (-5i128..5, 1i128..5).prop_map(|(n, d)| Value::Ratio(n, d)),
+        Just(Value::Ratio(i128::MAX, 3)),
+        Just(Value::Text(intern("t"))),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn a_table_is_a_map(
+        steps in prop::collection::vec(
+            (0..3u16, 0..40i64, prop::collection::vec((any_value(), any_value()), 0..3)),
+            1..400,
+        ),
+        rounds in 1..4i64,
+    ) {
+        let measures = vec![
+            measure("mean", Kind::Mean(Expr::Column(Column::Age))),
+            measure("max", Kind::Max(Expr::Column(Column::Category))),
+        ];
+        let mut table = Table::new(&Schema::of(&metric("m", &["age"], measures, Vec::new())));
+        let mut map: HashMap<GroupKey, Vec<Values>> = HashMap::new();
+        let mut kept = None;
+        for round in 0..rounds {
+            for (window, key, rows) in &steps {
+                let keys = [*key * 7 + round].into_iter().collect();
+                let key = GroupKey { window: *window, start: *key, keys };
+                let rows: Vec<Values> =
+                    rows.iter().map(|(a, b)| [*a, *b].into_iter().collect()).collect();
+                table.set(&key, &rows);
+                if rows.is_empty() { map.remove(&key); } else { map.insert(key, rows); }
+            }
+            kept.get_or_insert_with(|| (table.clone(), map.clone()));
+        }
+        let (old, then) = kept.expect("at least one round");
+        for (table, map) in [(&table, &map), (&old, &then)] {
+            prop_assert_eq!(table.groups(), map.len());
+            prop_assert_eq!(table.rows().count(), map.values().map(Vec::len).sum::<usize>());
+            for (key, rows) in map {
+                prop_assert_eq!(&table.get(key), rows);
+            }
+        }
+        // Everything can be taken out again, and the table shrinks with it.
+        for key in map.keys() {
+            table.set(key, &[]);
+        }
+        prop_assert_eq!((table.groups(), table.rows().count()), (0, 0));
+    }
+}
+
+#[test]
+fn a_reading_is_of_one_frontier_and_stays() {
+    let published = popularity();
+    published.apply(at(1), Arc::default(), vec![change(Some("A"), "art", 1)]);
+    let before = published.read(0).expect("there");
+    published.apply(at(2), Arc::default(), vec![change(Some("A"), "art", 0)]);
+    assert_eq!((before.frontier.epoch, before.table.groups()), (1, 1));
+    assert_eq!(published.read_all().readings[0].table.groups(), 0);
+    assert!(published.read(1).is_none());
+}
+
+#[test]
+fn answers_are_ordered_and_cut() {
+    let published = popularity();
+    let changes = vec![
+        change(Some("B"), "art", 2),
+        change(Some("A"), "a,\"r\"t", 2),
+        change(None, "art", 2),
+        change(Some("A"), "art", 5),
+    ];
+    published.apply(at(1), Arc::default(), changes);
+    let reading = published.read(0).expect("there");
+    let names = names(reading.schema());
+    let show = |query: &Query, csv: bool| {
+        let parts = answer(&reading, &names, query);
+        let printer = Printer::new(reading.schema());
+        if csv { printer.csv(&parts) } else { printer.answer(&reading, &parts, true) }
+    };
+    let head = r#"{"metric":"category_popularity","frontier":{"run":1,"epoch":1,"now":"2018-03-04T05:06:07Z"},"positions":{},"windows":["#;
+    let window = r#"{"window":"5min","start":"2018-03-04T05:01:00Z","end":"2018-03-04T05:06:00Z","rows":["#;
+    let two = Query { limit: Some(2), windows: vec!["5min".into()], keys: Vec::new() };
+    assert_eq!(
+        show(&two, false),
+        format!(
+            "{head}{window}{}{}]}}]}}",
+            r#"{"country":"A","category":"art","count":5},"#,
+            r#"{"country":null,"category":"art","count":2}"#
+        )
+    );
+    let keyed = Query { keys: vec![(0, "A".into())], ..two.clone() };
+    assert_eq!(
+        show(&keyed, true),
+        "window,start,end,country,category,count\n\
+         5min,2018-03-04T05:01:00Z,2018-03-04T05:06:00Z,A,art,5\n\
+         5min,2018-03-04T05:01:00Z,2018-03-04T05:06:00Z,A,\"a,\"\"r\"\"t\",2\n"
+    );
+    let null = Query { keys: vec![(0, String::new())], windows: vec!["5min".into()], limit: None };
+    assert!(show(&null, false).contains(r#"[{"country":null,"category":"art","count":2}]"#));
+    let none = Query { windows: vec!["1h".into(), "5min".into()], ..Query::default() };
+    assert_eq!(show(&none, false), format!("{head}]}}"));
+}
+
+#[test]
+fn a_feed_continues_its_snapshot_and_a_slow_one_is_cut_off() {
+    let published = popularity();
+    published.apply(at(1), Arc::default(), vec![change(Some("A"), "art", 1)]);
+    let (reading, mut feed) = published.subscribe(0).expect("there");
+    assert_eq!(reading.table.groups(), 1);
+    published.apply(at(2), Arc::default(), vec![]);
+    published.apply(at(3), Arc::default(), vec![change(Some("B"), "art", 2), change(Some("A"), "art", 0)]);
+    let event = feed.try_next().expect("one change");
+    assert_eq!((event.frontier.epoch, event.changes.len()), (3, 2));
+    let schema = &published.schemas()[0];
+    let shown = Printer::new(schema).change(&event, State::CatchingUp, false, false);
+    let tail = r#""catching_up":true,"windows":[{"window":"5min","start":"2018-03-04T05:01:00Z","end":"2018-03-04T05:06:00Z","rows":[{"country":"B","category":"art","count":2}],"gone":[{"country":"A","category":"art"}]}]}"#;
+    assert!(shown.ends_with(tail), "{shown}");
+    assert!(feed.try_next().is_none());
+    for epoch in 0..=FEED_EVENTS as u64 {
+        let count = epoch as i64 + 1;
+        published.apply(at(4 + epoch), Arc::default(), vec![change(Some("A"), "art", count)]);
+    }
+    assert_eq!(published.counts().2, 1);
+    let mut seen = 0;
+    while let Some(event) = feed.try_next() {
+        seen += 1;
+        assert_eq!(event.frontier.epoch, 3 + seen);
+    }
+    assert_eq!(seen, FEED_EVENTS as u64);
+}

@@ -1,0 +1,11 @@
+//! What the daemon says of itself: machine metrics, the metrics of the world, status, logs.
+
+pub mod expose;
+pub mod log;
+pub mod machine;
+mod process;
+pub mod status;
+pub mod world;
+
+pub use machine::Machine;
+pub use status::{SharedStatus, Status};
