@@ -116,6 +116,8 @@ pub fn read(disk: &dyn Disk, dir: &Path) -> io::Result<Found> {
     let bytes = match disk::read_small(disk, &dir.join(NAME), MAX_BYTES) {
         Ok(None) => return Ok(Found::Missing),
         Ok(Some(bytes)) => bytes,
+        // Not allowed to read it is no damage, and must not be taken for it.
+        Err(e) if e.kind() == io::ErrorKind::PermissionDenied => return Err(e),
         Err(e) => return Ok(Found::Damaged(format!("it cannot be read: {e}"))),
     };
     Ok(match serde_json::from_slice::<Manifest>(&bytes) {

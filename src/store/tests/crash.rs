@@ -108,7 +108,7 @@ fn crash_after_crash_loses_nothing() {
                 break;
             }
             let roll = dice.roll(1 << 32);
-            disk = if roll % 3 == 0 { disk.kill() } else { disk.power_cut(roll) };
+            disk = if roll.is_multiple_of(3) { disk.kill() } else { disk.power_cut(roll) };
             check(&disk.copy(), &mut story, &format!("seed {seed}, crash {crash}"));
         }
     }
@@ -259,7 +259,7 @@ fn any_mixture_of_accidents_keeps_what_was_confirmed() {
             }
             drop(store);
             let roll = dice.roll(1 << 32);
-            disk = if roll % 2 == 0 { disk.kill() } else { disk.power_cut(roll) };
+            disk = if roll.is_multiple_of(2) { disk.kill() } else { disk.power_cut(roll) };
         }
     }
 }

@@ -1,8 +1,10 @@
 //! The store against a plain model.
+#![allow(clippy::unwrap_used)] // a test ends at the first surprise
 
 mod crash;
 mod damage;
 mod dead;
+mod points;
 
 use std::collections::BTreeMap;
 use std::path::Path;
