@@ -5,6 +5,7 @@ mod crash;
 mod damage;
 mod dead;
 mod points;
+mod rebuild;
 
 use std::collections::BTreeMap;
 use std::path::Path;
