@@ -26,7 +26,7 @@ pub type Fingerprint = BTreeMap<String, String>;
 /// The first frame of a log or base: what the file is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Start {
-    /// [`FORMAT`].
+    /// The format of the state folder.
     pub format: u32,
     /// The state's id, drawn when it began.
     pub state: String,
@@ -50,7 +50,7 @@ pub struct Prior {
 /// The promise: what is durable.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Manifest {
-    /// [`FORMAT`].
+    /// The format of the state folder.
     pub format: u32,
     /// The state's id.
     pub state: String,
