@@ -9,6 +9,7 @@ use dataflows::metrics::declare::{Metric, Window};
 use serde_json::{Value, json};
 
 use super::client::{Client, escape};
+use super::RunOptions;
 use super::{
     AskArgs, Cli, Command, ConfigArgs, Failure, PrintFormat, ReplayArgs, ReportFormat, ResultsArgs,
     StatusArgs, ValidateArgs, exit, logging,
@@ -51,7 +52,8 @@ fn dispatch(cli: Cli, env: &Env) -> Result<(), Failure> {
             print(&String::from_utf8_lossy(&script))
         }
         Command::Replay(args) if args.list => list(&args, env),
-        Command::Plan(_) | Command::Replay(_) | Command::Bench(_) => Err(absent()),
+        Command::Replay(args) => replay(&args, env),
+        Command::Plan(_) | Command::Bench(_) => Err(absent()),
     }
 }
 
@@ -154,6 +156,34 @@ fn status(args: &StatusArgs, env: &Env) -> Result<(), Failure> {
 }
 
 /// Prints the rejected records of a state, oldest first.
+/// Reads the dead letters of a stopped state again.
+fn replay(args: &ReplayArgs, env: &Env) -> Result<(), Failure> {
+    let mut config = args.config.load(&[], env)?.config;
+    if let Some(dir) = &args.state {
+        config.state.dir.clone_from(dir);
+    }
+    config.engine.clock = config::Clock::Arrival;
+    config.http.listen = None;
+    logging::start(None)?;
+    let options = RunOptions {
+        config,
+        once: true,
+        results: None,
+        rebuild: false,
+        accept_gap: false,
+    };
+    let done = crate::engine::replay(&options)?;
+    let kept = done.tally.read - done.tally.rejected;
+    let mut text = format!(
+        "{} dead letters read again: {kept} records taken up, {} rejected again\n",
+        done.letters, done.tally.rejected
+    );
+    if done.truncated > 0 {
+        text += &format!("{} were cut short and stay\n", done.truncated);
+    }
+    print(&text)
+}
+
 fn list(args: &ReplayArgs, env: &Env) -> Result<(), Failure> {
     let dir = match &args.state {
         Some(dir) => dir.clone(),
