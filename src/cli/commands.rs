@@ -142,10 +142,10 @@ fn client(ask: &AskArgs, config: &ConfigArgs, env: &Env) -> Result<Client, Failu
 }
 
 fn status(args: &StatusArgs, env: &Env) -> Result<(), Failure> {
-    if args.ask.state.is_some() {
-        return Err(absent());
-    }
-    let body = client(&args.ask, &args.config, env)?.get("/api/v1/status")?;
+    let body = match &args.ask.state {
+        Some(dir) => format!("{:#}", crate::engine::stored_status(dir)?),
+        None => client(&args.ask, &args.config, env)?.get("/api/v1/status")?,
+    };
     match args.format {
         ReportFormat::Json => print(&format!("{}\n", body.trim_end())),
         ReportFormat::Text => match serde_json::from_str::<Value>(&body) {
@@ -155,7 +155,6 @@ fn status(args: &StatusArgs, env: &Env) -> Result<(), Failure> {
     }
 }
 
-/// Prints the rejected records of a state, oldest first.
 /// Reads the dead letters of a stopped state again.
 fn replay(args: &ReplayArgs, env: &Env) -> Result<(), Failure> {
     let mut config = args.config.load(&[], env)?.config;
@@ -184,6 +183,7 @@ fn replay(args: &ReplayArgs, env: &Env) -> Result<(), Failure> {
     print(&text)
 }
 
+/// Prints the rejected records of a state, oldest first.
 fn list(args: &ReplayArgs, env: &Env) -> Result<(), Failure> {
     let dir = match &args.state {
         Some(dir) => dir.clone(),
