@@ -72,9 +72,8 @@ fn metric(text: &mut Text, reading: &Reading, labels: &Labels, room: usize) -> (
         starts.get(usize::from(row.window())).copied().flatten() == Some(row.start())
     };
     let rows = || reading.table.rows().filter(shown);
-    let mut keys: Vec<Column> = (0..schema.keys.len())
-        .map(|n| Column::new(schema, Source::Key(n), labels))
-        .collect();
+    let mut keys: Vec<Column> =
+        (0..schema.keys.len()).map(|n| Column::new(schema, Source::Key(n), labels)).collect();
     let lead = crate::publish::answer::leading(schema);
     label::keep_greatest(&mut keys, rows, lead, schema);
     let mut used = 0;
@@ -130,9 +129,10 @@ fn families(schema: &Schema) -> Vec<Family> {
             let alone = measures.len() == 1;
             families.push(Family {
                 name: if alone { base } else { format!("{base}_{}", plain(&measure.name)) },
-                help: match alone {
-                    true => schema.meaning.clone(),
-                    false => format!("{}: {}", schema.meaning, measure.name),
+                help: if alone {
+                    schema.meaning.clone()
+                } else {
+                    format!("{}: {}", schema.meaning, measure.name)
                 },
                 value: at,
                 returned,

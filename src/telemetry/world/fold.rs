@@ -79,8 +79,8 @@ impl Folded {
         Folded { columns, value, additive, series: FxHashMap::default() }
     }
 
-    /// Adds rows of a metric with so many windows. Where groups have several rows (`many`), a family without a returned label
-    /// takes the first of each.
+    /// Adds rows of a metric with so many windows. Where groups have several rows (`many`), a
+    /// family without a returned label takes the first of each.
     pub fn add<'a>(&mut self, rows: impl Iterator<Item = Row<'a>>, windows: u16, many: bool) {
         let windows = windows.max(1);
         // Few possible series are counted in place, which is several times faster.

@@ -148,9 +148,12 @@ impl Worth {
 
 impl Ord for Worth {
     fn cmp(&self, other: &Self) -> Ordering {
-        print::order(self.value, other.value).then_with(|| match self.text {
-            true => Sym::from_cell(other.cell).cmp(&Sym::from_cell(self.cell)),
-            false => other.cell.cmp(&self.cell),
+        print::order(self.value, other.value).then_with(|| {
+            if self.text {
+                Sym::from_cell(other.cell).cmp(&Sym::from_cell(self.cell))
+            } else {
+                other.cell.cmp(&self.cell)
+            }
         })
     }
 }

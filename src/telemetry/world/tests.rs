@@ -47,7 +47,8 @@ fn count(metric: u16, keys: &[Option<&str>], n: i64) -> Change {
 
 #[test]
 fn named_values_are_shown_and_the_rest_adds_up() {
-    let m = declare("m", &["country"], vec![measure("count", Kind::Count)], sliding(&[300 * SECOND]));
+    let m =
+        declare("m", &["country"], vec![measure("count", Kind::Count)], sliding(&[300 * SECOND]));
     let changes = vec![
         count(0, &[Some("B")], 5),
         count(0, &[Some("A")], 2),
@@ -95,7 +96,10 @@ fn what_cannot_be_added_is_other_only_if_it_is_one_group() {
 #[test]
 fn what_is_returned_is_a_label_and_several_measures_are_several_families() {
     let top = Kind::Top { k: 2, of: Expr::Column(Column::Category) };
-    let measures = vec![returning("category", "n", top), measure("mean_age", Kind::Mean(Expr::Column(Column::Age)))];
+    let measures = vec![
+        returning("category", "n", top),
+        measure("mean_age", Kind::Mean(Expr::Column(Column::Age))),
+    ];
     let m = declare("m", &["country"], measures, Vec::new());
     let values = |name: &str, n: i128| {
         [Value::Text(intern(name)), Value::Int(n), Value::Ratio(7, 2)].into_iter().collect()
@@ -146,7 +150,8 @@ proptest! {
             m.export = export;
             m
         };
-        let metrics = [declared("one", &["country", "poster_name"]), declared("two", &["poster_name"])];
+        let one = declared("one", &["country", "poster_name"]);
+        let metrics = [one, declared("two", &["poster_name"])];
         let mut sums = BTreeMap::new();
         let mut changes = Vec::new();
         for ((country, poster, window), n) in &groups {
