@@ -4,9 +4,15 @@
 //! Promises: no I/O, no clock, no threads of its own. What is published is a function of the
 //! positions read and of `now`, both of which come in as data.
 
+pub mod assemble;
 pub mod batch;
+pub mod decode;
+pub mod graph;
 pub mod metrics;
+pub mod operators;
+pub mod outbox;
 pub mod record;
 pub mod sealed;
 pub mod symbol;
+pub mod tick;
 pub mod time;

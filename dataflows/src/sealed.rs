@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::metrics::meta::Ledger;
 use crate::metrics::value::Change;
 use crate::record::Reason;
 
@@ -82,7 +83,12 @@ pub struct Sealed {
     /// Texts that the slots use and that no earlier cut of this run held.
     pub texts: Vec<String>,
     /// Changes of the counts that metrics over `records` and `fields` keep, if this is a cut.
-    pub ledger: Vec<u8>,
+    /// How many more records and fields of each kind there are, for metrics over them.
+    pub ledger: Ledger,
     /// Named counters.
     pub counters: Counters,
+    /// Bytes of slots that no cut holds yet.
+    pub unsaved_bytes: usize,
+    /// Posts held, and how many of them have a pin, a geo, a user.
+    pub posts: (u64, [u64; 3]),
 }

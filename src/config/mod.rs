@@ -1,5 +1,20 @@
 //! What the user wrote, checked: a [`Config`] cannot be built invalid.
 
+mod build;
+pub mod keys;
+mod load;
+mod metric;
+pub mod problem;
+#[cfg(test)]
+mod reference;
+mod section;
+mod sink;
+mod source;
+#[cfg(test)]
+mod tests;
+mod tree;
+pub mod units;
+
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -7,6 +22,11 @@ use std::time::Duration;
 
 use dataflows::metrics::declare::{AgeGroup, Metric};
 use dataflows::record::{Rule, Rules};
+
+pub use load::{BUILTIN, Env, Loaded, Override, load, load_with};
+pub use metric::scope::{FACTS, fact_name};
+pub use sink::{ROTATE_BYTES, ROTATE_INTERVAL};
+pub use source::{MAX_UNPACKED, SCAN_INTERVAL};
 
 /// The whole configuration.
 #[derive(Clone, Debug)]

@@ -11,9 +11,68 @@
 //! a file was first seen, the demo's schedule) it hands out as memos, which are durable before any
 //! record that depends on them is read.
 
+mod glob;
+mod pool;
+pub mod progress;
+
+pub mod demo;
+pub mod files;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
 use dataflows::batch::Batch;
 use dataflows::record::Rule;
 use serde_json::Value;
+
+use crate::config;
+
+/// The wall clock as a source sees it: microseconds since 1970-01-01 UTC. It decides when a
+/// record is due and what "first seen" is; it is injected so that tests can turn it.
+pub type Clock = Arc<dyn Fn() -> i64 + Send + Sync>;
+
+/// What a source is built with beside its configuration.
+#[derive(Clone)]
+pub struct Setup {
+    /// The run ends when everything is read (`--once`).
+    pub bounded: bool,
+    /// The wall clock.
+    pub clock: Clock,
+    /// Of a message longer than this only the first so many bytes and one more are delivered,
+    /// which is enough for it to be rejected as too large; bytes.
+    pub max_message: usize,
+}
+
+/// What is delivered of a message where nobody says how long one may be: bytes.
+pub const MAX_MESSAGE: usize = 64 << 20;
+
+/// The source of a configuration, with messages up to [`MAX_MESSAGE`]. Nothing is opened or
+/// looked at before the first discovery.
+pub fn build(
+    config: &config::Source,
+    bounded: bool,
+    clock: Clock,
+) -> Result<Box<dyn Source>, SourceError> {
+    build_with(config, Setup { bounded, clock, max_message: MAX_MESSAGE })
+}
+
+/// The source of a configuration.
+pub fn build_with(
+    config: &config::Source,
+    mut setup: Setup,
+) -> Result<Box<dyn Source>, SourceError> {
+    // Places in a block are 32 bits.
+    setup.max_message = setup.max_message.clamp(1 << 10, 1 << 30);
+    let routes = glob::Routes::new(&config.routes);
+    Ok(match &config.kind {
+        config::SourceKind::Demo(demo) => {
+            Box::new(demo::DemoSource::new(&config.name, demo, routes, setup))
+        }
+        config::SourceKind::Files(files) => {
+            Box::new(files::FilesSource::new(&config.name, files, routes, setup))
+        }
+    })
+}
 
 /// What a source remembers across restarts, by key. Written durably before first use.
 pub type Memos = std::collections::BTreeMap<String, Value>;
@@ -57,17 +116,34 @@ pub trait Source: Send {
     fn interval(&self) -> std::time::Duration;
 
     /// A reader of a partition from a position on. `partition` is the number for its batches.
-    fn open(
-        &mut self,
-        name: &str,
-        partition: u32,
-        at: u64,
-    ) -> Result<Box<dyn Reader>, SourceError>;
+    fn open(&mut self, name: &str, partition: u32, at: u64)
+    -> Result<Box<dyn Reader>, SourceError>;
 
     /// An orderly stop: memos to keep (the demo ends its schedule's segment).
     fn stop(&mut self) -> Memos {
         Memos::new()
     }
+
+    /// How far it is with what it knows of, for a progress bar; none if there is no end.
+    fn progress(&self) -> Option<Done> {
+        None
+    }
+
+    /// Named counts of this run: files changed, refused, unfinished.
+    fn counters(&self) -> BTreeMap<&'static str, u64> {
+        BTreeMap::new()
+    }
+}
+
+/// How much of all that a source knows of has been read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Done {
+    /// Read.
+    pub done: u64,
+    /// In all.
+    pub total: u64,
+    /// Whether these are bytes on disk; else records.
+    pub bytes: bool,
 }
 
 /// What a reader has.
@@ -103,6 +179,14 @@ pub enum SourceError {
     /// What was read before is no longer what is there. Exit 65.
     #[error("{what}")]
     Changed {
+        /// What was being done, with what, what was seen.
+        what: String,
+    },
+    /// The rest of this partition is not read: damaged, or larger than allowed. It is said once;
+    /// after it the reader is at its end, and the other partitions go on. A bounded run that met
+    /// one exits 65.
+    #[error("{what}")]
+    Refused {
         /// What was being done, with what, what was seen.
         what: String,
     },

@@ -2,78 +2,481 @@
 //!
 //! Promises: what [`Store::commit`] returned `Ok` for is found again by [`Store::open`] after any
 //! crash, with everything before it and nothing after it; damage is found by checksum, the newest
-//! undamaged cut is used, and what that means is said.
+//! undamaged cut is used, and what that means is said. A file whose sync failed is never trusted
+//! or written again.
 //!
 //! The store knows nothing of timely or of what a slot means: slots are entries
 //! `[index u64 LE][len u32 LE][bytes]`, of which the newest per index holds.
+//!
+//! ```text
+//! STATE/lock                 held while a process uses the state
+//! STATE/manifest.json        the promise: what is durable (for people, and to judge damage by)
+//! STATE/gen-000007/log       a first frame, then one frame a cut; a whole frame = a commit
+//! STATE/gen-000007/base      the state just before the first cut of that log
+//! STATE/dead-letters-0.jsonl rejected records
+//! STATE/damaged/             what was found damaged
+//! STATE/former/              the state before `--rebuild`, until the new one has caught up
+//! ```
+//!
+//! A new generation begins when the logs since the newest base exceed it (and
+//! [`Options::compact_min`]): first its log, so that commits go on, then its base, in the
+//! background. The generations before the last base but one are removed once the newest base was
+//! read back. On disk are at most two bases, the logs behind each, and a base being written.
 
-use std::collections::BTreeMap;
+mod compact;
+mod cut;
+pub mod dead;
+pub mod disk;
+mod error;
+pub mod fault;
+mod frame;
+mod log;
+mod manifest;
+mod open;
+mod rebuild;
+mod recover;
+mod repair;
+pub mod scripted;
+#[cfg(test)]
+mod tests;
 
-use dataflows::sealed::Tally;
-use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
-use crate::source::Memos;
+use tracing::{info, warn};
 
-/// A partition as the state knows it. Its number is its place in the list.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Partition {
-    /// The source's name.
-    pub source: String,
-    /// The partition's name within it.
-    pub name: String,
+pub use cut::{Cut, Head, Ledger, Partition, Restored, push_slot, slot_entries};
+use disk::{Disk, Guard};
+pub use error::{StoreError, io_error, is_full};
+use log::Log;
+use manifest::{FORMAT, Prior, Start};
+pub use manifest::{Fingerprint, Manifest};
+pub use open::{ReadOnly, check_fingerprint, generation_path, peek};
+pub use rebuild::{aside_folder, begin_rebuild, begin_rebuild_on};
+
+/// Where new bases are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Compaction {
+    /// By a thread of their own.
+    Background,
+    /// Within `commit`, for tests that count every write.
+    Inline,
 }
 
-/// The small, structured part of a cut: what changed since the cut before.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Head {
-    /// The number of the cut; the first (manifest 0) is 0.
-    pub cut: u64,
-    /// The number of starts on this state.
-    pub run: u64,
-    /// The epoch that was cut.
-    pub epoch: u64,
-    /// The clock, microseconds since 1970-01-01 UTC.
-    pub now: i64,
-    /// Partitions that are new with this cut, in the order of their numbers.
-    pub partitions: Vec<Partition>,
-    /// Positions to read next that changed, by partition number.
-    pub positions: BTreeMap<u32, u64>,
-    /// The latest arrival time by partition number, where it changed.
-    pub arrivals: BTreeMap<u32, i64>,
-    /// Tallies (whole, not differences) that changed, by partition number.
-    pub tallies: BTreeMap<u32, Tally>,
-    /// Memos of the sources that changed, by source name.
-    pub memos: BTreeMap<String, Memos>,
-    /// Named counters (whole) that changed.
-    pub counters: BTreeMap<String, u64>,
-    /// Further small values of the engine that changed (sinks' marks, dead letters' marks).
-    pub marks: BTreeMap<String, serde_json::Value>,
+/// How to use a state folder.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// What decides the meaning of the state, item by item; compared with that of the state.
+    pub fingerprint: Fingerprint,
+    /// A new base is due when the logs since the last exceed it and this; bytes.
+    pub compact_min: u64,
+    /// The first base is due when the logs exceed this; bytes.
+    pub compact_first: u64,
+    /// Where new bases are written.
+    pub compaction: Compaction,
 }
 
-/// Everything of a cut.
-#[derive(Clone, Debug, Default)]
-pub struct Cut {
-    /// The structured part.
-    pub head: Head,
-    /// Changed slots, one block per worker.
-    pub slots: Vec<Vec<u8>>,
-    /// Texts that the slots name by their hash.
-    pub texts: Vec<String>,
-    /// Additive entries `[key len u16 LE][key][i64 LE]`; equal keys add up.
-    pub ledger: Vec<u8>,
+impl Options {
+    /// The usual ones: a first base at 1 MiB, so that a small state too stands in two files;
+    /// later ones at 64 MiB or the size of the last.
+    pub fn new(fingerprint: Fingerprint) -> Self {
+        Options {
+            fingerprint,
+            compact_min: 64 << 20,
+            compact_first: 1 << 20,
+            compaction: Compaction::Background,
+        }
+    }
 }
 
-/// What was found at start: all heads merged into one, and the data.
-#[derive(Clone, Debug, Default)]
-pub struct Restored {
-    /// The merged head of the newest undamaged cut.
-    pub head: Head,
-    /// Blocks of slot entries, oldest first: later entries replace earlier ones.
-    pub slots: Vec<Vec<u8>>,
-    /// All texts.
-    pub texts: Vec<String>,
-    /// Blocks of ledger entries; they add up.
-    pub ledger: Vec<Vec<u8>>,
-    /// What was damaged and what it means, in sentences; empty = nothing.
-    pub damage: Vec<String>,
+/// What a commit did.
+#[derive(Clone, Copy, Debug)]
+pub struct CommitInfo {
+    /// Bytes appended.
+    pub bytes: u64,
+    /// From call to durable.
+    pub duration: Duration,
+    /// The generation that was appended to.
+    pub generation: u64,
+    /// The manifest could not be written; the cut is durable all the same.
+    pub manifest_behind: bool,
+}
+
+/// Sizes, for metrics and `status`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Figures {
+    /// The generation that is appended to.
+    pub generation: u64,
+    /// Bytes of the newest base.
+    pub base_bytes: u64,
+    /// Bytes of the logs behind it.
+    pub log_bytes: u64,
+    /// Bases written by this process.
+    pub bases_written: u64,
+    /// Bytes of these.
+    pub bases_written_bytes: u64,
+    /// Bases that could not be written.
+    pub bases_failed: u64,
+    /// A base is being written.
+    pub compacting: bool,
+}
+
+/// A file of the state that is no longer written.
+#[derive(Clone, Debug)]
+struct Closed {
+    generation: u64,
+    base: bool,
+    len: u64,
+}
+
+struct Running {
+    generation: u64,
+    inputs: usize,
+    stop: Arc<AtomicBool>,
+    thread: JoinHandle<Result<u64, compact::Failure>>,
+}
+
+/// The durable state, held by one process.
+pub struct Store {
+    disk: Arc<dyn Disk>,
+    dir: PathBuf,
+    _lock: Guard,
+    options: Options,
+    state: String,
+    fingerprint: Fingerprint,
+    /// The files that make up the state before the open log.
+    closed: Vec<Closed>,
+    log: Log,
+    /// Generations that begin with a whole state; true = as a base.
+    starts: BTreeMap<u64, bool>,
+    /// Generations with a folder, and from where on all have a log.
+    kept: BTreeSet<u64>,
+    oldest: u64,
+    head: Head,
+    ledger: Ledger,
+    lost: Option<String>,
+    running: Option<Running>,
+    compact_now: bool,
+    compact_not_before: u64,
+    figures: Figures,
+}
+
+impl Store {
+    /// Stores a cut; durable when it returns. After an error nothing of the cut is in the state:
+    /// merge it with the next ([`Cut::merge`]) and commit that.
+    pub fn commit(&mut self, cut: &Cut) -> Result<CommitInfo, StoreError> {
+        let begun = Instant::now();
+        self.take_base();
+        if let Some(what) = &self.lost {
+            return Err(StoreError::NeedsFull { what: what.clone() });
+        }
+        let frame = log::cut_frame(cut)?;
+        self.append(&frame)?;
+        self.head.merge(&cut.head);
+        self.ledger.add(&cut.ledger).map_err(|what| StoreError::Malformed { what })?;
+        Ok(self.after_commit(frame.len(), begun))
+    }
+
+    /// Whether only a cut of the whole state helps, by [`Store::commit_full`].
+    pub fn needs_full(&self) -> bool {
+        self.lost.is_some()
+    }
+
+    /// Stores a cut whose slots and texts are those of the whole state, head and ledger those
+    /// since the last stored cut; it stands on none of the older files.
+    pub fn commit_full(&mut self, cut: &Cut) -> Result<CommitInfo, StoreError> {
+        let begun = Instant::now();
+        self.stop_base();
+        let (mut head, mut ledger) = (self.head.clone(), self.ledger.clone());
+        head.merge(&cut.head);
+        ledger.add(&cut.ledger).map_err(|what| StoreError::Malformed { what })?;
+        let frame = log::full_frame(&head, &ledger, cut)?;
+        let start = self.start(self.log.generation + 1, None);
+        let mut log = Log::create(&*self.disk, &self.dir, &start)
+            .map_err(io_error("begin a generation in", &self.dir))?;
+        log.append(&frame).map_err(io_error("append a cut to", &log.path))?;
+        self.lost = None;
+        self.closed.clear();
+        self.starts.insert(log.generation, false);
+        self.kept.insert(log.generation);
+        self.log = log;
+        (self.head, self.ledger) = (head, ledger);
+        Ok(self.after_commit(frame.len(), begun))
+    }
+
+    /// Compares a fingerprint with the state's.
+    pub fn check_fingerprint(&self, fingerprint: &Fingerprint) -> Result<(), StoreError> {
+        open::check_fingerprint(&self.dir, &self.fingerprint, fingerprint)
+    }
+
+    /// The state's id, drawn when it began.
+    pub fn state_id(&self) -> &str {
+        &self.state
+    }
+
+    /// The head of everything committed so far.
+    pub fn head(&self) -> &Head {
+        &self.head
+    }
+
+    /// The state folder.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// The disk it is on.
+    pub fn disk(&self) -> Arc<dyn Disk> {
+        Arc::clone(&self.disk)
+    }
+
+    /// Sizes.
+    pub fn figures(&self) -> Figures {
+        let base = self.closed.first().filter(|file| file.base);
+        Figures {
+            generation: self.log.generation,
+            base_bytes: base.map_or(0, |file| file.len),
+            log_bytes: self.log_bytes(),
+            compacting: self.running.is_some(),
+            ..self.figures
+        }
+    }
+
+    /// Waits for a base that is being written.
+    pub fn wait_for_base(&mut self) {
+        if let Some(running) = self.running.take() {
+            self.end_base(running);
+        }
+    }
+
+    fn start(&self, generation: u64, prior: Option<Prior>) -> Start {
+        Start {
+            format: FORMAT,
+            state: self.state.clone(),
+            generation,
+            prior,
+            fingerprint: self.fingerprint.clone(),
+        }
+    }
+
+    fn log_bytes(&self) -> u64 {
+        self.log.len + self.closed.iter().filter(|f| !f.base).map(|f| f.len).sum::<u64>()
+    }
+
+    fn append(&mut self, frame: &[u8]) -> Result<(), StoreError> {
+        if self.log.lost {
+            self.replace_log()?;
+        }
+        let Err(e) = self.log.append(frame) else {
+            return Ok(());
+        };
+        if !self.log.lost {
+            return Err(io_error("append a cut to", &self.log.path)(e));
+        }
+        warn!(file = %self.log.path.display(), error = %e, "a sync failed, going on in a new file");
+        self.replace_log()?;
+        self.log.append(frame).map_err(io_error("append a cut to", &self.log.path))
+    }
+
+    /// Goes on in a new log after the old one was lost behind its durable length. What was synced
+    /// before is read back; if it is not there any more, only a whole cut helps.
+    fn replace_log(&mut self) -> Result<(), StoreError> {
+        self.log.file().forget_cached();
+        let read = frame::scan(self.log.file()).map(|scan| scan.good >= self.log.len);
+        if !matches!(read, Ok(true)) {
+            let what = format!("{} does not read back as it was synced", self.log.path.display());
+            self.lost = Some(what.clone());
+            return Err(StoreError::NeedsFull { what });
+        }
+        self.next_generation()?;
+        self.compact_now = true;
+        Ok(())
+    }
+
+    /// Begins the next generation's log, which continues this one.
+    fn next_generation(&mut self) -> Result<(), StoreError> {
+        let prior = Prior { generation: self.log.generation, len: self.log.len };
+        let start = self.start(self.log.generation + 1, Some(prior));
+        let log = Log::create(&*self.disk, &self.dir, &start)
+            .map_err(io_error("begin a generation in", &self.dir))?;
+        let Prior { generation, len } = prior;
+        self.closed.push(Closed { generation, base: false, len });
+        self.kept.insert(log.generation);
+        self.log = log;
+        Ok(())
+    }
+
+    fn after_commit(&mut self, bytes: usize, begun: Instant) -> CommitInfo {
+        let manifest_behind = !self.write_manifest();
+        let (duration, generation) = (begun.elapsed(), self.log.generation);
+        if !manifest_behind {
+            self.remove_old();
+        }
+        self.begin_base();
+        CommitInfo { bytes: bytes as u64, duration, generation, manifest_behind }
+    }
+
+    /// Writes the manifest. That it cannot be written costs no cut: the log holds it.
+    fn write_manifest(&self) -> bool {
+        let bases = self.starts.iter().filter(|(_, base)| **base).map(|(number, _)| *number);
+        let manifest = Manifest {
+            format: FORMAT,
+            state: self.state.clone(),
+            generation: self.log.generation,
+            log_bytes: self.log.len,
+            oldest: self.oldest,
+            bases: bases.collect(),
+            cut: self.head.cut,
+            run: self.head.run,
+            epoch: self.head.epoch,
+            now: self.head.now,
+            fingerprint: self.fingerprint.clone(),
+            checksum: String::new(),
+        };
+        match manifest.write(&*self.disk, &self.dir) {
+            Ok(()) => true,
+            Err(e) => {
+                warn!(error = %e, cut = manifest.cut, "the manifest could not be written");
+                false
+            }
+        }
+    }
+
+    /// Begins a new base if one is due.
+    fn begin_base(&mut self) {
+        let logs = self.log_bytes();
+        let due = match self.closed.first() {
+            Some(file) if file.base => logs > file.len.max(self.options.compact_min),
+            _ => logs > self.options.compact_first,
+        };
+        let due = self.compact_now || (due && logs >= self.compact_not_before);
+        if !due || self.running.is_some() || self.lost.is_some() {
+            return;
+        }
+        self.compact_now = false;
+        if let Err(e) = self.next_generation() {
+            warn!(error = %e, "no new generation");
+            self.base_failed();
+            return;
+        }
+        let generation = self.log.generation;
+        let stop = Arc::new(AtomicBool::new(false));
+        let input = |file: &Closed| compact::Input {
+            path: log::generation_dir(&self.dir, file.generation).join(file.name()),
+            len: file.len,
+        };
+        let job = compact::Job {
+            disk: Arc::clone(&self.disk),
+            dir: self.dir.clone(),
+            start: self.start(generation, None),
+            inputs: self.closed.iter().map(input).collect(),
+            stop: Arc::clone(&stop),
+        };
+        let inputs = self.closed.len();
+        if self.options.compaction == Compaction::Inline {
+            let done = compact::run(&job);
+            self.base_done(generation, inputs, done);
+            return;
+        }
+        let named = std::thread::Builder::new().name("compact".to_owned());
+        match named.spawn(move || compact::run(&job)) {
+            Ok(thread) => self.running = Some(Running { generation, inputs, stop, thread }),
+            Err(e) => {
+                warn!(error = %e, "no thread to write a base");
+                self.base_failed();
+            }
+        }
+    }
+
+    /// Takes up a base that has been written meanwhile.
+    fn take_base(&mut self) {
+        if let Some(running) = self.running.take_if(|running| running.thread.is_finished()) {
+            self.end_base(running);
+        }
+    }
+
+    fn end_base(&mut self, running: Running) {
+        match running.thread.join() {
+            Ok(done) => self.base_done(running.generation, running.inputs, done),
+            Err(panic) => std::panic::resume_unwind(panic),
+        }
+    }
+
+    fn base_done(&mut self, generation: u64, inputs: usize, done: Result<u64, compact::Failure>) {
+        match done {
+            Ok(len) => {
+                info!(generation, bytes = len, "a new base");
+                self.closed.splice(..inputs, [Closed { generation, base: true, len }]);
+                self.starts.insert(generation, true);
+                self.figures.bases_written += 1;
+                self.figures.bases_written_bytes += len;
+                if let Some(fallback) = self.starts.keys().rev().nth(1).copied() {
+                    self.starts = self.starts.split_off(&fallback);
+                    self.oldest = self.oldest.max(fallback);
+                }
+            }
+            Err(compact::Failure::Stopped) => {}
+            Err(compact::Failure::Damaged(what)) => {
+                warn!(what, "a file of the state is damaged, a whole cut is needed");
+                self.lost = Some(what);
+                self.base_failed();
+            }
+            Err(compact::Failure::Io(e)) => {
+                warn!(error = %e, "no new base");
+                self.base_failed();
+            }
+        }
+    }
+
+    fn base_failed(&mut self) {
+        self.figures.bases_failed += 1;
+        self.compact_not_before = self.log_bytes() + self.options.compact_min / 4;
+    }
+
+    /// Removes the generations that are no longer needed, after the manifest has said so.
+    fn remove_old(&mut self) {
+        let Some(first) = self.starts.keys().next().copied() else {
+            return;
+        };
+        while let Some(number) = self.kept.first().copied().filter(|number| *number < first) {
+            fault::point("before_delete");
+            let old = self.dir.join(format!("old-{number:06}"));
+            let removed = self
+                .disk
+                .rename(&log::generation_dir(&self.dir, number), &old)
+                .and_then(|()| disk::remove_all(&*self.disk, &old));
+            if let Err(e) = removed {
+                // The next start removes it.
+                warn!(error = %e, generation = number, "an old generation is still there");
+            }
+            self.kept.remove(&number);
+            fault::point("after_delete");
+        }
+    }
+
+    fn stop_base(&mut self) {
+        if let Some(running) = self.running.take() {
+            running.stop.store(true, Ordering::Relaxed);
+            self.end_base(running);
+        }
+    }
+}
+
+impl Closed {
+    fn name(&self) -> &'static str {
+        if self.base { "base" } else { "log" }
+    }
+}
+
+impl Drop for Store {
+    fn drop(&mut self) {
+        if let Some(running) = self.running.take() {
+            running.stop.store(true, Ordering::Relaxed);
+            // Its temporary file is removed at the next start if it could not be now.
+            let _ = running.thread.join();
+        }
+    }
 }

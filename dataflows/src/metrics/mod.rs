@@ -1,5 +1,14 @@
 //! From declarations to operators: what is measured of the facts, and how.
 
+pub mod bag;
 pub mod declare;
+pub mod distinct;
+pub mod expr;
+pub mod group;
+pub mod meta;
+pub mod multiset;
+pub mod plan;
 pub mod schema;
+pub mod update;
 pub mod value;
+pub mod window;

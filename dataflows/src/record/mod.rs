@@ -3,11 +3,28 @@
 //! Promises: nothing that a payload holds stops the flow or costs a neighbour; a verdict depends
 //! on the payload, its rule, its arrival time and the [`Rules`], and on nothing else.
 
+mod clean;
 pub mod column;
+mod decoder;
+mod fast;
+mod general;
+mod kpl;
+mod notes;
+mod number;
+pub mod project;
 pub mod rules;
+pub mod table;
+mod unwrap;
+mod wire;
+
+#[cfg(test)]
+mod clean_tests;
+#[cfg(test)]
+mod tests;
 
 pub use column::{Column, ColumnSet, Stream, Type};
-pub use rules::{Rule, Rules};
+pub use decoder::Decoder;
+pub use rules::{Rule, Rules, Wrappers};
 
 use std::borrow::Cow;
 
@@ -202,6 +219,7 @@ pub struct Record<'a> {
 
 /// What became of one record of a message.
 #[derive(Clone, Debug, PartialEq)]
+#[allow(clippy::large_enum_variant)] // nearly all are records, and none is kept
 pub enum Decoded<'a> {
     /// It can be used.
     Record(Record<'a>),

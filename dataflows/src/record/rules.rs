@@ -19,6 +19,7 @@ pub enum Rule {
 /// Which wrappers are taken off.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
+#[allow(clippy::struct_excessive_bools)] // five switches, as the user writes them
 pub struct Wrappers {
     /// `{"value": {...}}`, alone or in an array.
     pub value: bool,

@@ -1,6 +1,8 @@
 //! Times and calendars as pure functions of microseconds since 1970-01-01 UTC; nothing here
 //! reads a clock.
 
+pub mod text;
+
 /// Microseconds in a second.
 pub const SECOND: i64 = 1_000_000;
 /// Microseconds in an hour.

@@ -1,0 +1,249 @@
+//! How a post lies in memory: one slot of fixed size, its three sides one after the other, each a
+//! header and the columns that the plan needs, each column as narrow as its values allow.
+//!
+//! A side's columns as packed bytes are also what travels from the decoder to the slot's owner.
+
+use smallvec::SmallVec;
+
+use crate::metrics::value::NULL;
+use crate::record::project::{self, Form};
+use crate::record::{Column, Fields, Origin, Stream, Type};
+
+/// The packed columns of one side.
+pub type Packed = SmallVec<[u8; 40]>;
+
+/// How wide a column's cell is, and which pattern in it means null: the greatest of an unsigned
+/// width, the least of a signed one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Width {
+    U8,
+    U32,
+    I32,
+    I64,
+}
+
+impl Width {
+    fn of(column: Column, form: Form) -> Self {
+        match (form, column) {
+            (Form::Present, _) | (_, Column::Age | Column::Downloaded) => Width::U8,
+            (Form::Symbol | Form::Length | Form::Tags, _) => Width::U32,
+            (Form::Int, c) if c.ty() == Type::Fixed7 => Width::I32,
+            (Form::Int, _) => Width::I64,
+        }
+    }
+
+    fn bytes(self) -> usize {
+        match self {
+            Width::U8 => 1,
+            Width::U32 | Width::I32 => 4,
+            Width::I64 => 8,
+        }
+    }
+}
+
+/// A column that slots keep, and in which form.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Kept {
+    /// The column.
+    pub column: Column,
+    /// Its form.
+    pub form: Form,
+}
+
+impl Kept {
+    /// The name in the fingerprint and in `pinflow plan`.
+    pub fn name(&self) -> String {
+        format!("{}:{:?}", self.column.name(), self.form).to_lowercase()
+    }
+}
+
+/// Where a kept column lies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// What lies there.
+    pub kept: Kept,
+    /// The first byte within the side's packed columns.
+    offset: usize,
+    width: Width,
+}
+
+impl Place {
+    /// The cell at this place.
+    #[inline]
+    pub fn get(&self, packed: &[u8]) -> i64 {
+        let at = self.offset;
+        match self.width {
+            Width::U8 => match packed[at] {
+                u8::MAX => NULL,
+                v => v.into(),
+            },
+            Width::U32 => match u32::from_le_bytes(array(packed, at)) {
+                u32::MAX => NULL,
+                v => v.into(),
+            },
+            Width::I32 => match i32::from_le_bytes(array(packed, at)) {
+                i32::MIN => NULL,
+                v => v.into(),
+            },
+            Width::I64 => i64::from_le_bytes(array(packed, at)),
+        }
+    }
+
+    /// Puts a cell there; the form bounds its values.
+    fn put(&self, packed: &mut [u8], cell: i64) {
+        let to = &mut packed[self.offset..][..self.width.bytes()];
+        match self.width {
+            Width::U8 => to[0] = if cell == NULL { u8::MAX } else { cell as u8 },
+            Width::U32 => {
+                let v = if cell == NULL { u32::MAX } else { cell.min(0xFFFF_FFFE) as u32 };
+                to.copy_from_slice(&v.to_le_bytes());
+            }
+            Width::I32 => {
+                let v = if cell == NULL { i32::MIN } else { cell as i32 };
+                to.copy_from_slice(&v.to_le_bytes());
+            }
+            Width::I64 => to.copy_from_slice(&cell.to_le_bytes()),
+        }
+    }
+
+    /// Whether the cell is a symbol.
+    pub fn is_symbol(&self) -> bool {
+        self.kept.form == Form::Symbol
+    }
+}
+
+/// `N` bytes of a slice from a place on.
+#[inline]
+pub(crate) fn array<const N: usize>(bytes: &[u8], at: usize) -> [u8; N] {
+    bytes[at..][..N].try_into().expect("a slice of N bytes is an array of N bytes")
+}
+
+/// Bytes of a side's header: arrival time, position, hash, partition, number in the message.
+pub const HEADER: usize = 32;
+
+/// What a header says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Header {
+    /// Where the held version came from.
+    pub origin: Origin,
+    /// Its content's hash.
+    pub hash: u64,
+}
+
+impl Header {
+    /// Reads a header; none where the side is not there.
+    #[inline]
+    pub fn read(side: &[u8]) -> Option<Header> {
+        let arrived_at = i64::from_le_bytes(array(side, 0));
+        if arrived_at == NULL {
+            return None;
+        }
+        let origin = Origin {
+            arrived_at,
+            position: u64::from_le_bytes(array(side, 8)),
+            partition: u32::from_le_bytes(array(side, 24)),
+            sub: u32::from_le_bytes(array(side, 28)),
+        };
+        Some(Header { origin, hash: u64::from_le_bytes(array(side, 16)) })
+    }
+
+    /// Writes the header.
+    pub fn write(&self, side: &mut [u8]) {
+        side[0..8].copy_from_slice(&self.origin.arrived_at.to_le_bytes());
+        side[8..16].copy_from_slice(&self.origin.position.to_le_bytes());
+        side[16..24].copy_from_slice(&self.hash.to_le_bytes());
+        side[24..28].copy_from_slice(&self.origin.partition.to_le_bytes());
+        side[28..32].copy_from_slice(&self.origin.sub.to_le_bytes());
+    }
+
+    /// Marks a side as not there.
+    pub fn clear(side: &mut [u8]) {
+        side[0..8].copy_from_slice(&NULL.to_le_bytes());
+    }
+}
+
+/// One side of a slot.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Side {
+    /// The kept columns.
+    pub places: Vec<Place>,
+    /// The header's first byte in the slot.
+    pub offset: usize,
+    /// Bytes of the packed columns.
+    pub bytes: usize,
+}
+
+/// The layout of a slot: eight bytes of index, then pin, geo and user.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Layout {
+    /// The sides.
+    pub sides: [Side; 3],
+    /// Bytes of a slot.
+    pub stride: usize,
+}
+
+impl Layout {
+    /// The layout that keeps these columns. Wide cells come first in a side.
+    pub fn new(kept: impl IntoIterator<Item = Kept>) -> Self {
+        let mut kept: Vec<Kept> = kept.into_iter().collect();
+        let wide = |k: &Kept| std::cmp::Reverse(Width::of(k.column, k.form).bytes());
+        kept.sort_by_key(|k| (wide(k), *k));
+        kept.dedup();
+        let mut start = 8;
+        let sides = Stream::ALL.map(|stream| {
+            let mut bytes = 0;
+            let mine = kept.iter().filter(|k| k.column.stream() == stream);
+            let places = mine
+                .map(|k| {
+                    let width = Width::of(k.column, k.form);
+                    let offset = bytes;
+                    bytes += width.bytes();
+                    Place { kept: *k, offset, width }
+                })
+                .collect();
+            let side = Side { places, offset: start, bytes };
+            start += HEADER + bytes;
+            side
+        });
+        Layout { sides, stride: start }
+    }
+
+    /// The side of a stream.
+    pub fn side(&self, stream: Stream) -> &Side {
+        &self.sides[stream as usize]
+    }
+
+    /// The place of a kept column.
+    pub fn place(&self, kept: Kept) -> Option<Place> {
+        let side = self.side(kept.column.stream());
+        side.places.iter().copied().find(|p| p.kept == kept)
+    }
+
+    /// Packs the kept columns of a record.
+    #[inline]
+    pub fn pack(&self, fields: &Fields<'_>) -> Packed {
+        let side = self.side(fields.stream());
+        let mut packed = Packed::from_elem(0, side.bytes);
+        for place in &side.places {
+            place.put(&mut packed, project::cell(fields, place.kept.column, place.kept.form));
+        }
+        packed
+    }
+
+    /// A side's header and columns within a slot.
+    #[inline]
+    pub fn part<'a>(&self, slot: &'a [u8], stream: Stream) -> &'a [u8] {
+        let side = self.side(stream);
+        &slot[side.offset..][..HEADER + side.bytes]
+    }
+
+    /// What is kept, for the fingerprint.
+    pub fn names(&self) -> Vec<String> {
+        self.sides.iter().flat_map(|s| s.places.iter().map(|p| p.kept.name())).collect()
+    }
+
+    /// Re-packs a symbol's cell (used when slots come back from disk).
+    pub(crate) fn put(place: &Place, packed: &mut [u8], cell: i64) {
+        place.put(packed, cell);
+    }
+}

@@ -1,0 +1,96 @@
+//! The state of record: index to slot, in one open-addressing table over a chunked slab.
+//!
+//! Promises: a slot never moves and is never dropped; growth never copies slots.
+//! Limits: 2^32 slots a worker.
+
+use hashbrown::HashTable;
+
+use super::layout::{Header, Layout, array};
+use crate::record::Stream;
+
+/// Slots a chunk.
+const CHUNK: usize = 1024;
+
+/// The slots of one worker.
+pub struct Table {
+    stride: usize,
+    chunks: Vec<Vec<u8>>,
+    len: usize,
+    index: HashTable<u32>,
+}
+
+/// Spreads an index over 64 bits; also decides which worker owns it.
+#[inline]
+pub fn spread(index: u64) -> u64 {
+    let h = (index ^ (index >> 32)).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    h ^ (h >> 29)
+}
+
+impl Table {
+    /// An empty table.
+    pub fn new(layout: &Layout) -> Self {
+        Table { stride: layout.stride, chunks: Vec::new(), len: 0, index: HashTable::new() }
+    }
+
+    /// How many slots there are.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Bytes held.
+    pub fn bytes(&self) -> usize {
+        self.chunks.len() * CHUNK * self.stride + self.index.capacity() * 5
+    }
+
+    /// A slot's bytes.
+    #[inline]
+    pub fn slot(&self, slot: u32) -> &[u8] {
+        let slot = slot as usize;
+        &self.chunks[slot / CHUNK][slot % CHUNK * self.stride..][..self.stride]
+    }
+
+    /// A slot's bytes, to be changed.
+    #[inline]
+    pub fn slot_mut(&mut self, slot: u32) -> &mut [u8] {
+        let slot = slot as usize;
+        &mut self.chunks[slot / CHUNK][slot % CHUNK * self.stride..][..self.stride]
+    }
+
+    /// The index of a slot.
+    pub fn index_of(&self, slot: u32) -> u64 {
+        u64::from_le_bytes(array(self.slot(slot), 0))
+    }
+
+    /// The slot of an index, if there is one.
+    pub fn find(&self, index: u64) -> Option<u32> {
+        self.index.find(spread(index), |s| self.index_of(*s) == index).copied()
+    }
+
+    /// The slot of an index, made if need be.
+    pub fn find_or_add(&mut self, layout: &Layout, index: u64) -> u32 {
+        if let Some(slot) = self.find(index) {
+            return slot;
+        }
+        if self.len.is_multiple_of(CHUNK) {
+            self.chunks.push(vec![0; CHUNK * self.stride]);
+        }
+        let slot = u32::try_from(self.len).expect("fewer than 2^32 slots a worker");
+        self.len += 1;
+        let bytes = self.slot_mut(slot);
+        bytes[..8].copy_from_slice(&index.to_le_bytes());
+        for stream in Stream::ALL {
+            Header::clear(&mut bytes[layout.side(stream).offset..]);
+        }
+        let (stride, chunks) = (self.stride, &self.chunks);
+        self.index.insert_unique(spread(index), slot, |s| {
+            let s = *s as usize;
+            spread(u64::from_le_bytes(array(&chunks[s / CHUNK], s % CHUNK * stride)))
+        });
+        slot
+    }
+}

@@ -1,0 +1,285 @@
+//! Decode: blocks of messages in, records for their slots out; what is rejected, counted or wanted
+//! by a sink is left in the outbox of the batch's epoch.
+//!
+//! A timely operator without state but its buffers: batches are dealt out to all workers, so that
+//! one large partition keeps every core busy.
+
+use std::sync::Arc;
+
+use smallvec::SmallVec;
+use timely::dataflow::StreamVec;
+use timely::dataflow::channels::pact::Exchange;
+use timely::dataflow::operators::generic::Operator;
+
+use crate::assemble::table::spread;
+use crate::assemble::{Partitions, Rec};
+use crate::batch::Batch;
+use crate::metrics::declare::{Fact, Time};
+use crate::metrics::meta::{Ledger, MetaKey};
+use crate::metrics::plan::Plan;
+use crate::metrics::value::{Cells, NULL};
+use crate::outbox::Outbox;
+use crate::record::{
+    Column, Decoded, Decoder, Defect, Fields, Origin, Record, Rule, Rules, project, table,
+};
+use crate::sealed::{CleanRows, Counters, Reject, Tally};
+use crate::symbol::intern;
+use crate::time::floor;
+
+/// How the cleaned rows for sinks are encoded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RowFormat {
+    /// One JSON object a line.
+    Json,
+    /// RFC 4180.
+    Csv,
+}
+
+/// What the decoder needs besides the plan.
+#[derive(Clone)]
+pub struct DecodeOptions {
+    /// The cleaning rules.
+    pub rules: Arc<Rules>,
+    /// The partitions' names, for provenance.
+    pub partitions: Partitions,
+    /// Whether sinks want cleaned rows, and how.
+    pub rows: Option<RowFormat>,
+}
+
+/// The decode operator.
+pub fn decode<'s>(
+    batches: StreamVec<'s, u64, Batch>,
+    plan: &Arc<Plan>,
+    options: &DecodeOptions,
+    outbox: Outbox,
+) -> StreamVec<'s, u64, Rec> {
+    let mut work = Work::new(plan.clone(), options.clone());
+    let deal = Exchange::new(|b: &Batch| spread(b.next ^ (u64::from(b.partition) << 48)) >> 7);
+    batches.unary(deal, "Decode", move |_capability, _info| {
+        move |input, output| {
+            input.for_each(|cap, batches| {
+                let Some(&epoch) = cap.least() else { return };
+                let mut session = output.session(&cap);
+                for batch in batches.drain(..) {
+                    let left = work.batch(&batch, |rec| session.give(rec));
+                    outbox.decoded(left.tally.read);
+                    outbox.at(epoch, |sealed| {
+                        sealed.tallies.push((batch.partition, left.tally));
+                        sealed.rejects.extend(left.rejects);
+                        sealed.rows.extend(left.rows.into_iter().filter(|r| !r.ends.is_empty()));
+                        for (key, n) in left.ledger {
+                            *sealed.ledger.entry(key).or_insert(0) += n;
+                        }
+                        for (name, n) in left.counters {
+                            *sealed.counters.entry(name).or_insert(0) += n;
+                        }
+                    });
+                }
+            });
+        }
+    })
+}
+
+/// What a batch leaves behind besides its records.
+#[derive(Default)]
+struct Left {
+    tally: Tally,
+    rejects: Vec<Reject>,
+    rows: SmallVec<[CleanRows; 3]>,
+    ledger: Ledger,
+    counters: Counters,
+}
+
+/// States of a field, as places in the counts.
+const STATES: [&str; 3] = ["value", "null", "placeholder"];
+/// States and defects.
+const WIDTH: usize = STATES.len() + Defect::ALL.len();
+
+struct Work {
+    plan: Arc<Plan>,
+    options: DecodeOptions,
+    decoder: Decoder,
+    /// Whether metrics over `records`, over `fields` are declared.
+    records: bool,
+    fields: bool,
+    /// Field states of the current bucket.
+    states: [[i64; WIDTH]; Column::ALL.len()],
+}
+
+impl Work {
+    fn new(plan: Arc<Plan>, options: DecodeOptions) -> Self {
+        let has = |fact| plan.nodes.iter().any(|n| n.fact == fact);
+        Work {
+            decoder: Decoder::new(options.rules.clone()),
+            records: has(Fact::Records),
+            fields: has(Fact::Fields),
+            states: [[0; WIDTH]; Column::ALL.len()],
+            plan,
+            options,
+        }
+    }
+
+    fn batch(&mut self, batch: &Batch, mut give: impl FnMut(Rec)) -> Left {
+        let mut left = Left::default();
+        if self.options.rows.is_some() {
+            let table = |t| CleanRows { table: t, partition: batch.partition, ..Default::default() };
+            left.rows = (0..3).map(table).collect();
+        }
+        let mut bucket = NULL;
+        for n in 0..batch.spans.len() {
+            let arrived_at = batch.arrival(n);
+            let here = floor(arrived_at, self.plan.bucket);
+            if here != bucket {
+                self.flush_states(bucket, &mut left.ledger);
+                bucket = here;
+            }
+            self.message(batch, n, arrived_at, bucket, &mut left, &mut give);
+        }
+        self.flush_states(bucket, &mut left.ledger);
+        left.counters.extend(self.decoder.take_notes());
+        left
+    }
+
+    fn message(
+        &mut self,
+        batch: &Batch,
+        n: usize,
+        arrived_at: i64,
+        bucket: i64,
+        left: &mut Left,
+        give: &mut impl FnMut(Rec),
+    ) {
+        let position = batch.position(n);
+        let (plan, options, states) = (&self.plan, &self.options, &mut self.states);
+        let (records, fields) = (self.records, self.fields);
+        let payload = batch.payload(n);
+        self.decoder.decode(payload, batch.rule, arrived_at, batch.arrival_given, |sub, decoded| {
+            left.tally.read += 1;
+            let origin = Origin { arrived_at, partition: batch.partition, position, sub };
+            let mut count = |stream: Option<&str>, outcome: &str, reason: Option<&str>| {
+                if records {
+                    let cell = |t: Option<&str>| t.map_or(NULL, |t| intern(t).cell());
+                    let cells = [cell(stream), cell(Some(outcome)), cell(reason)];
+                    let key = MetaKey { bucket, fields: false, cells: Cells::from_slice(&cells) };
+                    *left.ledger.entry(key).or_insert(0) += 1;
+                }
+            };
+            match decoded {
+                Decoded::Ignored => {
+                    left.tally.ignored += 1;
+                    count(None, "ignored", None);
+                }
+                Decoded::Rejected { reason, payload } => {
+                    left.tally.rejected += 1;
+                    let stream = match batch.rule {
+                        Rule::Kind(stream) => Some(stream.name()),
+                        _ => None,
+                    };
+                    count(stream, "rejected", Some(reason.name()));
+                    left.rejects.push(Reject {
+                        partition: batch.partition,
+                        position,
+                        sub,
+                        arrived_at,
+                        reason,
+                        payload: payload.to_vec(),
+                    });
+                }
+                Decoded::Record(record) => {
+                    count(Some(record.fields.stream().name()), "kept", None);
+                    if fields {
+                        count_states(&record.fields, states);
+                    }
+                    count_late(plan, &record.fields, arrived_at, &mut left.counters);
+                    if let Some(format) = options.rows {
+                        write_row(format, options, &record, &origin, &mut left.rows);
+                    }
+                    give(rec(plan, &record, &origin));
+                }
+            }
+        });
+    }
+
+    /// Moves the counted field states into the ledger.
+    fn flush_states(&mut self, bucket: i64, ledger: &mut Ledger) {
+        if !self.fields {
+            return;
+        }
+        for (column, states) in Column::ALL.iter().zip(&mut self.states) {
+            for (state, count) in states.iter_mut().enumerate().filter(|(_, n)| **n != 0) {
+                let (state, reason) = match STATES.get(state) {
+                    Some(state) => (*state, NULL),
+                    None => {
+                        let defect = Defect::ALL[state - STATES.len()];
+                        ("defect", intern(defect.name()).cell())
+                    }
+                };
+                let texts = [column.stream().name(), column.name(), state];
+                let mut cells: Cells = texts.iter().map(|t| intern(t).cell()).collect();
+                cells.push(reason);
+                let key = MetaKey { bucket, fields: true, cells };
+                *ledger.entry(key).or_insert(0) += std::mem::take(count);
+            }
+        }
+    }
+}
+
+fn count_states(fields: &Fields<'_>, states: &mut [[i64; WIDTH]; Column::ALL.len()]) {
+    project::states(fields, |column, state, defect| {
+        let place = match defect {
+            Some(defect) => STATES.len() + defect as usize,
+            None => STATES.iter().position(|s| *s == state).unwrap_or(0),
+        };
+        states[column as usize][place] += 1;
+    });
+}
+
+/// Counts a geo record whose windows had left `retain` when it arrived, by metric.
+fn count_late(plan: &Plan, fields: &Fields<'_>, arrived_at: i64, counters: &mut Counters) {
+    let Fields::Geo(geo) = fields else { return };
+    let Some(moment) = geo.timestamp.value() else { return };
+    for metric in &plan.metrics {
+        let node = &plan.nodes[metric.node];
+        let Some(retain) = node.retain else { continue };
+        let late = node.windows.iter().filter(|w| w.time == Time::Event).any(|w| {
+            let last = w.starts(moment.micros).last();
+            last.is_some_and(|start| arrived_at >= w.end(start).saturating_add(retain))
+        });
+        if late {
+            let name = format!("late:{}", metric.schema.name);
+            *counters.entry(name).or_insert(0) += 1;
+        }
+    }
+}
+
+fn write_row(
+    format: RowFormat,
+    options: &DecodeOptions,
+    record: &Record<'_>,
+    origin: &Origin,
+    rows: &mut SmallVec<[CleanRows; 3]>,
+) {
+    let table = &mut rows[record.fields.stream() as usize];
+    let partitions = options.partitions.read();
+    let (source, name) = partitions
+        .get(origin.partition as usize)
+        .map_or(("", ""), |(source, name)| (source, name));
+    match format {
+        RowFormat::Json => table::write_json(record, origin, source, name, &mut table.bytes),
+        RowFormat::Csv => table::write_csv(record, origin, source, name, &mut table.bytes),
+    }
+    table.ends.push((origin.position, origin.sub, table.bytes.len() as u32));
+}
+
+fn rec(plan: &Plan, record: &Record<'_>, origin: &Origin) -> Rec {
+    Rec {
+        index: record.index,
+        hash: record.hash,
+        arrived_at: origin.arrived_at,
+        position: origin.position,
+        partition: origin.partition,
+        sub: origin.sub,
+        stream: record.fields.stream(),
+        packed: plan.layout.pack(&record.fields),
+    }
+}

@@ -1,0 +1,202 @@
+//! The whole dataflow on one screen.
+//!
+//! ```text
+//! batches -> Decode -> Assemble -+-----------------------------+-> Groups -> outbox
+//!                 |              +-> distinct (differential) --+
+//!                 +-> bag joins (differential) ----------------+
+//! ticks --------------^ seal each epoch of the own operators ^
+//! ```
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use differential_dataflow::{AsCollection, VecCollection};
+use timely::dataflow::channels::pact::Exchange;
+use timely::dataflow::operators::{Concatenate, OkErr, Probe};
+use timely::dataflow::operators::vec::input::Handle;
+use timely::dataflow::{InputHandleVec, ProbeHandle, StreamVec};
+use timely::worker::Worker;
+
+use crate::assemble::codec::{CodecError, Texts};
+use crate::assemble::table::spread;
+use crate::assemble::{Assemble, Partitions, Post, Rec};
+use crate::batch::Batch;
+use crate::decode::{DecodeOptions, decode};
+use crate::metrics::distinct::{DistinctRow, distinct};
+use crate::metrics::group::Groups;
+use crate::metrics::meta::{self, Ledger};
+use crate::metrics::plan::Plan;
+use crate::metrics::update::Update;
+use crate::metrics::{bag, distinct as distinct_rows};
+use crate::operators::{as_changes, by_epoch, sealed};
+use crate::outbox::Outbox;
+use crate::tick::Tick;
+
+/// What a state was restored from; shared by all workers.
+#[derive(Default)]
+pub struct Restore {
+    /// Blocks of stored slots, oldest first.
+    pub slots: Vec<Vec<u8>>,
+    /// Their texts.
+    pub texts: Texts,
+    /// Counts of records and fields.
+    pub ledger: Ledger,
+}
+
+/// One worker's handles on the dataflow.
+pub struct Handles {
+    /// Batches of the current epoch.
+    pub batches: Handle<u64, Batch>,
+    /// One tick an epoch, when it is sealed.
+    pub ticks: Handle<u64, Tick>,
+    /// Which epochs are through, on all workers.
+    pub probe: ProbeHandle<u64>,
+    /// What this worker has to say of each epoch.
+    pub outbox: Outbox,
+    assemble: Rc<RefCell<Assemble>>,
+    groups: Rc<RefCell<Groups>>,
+    partitions: Partitions,
+}
+
+/// Sizes of one worker's state.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Sizes {
+    /// Slots, their bytes, entries of arrivals.
+    pub slots: (usize, usize, usize),
+    /// Groups by node.
+    pub groups: Vec<usize>,
+}
+
+impl Handles {
+    /// A post, if this worker owns its index and has seen it.
+    pub fn post(&self, index: u64) -> Option<Post> {
+        self.assemble.borrow().look_up(index)
+    }
+
+    /// The partitions' (source, name) by number.
+    pub fn partitions(&self) -> Vec<(String, String)> {
+        self.partitions.read().clone()
+    }
+
+    /// The sizes of the state.
+    pub fn sizes(&self) -> Sizes {
+        Sizes { slots: self.assemble.borrow().sizes(), groups: self.groups.borrow().sizes() }
+    }
+}
+
+/// Builds the dataflow on a worker. Epochs begin at 0.
+pub fn build(
+    worker: &mut Worker,
+    plan: &Arc<Plan>,
+    options: &DecodeOptions,
+    restore: &Arc<Restore>,
+) -> Result<Handles, CodecError> {
+    let (me, peers) = (worker.index() as u64, worker.peers() as u64);
+    let mut state = Assemble::new(plan.clone(), options.partitions.clone());
+    state.restore(&restore.slots, &restore.texts, |index| spread(index) % peers == me)?;
+    let assemble = Rc::new(RefCell::new(state));
+    let groups = Rc::new(RefCell::new(Groups::new(plan.clone())));
+    let outbox = Outbox::default();
+    let (mut batches, mut ticks) = (InputHandleVec::new(), InputHandleVec::new());
+    let probe = ProbeHandle::new();
+    worker.dataflow::<u64, _, _>(|scope| {
+        let batches = batches.to_stream(scope);
+        let ticks: StreamVec<'_, u64, Tick> = ticks.to_stream(scope);
+        let recs = decode(batches, plan, options, outbox.clone());
+        let first = restore.clone();
+        let ledger = (me == 0).then_some(first);
+        let (changes, rows) = assembled(
+            (recs.clone(), ticks.clone()),
+            plan,
+            &assemble,
+            &outbox,
+            ledger,
+        );
+        let mut rows = vec![rows];
+        let mut changes = vec![changes];
+        if plan.has_bags() {
+            for (updates, distinct) in bags(recs, plan) {
+                changes.push(updates);
+                rows.push(distinct);
+            }
+        }
+        if plan.nodes.iter().any(|n| !n.distinct.is_empty()) {
+            changes.push(distinct_updates(rows, plan));
+        }
+        let changes = scope.concatenate(changes);
+        let route = Exchange::new(Update::route);
+        let (groups, outbox) = (groups.clone(), outbox.clone());
+        sealed::<_, (), _, _>(changes, ticks, route, "Groups", move |epoch, updates, tick, _| {
+            let mut groups = groups.borrow_mut();
+            updates.into_iter().flatten().for_each(|u| groups.update(u));
+            outbox.at(epoch, |sealed| groups.tick(tick, &mut sealed.changes));
+        })
+        .probe_with(&probe);
+    });
+    let partitions = options.partitions.clone();
+    Ok(Handles { batches, ticks, probe, outbox, assemble, groups, partitions })
+}
+
+type Step = Result<Update, (DistinctRow, i64)>;
+
+/// The assemble operator: changes of groups, and changes of rows that are to be made distinct.
+fn assembled<'s>(
+    (recs, ticks): (StreamVec<'s, u64, Rec>, StreamVec<'s, u64, Tick>),
+    plan: &Arc<Plan>,
+    assemble: &Rc<RefCell<Assemble>>,
+    outbox: &Outbox,
+    mut first: Option<Arc<Restore>>,
+) -> (StreamVec<'s, u64, Update>, Rows<'s>) {
+    let (plan, assemble, outbox) = (plan.clone(), assemble.clone(), outbox.clone());
+    let by_index = Exchange::new(|r: &Rec| spread(r.index));
+    let steps = sealed(recs, ticks, by_index, "Assemble", move |epoch, recs, tick, give| {
+        let mut distinct = Vec::new();
+        let mut assemble = assemble.borrow_mut();
+        outbox.at(epoch, |out| {
+            let combine = assemble.epoch(recs, tick, out, &mut distinct);
+            meta::updates(&plan, out.ledger.iter(), combine);
+            if let Some(restore) = first.take() {
+                meta::updates(&plan, restore.ledger.iter(), combine);
+            }
+            combine.drain(|u| give(Ok(u)));
+        });
+        distinct.into_iter().for_each(|d| give(Err(d)));
+    });
+    let (updates, rows) = steps.ok_err(|step: Step| step);
+    (updates, as_changes(rows, "Distinct rows", |row| row).as_collection())
+}
+
+type Rows<'s> = VecCollection<'s, u64, DistinctRow, isize>;
+
+/// Rows made distinct, as changes of groups.
+fn distinct_updates<'s>(rows: Vec<Rows<'s>>, plan: &Arc<Plan>) -> StreamVec<'s, u64, Update> {
+    let mut rows = rows.into_iter();
+    let first = rows.next().expect("assemble gives one");
+    let rows = rows.fold(first, |a, b| a.concat(b));
+    let plan = plan.clone();
+    by_epoch(distinct(rows).inner, "Distinct updates", move |_, rows| {
+        distinct_rows::updates(&plan, rows.into_iter())
+    })
+}
+
+/// Bag joins: changes of groups, and of rows that are to be made distinct.
+fn bags<'s>(
+    recs: StreamVec<'s, u64, Rec>,
+    plan: &Arc<Plan>,
+) -> Vec<(StreamVec<'s, u64, Update>, Rows<'s>)> {
+    let records = as_changes(recs, "Records as a bag", |rec| (rec, 1));
+    bag::join(plan, records.as_collection())
+        .into_iter()
+        .map(|(n, rows)| {
+            let plan = plan.clone();
+            let steps: StreamVec<'_, u64, Step> =
+                by_epoch(rows.inner, "Bag updates", move |_, rows| {
+                    let (updates, distinct) = bag::updates(&plan, n, rows.into_iter());
+                    updates.into_iter().map(Ok).chain(distinct.into_iter().map(Err)).collect()
+                });
+            let (updates, rows) = steps.ok_err(|step| step);
+            (updates, as_changes(rows, "Distinct bag rows", |row| row).as_collection())
+        })
+        .collect()
+}

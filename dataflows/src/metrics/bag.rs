@@ -1,0 +1,74 @@
+//! Bag joins, on differential's own joins: every record counts, n pins and m geos of one index make
+//! n*m rows. This is the batch systems' view, there to be compared with; not to be fast.
+
+use std::sync::Arc;
+
+use differential_dataflow::VecCollection;
+
+use super::declare::Join;
+use super::expr::{Row, all};
+use super::plan::Plan;
+use super::update::{Combine, Update, placements};
+use super::value::NULL;
+use crate::assemble::Rec;
+use crate::assemble::layout::Packed;
+
+/// A row of joined sides: the index, and the packed columns of pin, geo, user.
+type Joined = (u64, [Packed; 3]);
+
+/// The rows of every combination of sides that some node joins as bags.
+pub fn join<'s>(
+    plan: &Arc<Plan>,
+    records: VecCollection<'s, u64, Rec, isize>,
+) -> Vec<(usize, VecCollection<'s, u64, Joined, isize>)> {
+    let side = |n: usize| {
+        records.clone().flat_map(move |rec: Rec| {
+            let mut sides: [Packed; 3] = Default::default();
+            let mine = rec.stream as usize == n;
+            mine.then(|| {
+                sides[n] = rec.packed;
+                (rec.index, sides)
+            })
+        })
+    };
+    let bags = plan.nodes.iter().enumerate().filter(|(_, n)| n.join == Join::Bag);
+    bags.map(|(n, node)| {
+        let mut wanted = (0..3).filter(|s| node.sides[*s]);
+        let first = side(wanted.next().expect("a fact over sides names one"));
+        let rows = wanted.fold(first, |rows, s| {
+            rows.join_map(side(s), move |index, a: &[Packed; 3], b: &[Packed; 3]| {
+                let mut sides = a.clone();
+                sides[s] = b[s].clone();
+                (*index, sides)
+            })
+        });
+        (n, rows)
+    })
+    .collect()
+}
+
+/// The group changes that changes of a node's joined rows make.
+pub fn updates(
+    plan: &Arc<Plan>,
+    n: usize,
+    rows: impl Iterator<Item = (Joined, isize)>,
+) -> (Vec<Update>, Vec<(super::distinct::DistinctRow, i64)>) {
+    let node = &plan.nodes[n];
+    let mut combine = Combine::new(plan.nodes.len());
+    let mut distinct = Vec::new();
+    for ((index, sides), diff) in rows {
+        let row = Row::Sides { index, sides: [&sides[0], &sides[1], &sides[2]] };
+        if node.distinct.is_empty() {
+            combine.row(n, node, &row, NULL, diff as i64);
+        } else if all(&node.filter, &row) {
+            placements(node, &row, NULL, |window, start| {
+                let cells = node.distinct.iter().map(|e| e.eval(&row)).collect();
+                let row = super::distinct::DistinctRow { node: n as u16, window, start, cells };
+                distinct.push((row, diff as i64));
+            });
+        }
+    }
+    let mut out = Vec::new();
+    combine.drain(|u| out.push(u));
+    (out, distinct)
+}

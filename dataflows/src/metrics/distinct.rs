@@ -1,0 +1,47 @@
+//! Distinct rows, on differential's own operators: rows that are equal in the declared columns
+//! count once, however many posts give them, until the last of these is taken back.
+
+use std::sync::Arc;
+
+use differential_dataflow::VecCollection;
+use differential_dataflow::operators::ThresholdTotal;
+use serde::{Deserialize, Serialize};
+
+use super::expr::Row;
+use super::plan::Plan;
+use super::update::{Combine, Update};
+use super::value::Cells;
+
+/// A row of a node that declares `distinct`, in one of its windows.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct DistinctRow {
+    /// The node.
+    pub node: u16,
+    /// The window.
+    pub window: u16,
+    /// Its start.
+    pub start: i64,
+    /// The declared columns.
+    pub cells: Cells,
+}
+
+/// The distinct rows of a collection of rows.
+pub fn distinct<'s>(
+    rows: VecCollection<'s, u64, DistinctRow, isize>,
+) -> VecCollection<'s, u64, DistinctRow, isize> {
+    rows.distinct_total()
+}
+
+/// The group changes that changes of distinct rows make.
+pub fn updates(plan: &Arc<Plan>, rows: impl Iterator<Item = (DistinctRow, isize)>) -> Vec<Update> {
+    let mut combine = Combine::new(plan.nodes.len());
+    for (row, diff) in rows {
+        let n = row.node as usize;
+        let cells = Row::Cells(&row.cells);
+        let at = (row.window, row.start);
+        combine.placed(n, &plan.nodes[n], &cells, at, diff as i64);
+    }
+    let mut out = Vec::new();
+    combine.drain(|u| out.push(u));
+    out
+}

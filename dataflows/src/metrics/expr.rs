@@ -1,0 +1,302 @@
+//! Expressions compiled to places: what a declaration names, as a function of a row's cells.
+
+use std::cmp::Ordering;
+use std::sync::{Arc, LazyLock, OnceLock};
+
+use super::declare::{AgeGroup, Condition, Constant, Expr, Meta, Op};
+use super::value::NULL;
+use crate::assemble::layout::{Kept, Layout, Place};
+use crate::record::project::Form;
+use crate::record::{Column, Stream, Type};
+use crate::symbol::{Sym, intern};
+use crate::time;
+
+/// A row whose expressions are evaluated.
+#[derive(Clone, Copy)]
+pub enum Row<'a> {
+    /// Sides of a post: packed columns by stream (empty where a side is not there).
+    Sides {
+        /// The index.
+        index: u64,
+        /// The packed columns of pin, geo, user.
+        sides: [&'a [u8]; 3],
+    },
+    /// Cells one by one.
+    Cells(&'a [i64]),
+}
+
+/// Where a cell is found in a row.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum At {
+    /// In the packed columns of a side.
+    Side(Stream, Place),
+    /// The n-th of a row of cells.
+    Nth(usize),
+}
+
+impl At {
+    #[inline]
+    fn get(self, row: &Row<'_>) -> i64 {
+        match (self, row) {
+            (At::Side(stream, place), Row::Sides { sides, .. }) => place.get(sides[stream as usize]),
+            (At::Nth(n), Row::Cells(cells)) => cells[n],
+            _ => NULL,
+        }
+    }
+}
+
+/// The labels of ages 0..=150 as symbols' cells.
+pub type AgeLabels = Arc<Vec<i64>>;
+
+/// Builds the labels; an age in no group is null.
+pub fn age_labels(groups: &[AgeGroup]) -> AgeLabels {
+    let label = |age: i64| {
+        let group = groups.iter().find(|g| (g.from..=g.to).contains(&age));
+        group.map_or(NULL, |g| intern(&g.label).cell())
+    };
+    Arc::new((0..=150).map(label).collect())
+}
+
+/// A compiled expression.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Ex {
+    /// The index.
+    Ind,
+    /// A cell as it is.
+    Cell(At),
+    /// A cell of form `Present`: 1, or null where it is 0.
+    Present(At),
+    /// An age's label.
+    AgeGroup(At, AgeLabels),
+    /// A time's year.
+    Year(At),
+    /// A time's hour of the day.
+    HourOfDay(At),
+    /// The grid cell of a latitude and a longitude.
+    GeoCell(At, At),
+}
+
+impl Ex {
+    /// The value in a row; null where a cell is null.
+    #[inline]
+    pub fn eval(&self, row: &Row<'_>) -> i64 {
+        let map = |at: &At, f: fn(i64) -> i64| match at.get(row) {
+            NULL => NULL,
+            v => f(v),
+        };
+        match self {
+            Ex::Ind => match row {
+                Row::Sides { index, .. } => *index as i64,
+                Row::Cells(_) => NULL,
+            },
+            Ex::Cell(at) => at.get(row),
+            Ex::Present(at) => match at.get(row) {
+                0 => NULL,
+                v => v,
+            },
+            Ex::AgeGroup(at, labels) => match at.get(row) {
+                NULL => NULL,
+                age => labels.get(age as usize).copied().unwrap_or(NULL),
+            },
+            Ex::Year(at) => map(at, time::year),
+            Ex::HourOfDay(at) => map(at, time::hour_of_day),
+            Ex::GeoCell(lat, lon) => match (lat.get(row), lon.get(row)) {
+                (NULL, _) | (_, NULL) => NULL,
+                (lat, lon) => geo_cell(lat, lon),
+            },
+        }
+    }
+}
+
+/// The symbol of the whole-degree cell, `lat,lon` of its south-west corner. The outermost edges
+/// at 90 and 180 degrees belong to the last cells.
+fn geo_cell(lat: i64, lon: i64) -> i64 {
+    static CELLS: LazyLock<Vec<OnceLock<Sym>>> =
+        LazyLock::new(|| (0..180 * 360).map(|_| OnceLock::new()).collect());
+    let lat = lat.div_euclid(10_000_000).clamp(-90, 89);
+    let lon = lon.div_euclid(10_000_000).clamp(-180, 179);
+    let n = ((lat + 90) * 360 + lon + 180) as usize;
+    CELLS[n].get_or_init(|| intern(&format!("{lat},{lon}"))).cell()
+}
+
+/// A compiled condition.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Cond {
+    /// Compares with an integer.
+    Int(Ex, Op, i64),
+    /// Compares with a text.
+    Text(Ex, Op, Sym),
+    /// Is null, or is not.
+    IsNull(Ex, bool),
+}
+
+impl Cond {
+    /// Whether it holds; a comparison with null never does.
+    #[inline]
+    pub fn holds(&self, row: &Row<'_>) -> bool {
+        match self {
+            Cond::Int(ex, op, c) => match ex.eval(row) {
+                NULL => false,
+                v => compare(*op, v.cmp(c)),
+            },
+            Cond::Text(ex, op, c) => match ex.eval(row) {
+                NULL => false,
+                v => compare(*op, Sym::from_cell(v).cmp(c)),
+            },
+            Cond::IsNull(ex, is) => (ex.eval(row) == NULL) == *is,
+        }
+    }
+}
+
+fn compare(op: Op, o: Ordering) -> bool {
+    match op {
+        Op::Eq => o.is_eq(),
+        Op::Ne => o.is_ne(),
+        Op::Lt => o.is_lt(),
+        Op::Le => o.is_le(),
+        Op::Gt => o.is_gt(),
+        Op::Ge => o.is_ge(),
+    }
+}
+
+/// Whether all of these hold.
+#[inline]
+pub fn all(conds: &[Cond], row: &Row<'_>) -> bool {
+    conds.iter().all(|c| c.holds(row))
+}
+
+/// What an expression's value is needed for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Need {
+    /// The value itself.
+    Value,
+    /// Whether it is null.
+    Presence,
+}
+
+/// The kept column that an expression of one column reads.
+fn kept(expr: Expr, need: Need) -> Option<Kept> {
+    let kept = |column, form| Some(Kept { column, form });
+    match expr {
+        Expr::Column(c) if c.ty() == Type::Text => match need {
+            Need::Value => kept(c, Form::Symbol),
+            Need::Presence => kept(c, Form::Present),
+        },
+        Expr::Column(c) | Expr::Year(c) => kept(c, Form::Int),
+        Expr::Length(c) => kept(c, Form::Length),
+        Expr::Tags => kept(Column::TagList, Form::Tags),
+        Expr::AgeGroup => kept(Column::Age, Form::Int),
+        Expr::HourOfDay => kept(Column::Timestamp, Form::Int),
+        Expr::Ind | Expr::GeoCell | Expr::Meta(_) => None,
+    }
+}
+
+/// The kept columns that an expression reads.
+pub fn columns(expr: Expr, need: Need) -> Vec<Kept> {
+    match expr {
+        Expr::GeoCell => [Column::Latitude, Column::Longitude]
+            .map(|column| Kept { column, form: Form::Int })
+            .to_vec(),
+        _ => kept(expr, need).into_iter().collect(),
+    }
+}
+
+/// What expressions are compiled against.
+pub enum Over<'a> {
+    /// Sides of a slot of this layout.
+    Sides(&'a Layout),
+    /// Rows of these cells (of distinct rows).
+    Cells(&'a [Expr]),
+    /// Rows of these cells about records.
+    Metas(&'a [Meta]),
+}
+
+/// Compiles expressions against one kind of row.
+pub struct Compiler<'a> {
+    /// The kind of row.
+    pub over: Over<'a>,
+    /// Labels of ages.
+    pub ages: AgeLabels,
+}
+
+impl Compiler<'_> {
+    /// Compiles an expression.
+    ///
+    /// Panics if the rows do not hold what it needs: the configuration and the planner see to it.
+    pub fn expr(&self, expr: Expr, need: Need) -> Ex {
+        const HELD: &str = "the planner keeps what the declarations name";
+        if let Over::Cells(cells) = &self.over
+            && let Some(n) = cells.iter().position(|c| *c == expr)
+        {
+            return Ex::Cell(At::Nth(n));
+        }
+        match expr {
+            Expr::Ind => Ex::Ind,
+            Expr::Meta(m) => match &self.over {
+                Over::Metas(metas) => {
+                    let n = metas.iter().position(|x| *x == m).expect(HELD);
+                    Ex::Cell(At::Nth(n))
+                }
+                _ => unreachable!("{HELD}"),
+            },
+            Expr::Column(c) if c.ty() == Type::Text && need == Need::Presence => {
+                match self.at(Kept { column: c, form: Form::Symbol }) {
+                    Some(at) => Ex::Cell(at),
+                    None => {
+                        Ex::Present(self.at(Kept { column: c, form: Form::Present }).expect(HELD))
+                    }
+                }
+            }
+            Expr::GeoCell => {
+                let at = |column| self.at(Kept { column, form: Form::Int }).expect(HELD);
+                Ex::GeoCell(at(Column::Latitude), at(Column::Longitude))
+            }
+            _ => {
+                let at = kept(expr, need).and_then(|k| self.at(k)).expect(HELD);
+                match expr {
+                    Expr::AgeGroup => Ex::AgeGroup(at, self.ages.clone()),
+                    Expr::Year(_) => Ex::Year(at),
+                    Expr::HourOfDay => Ex::HourOfDay(at),
+                    _ => Ex::Cell(at),
+                }
+            }
+        }
+    }
+
+    /// Where a kept column lies in the rows.
+    fn at(&self, kept: Kept) -> Option<At> {
+        match &self.over {
+            Over::Sides(layout) => {
+                layout.place(kept).map(|place| At::Side(kept.column.stream(), place))
+            }
+            Over::Cells(cells) => {
+                let same = |e: &Expr| *e == Expr::Column(kept.column);
+                cells.iter().position(same).map(At::Nth)
+            }
+            Over::Metas(_) => None,
+        }
+    }
+
+    /// Compiles a list of conditions.
+    pub fn conds(&self, conditions: &[Condition]) -> Vec<Cond> {
+        let one = |c: &Condition| match c {
+            Condition::IsNull(e, is) => Cond::IsNull(self.expr(*e, Need::Presence), *is),
+            Condition::Compare(e, op, Constant::Int(v)) => {
+                Cond::Int(self.expr(*e, Need::Value), *op, *v)
+            }
+            Condition::Compare(e, op, Constant::Text(t)) => {
+                Cond::Text(self.expr(*e, Need::Value), *op, intern(t))
+            }
+        };
+        conditions.iter().map(one).collect()
+    }
+}
+
+/// The kept columns that a list of conditions reads.
+pub fn condition_columns(conditions: &[Condition]) -> Vec<Kept> {
+    let one = |c: &Condition| match c {
+        Condition::IsNull(e, _) => columns(*e, Need::Presence),
+        Condition::Compare(e, ..) => columns(*e, Need::Value),
+    };
+    conditions.iter().flat_map(one).collect()
+}

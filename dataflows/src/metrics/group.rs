@@ -1,0 +1,365 @@
+//! Groups: the state of every node's groups on one worker, and what is published of it.
+//!
+//! Promises: what is shown is a function of the updates taken and of `now`; the order of updates
+//! within an epoch does not matter. Windows leave memory when `now` passes their end and `retain`,
+//! buckets of arrivals when no window reaches them any more.
+//! An own operator: counts that arrive summed by key need no sorted batches, and multisets need
+//! their cursors (see [`super::multiset`]); differential's operators on the same rows cost twice
+//! the CPU and five times the memory.
+
+use std::collections::BTreeMap;
+use std::hash::{Hash, Hasher};
+use std::sync::Arc;
+
+use rustc_hash::{FxHashMap, FxHasher};
+
+use super::declare::Shape;
+use super::multiset::Multiset;
+use super::plan::{MetricPlan, Node, Plan, Show};
+use super::update::{SLIDING, Sums, Update, What};
+use super::value::{Cells, Change, GroupKey, NULL, Value, Values};
+use crate::tick::Tick;
+use crate::time::floor;
+
+/// One group.
+struct Group {
+    sums: Sums,
+    sets: Box<[Multiset]>,
+    /// Changed since it was last published.
+    dirty: bool,
+    /// The hash of the rows last published; 0 = none were.
+    shown: u64,
+}
+
+/// What arrived in one bucket, by group keys.
+#[derive(Default)]
+struct Bucket {
+    groups: FxHashMap<Cells, Held>,
+}
+
+/// A group's share of a bucket.
+#[derive(Default)]
+struct Held {
+    sums: Sums,
+    values: FxHashMap<(u8, i64, i64), i64>,
+}
+
+/// The groups of one node on one worker.
+struct NodeGroups {
+    groups: FxHashMap<GroupKey, Group>,
+    dirty: Vec<GroupKey>,
+    /// Where windows retire: the groups by (window, start).
+    starts: BTreeMap<(u16, i64), Vec<Cells>>,
+    /// Where windows slide over arrivals.
+    buckets: BTreeMap<i64, Bucket>,
+    /// The edges that sliding windows are at.
+    edges: Vec<(i64, i64)>,
+}
+
+/// All groups of one worker.
+pub struct Groups {
+    plan: Arc<Plan>,
+    nodes: Vec<NodeGroups>,
+    now: i64,
+}
+
+impl Groups {
+    /// No groups yet.
+    pub fn new(plan: Arc<Plan>) -> Self {
+        let node = |n: &Node| NodeGroups {
+            groups: FxHashMap::default(),
+            dirty: Vec::new(),
+            starts: BTreeMap::new(),
+            buckets: BTreeMap::new(),
+            edges: vec![(i64::MIN, i64::MIN); n.windows.len()],
+        };
+        Groups { nodes: plan.nodes.iter().map(node).collect(), plan, now: i64::MIN }
+    }
+
+    /// Takes an update.
+    pub fn update(&mut self, update: Update) {
+        let node = &self.plan.nodes[update.node as usize];
+        let groups = &mut self.nodes[update.node as usize];
+        if update.window == SLIDING {
+            return groups.slide_in(node, update);
+        }
+        let Update { window, start, keys, what, .. } = update;
+        if retired(node, window, start, self.now) {
+            return;
+        }
+        groups.change(node, GroupKey { window, start, keys }, |g| g.apply(&what, 1));
+    }
+
+    /// The clock moved: windows slide and retire. Then, if the epoch publishes, the changes.
+    pub fn tick(&mut self, tick: &Tick, changes: &mut Vec<Change>) {
+        self.now = tick.now;
+        let plan = self.plan.clone();
+        for (n, node) in plan.nodes.iter().enumerate() {
+            self.nodes[n].slide(node, tick);
+            self.nodes[n].retire(node, tick.now);
+            if tick.publish {
+                self.nodes[n].publish(node, &plan.metrics, changes);
+            }
+        }
+    }
+
+    /// How many groups each node has.
+    pub fn sizes(&self) -> Vec<usize> {
+        self.nodes.iter().map(|n| n.groups.len()).collect()
+    }
+}
+
+/// Whether a window has left `retain`.
+fn retired(node: &Node, window: u16, start: i64, now: i64) -> bool {
+    match (node.retain, node.windows.get(window as usize)) {
+        (Some(retain), Some(w)) if start != NULL && !node.slides(w) => {
+            now >= w.end(start).saturating_add(retain)
+        }
+        _ => false,
+    }
+}
+
+impl Group {
+    fn new(node: &Node) -> Self {
+        Group {
+            sums: Sums::from_elem(0, node.adds.len()),
+            sets: node.sets.iter().map(|s| Multiset::new(s.order)).collect(),
+            dirty: false,
+            shown: 0,
+        }
+    }
+
+    fn apply(&mut self, what: &What, sign: i64) {
+        match what {
+            What::Sums(sums) => {
+                for (a, b) in self.sums.iter_mut().zip(sums) {
+                    *a += b * i128::from(sign);
+                }
+            }
+            What::Value { set, value, with, diff } => {
+                self.sets[*set as usize].update(*value, *with, diff * sign);
+            }
+        }
+    }
+}
+
+impl NodeGroups {
+    /// Changes a group, made if need be.
+    fn change(&mut self, node: &Node, key: GroupKey, change: impl FnOnce(&mut Group)) {
+        let group = match self.groups.get_mut(&key) {
+            Some(group) => group,
+            None => {
+                if node.retain.is_some() && key.start != NULL {
+                    let at = (key.window, key.start);
+                    self.starts.entry(at).or_default().push(key.keys.clone());
+                }
+                self.groups.entry(key.clone()).or_insert_with(|| Group::new(node))
+            }
+        };
+        change(group);
+        if !group.dirty {
+            group.dirty = true;
+            self.dirty.push(key);
+        }
+    }
+
+    /// An arrival's bucket changed; so do the windows that hold the bucket.
+    fn slide_in(&mut self, node: &Node, update: Update) {
+        let Update { start: bucket, keys, what, .. } = update;
+        let held = self.buckets.entry(bucket).or_default().groups.entry(keys.clone());
+        let held = held.or_default();
+        match &what {
+            What::Sums(sums) => {
+                held.sums.resize(sums.len().max(held.sums.len()), 0);
+                held.sums.iter_mut().zip(sums).for_each(|(a, b)| *a += b);
+            }
+            What::Value { set, value, with, diff } => {
+                *held.values.entry((*set, *value, *with)).or_insert(0) += diff;
+            }
+        }
+        for w in 0..node.windows.len() {
+            let (from, to) = self.edges[w];
+            if node.slides(&node.windows[w]) && (from..to).contains(&bucket) {
+                let key = GroupKey { window: w as u16, start: NULL, keys: keys.clone() };
+                self.change(node, key, |g| g.apply(&what, 1));
+            }
+        }
+    }
+
+    /// Moves the edges of sliding windows: buckets come in and go out.
+    fn slide(&mut self, node: &Node, tick: &Tick) {
+        let mut oldest = i64::MAX;
+        for (w, window) in node.windows.iter().enumerate() {
+            let Shape::Sliding { size, every } = window.shape else { continue };
+            if !node.slides(window) {
+                continue;
+            }
+            let (from, to) = super::declare::Window::latest(size, every, tick.now, tick.ended);
+            let (was_from, was_to) = self.edges[w];
+            oldest = oldest.min(from);
+            if (from, to) == (was_from, was_to) {
+                continue;
+            }
+            self.edges[w] = (from, to);
+            self.pour(node, w, was_from.max(i64::MIN)..was_to.min(from), -1);
+            self.pour(node, w, was_to.max(from)..to, 1);
+        }
+        if oldest != i64::MAX {
+            self.buckets = self.buckets.split_off(&oldest);
+        }
+    }
+
+    /// Adds or takes a range of buckets to or from a window.
+    fn pour(&mut self, node: &Node, w: usize, range: std::ops::Range<i64>, sign: i64) {
+        if range.is_empty() {
+            return;
+        }
+        let buckets = std::mem::take(&mut self.buckets);
+        for held in buckets.range(range).flat_map(|(_, b)| &b.groups) {
+            let key = GroupKey { window: w as u16, start: NULL, keys: held.0.clone() };
+            self.change(node, key, |g| {
+                g.apply(&What::Sums(held.1.sums.clone()), sign);
+                for ((set, value, with), diff) in &held.1.values {
+                    let (set, value, with, diff) = (*set, *value, *with, *diff);
+                    if diff != 0 {
+                        g.apply(&What::Value { set, value, with, diff }, sign);
+                    }
+                }
+            });
+        }
+        self.buckets = buckets;
+    }
+
+    /// Windows whose time is over leave memory; what was published of them is taken back.
+    fn retire(&mut self, node: &Node, now: i64) {
+        if node.retain.is_none() {
+            return;
+        }
+        for (w, window) in node.windows.iter().enumerate().filter(|(_, w)| !node.slides(w)) {
+            let w = w as u16;
+            let retain = node.retain.unwrap_or(0);
+            // Ends ascend with starts: the first window that stays ends the search.
+            while let Some((&(_, start), _)) =
+                self.starts.range((w, i64::MIN)..(w, i64::MAX)).next()
+                && now >= window.end(start).saturating_add(retain)
+            {
+                for keys in self.starts.remove(&(w, start)).into_iter().flatten() {
+                    let key = GroupKey { window: w, start, keys };
+                    self.change(node, key, |g| *g = Group { shown: g.shown, dirty: g.dirty, ..Group::new(node) });
+                }
+                self.starts.remove(&(w, start));
+            }
+        }
+    }
+
+    /// The rows of changed groups; groups without rows leave memory.
+    fn publish(&mut self, node: &Node, metrics: &[MetricPlan], changes: &mut Vec<Change>) {
+        let mut dirty = std::mem::take(&mut self.dirty);
+        for key in dirty.drain(..) {
+            let Some(group) = self.groups.get_mut(&key) else { continue };
+            group.dirty = false;
+            let gone = group.sums.iter().all(|s| *s == 0)
+                && group.sets.iter().all(|s| s.distinct() == 0);
+            let rows: Vec<Vec<Values>> = node
+                .metrics
+                .iter()
+                .map(|m| if gone { Vec::new() } else { rows(&metrics[*m as usize], group) })
+                .collect();
+            let hash = if rows.iter().all(Vec::is_empty) { 0 } else { hash(&rows) };
+            if hash != group.shown {
+                group.shown = hash;
+                for (m, rows) in node.metrics.iter().zip(rows) {
+                    changes.push(Change { metric: *m, key: key.clone(), rows });
+                }
+            }
+            if gone {
+                self.groups.remove(&key);
+            }
+        }
+        self.dirty = dirty;
+    }
+}
+
+fn hash(rows: &[Vec<Values>]) -> u64 {
+    let mut h = FxHasher::default();
+    rows.hash(&mut h);
+    h.finish().max(1)
+}
+
+/// What a metric shows of a group: usually one row; more where `top` or tied winners are shown.
+fn rows(metric: &MetricPlan, group: &mut Group) -> Vec<Values> {
+    let mut seen = metric.schema.metric.keep_empty;
+    let mut columns: Vec<Vec<Value>> = Vec::new();
+    let mut height = 1;
+    for show in &metric.shows {
+        let winners = match show {
+            Show::Top { set, k } => group.sets[*set].top(*k, metric.all_ties),
+            Show::Argmax { set } => group.sets[*set].argmax(metric.all_ties),
+            _ => {
+                let (value, had) = single(show, group);
+                seen |= had;
+                columns.push(vec![value]);
+                continue;
+            }
+        };
+        seen |= !winners.is_empty();
+        height = height.max(winners.len());
+        let (first, second) = winners.into_iter().unzip();
+        columns.push(first);
+        columns.push(second);
+    }
+    if !seen {
+        return Vec::new();
+    }
+    let single: Vec<bool> = metric
+        .shows
+        .iter()
+        .flat_map(|s| match s {
+            Show::Top { .. } | Show::Argmax { .. } => vec![false, false],
+            _ => vec![true],
+        })
+        .collect();
+    (0..height)
+        .map(|r| {
+            let cell = |(c, column): (usize, &Vec<Value>)| {
+                let r = if single[c] { 0 } else { r };
+                column.get(r).copied().unwrap_or(Value::Null)
+            };
+            columns.iter().enumerate().map(cell).collect()
+        })
+        .collect()
+}
+
+/// A measure of one value, and whether it saw anything but nulls.
+fn single(show: &Show, group: &mut Group) -> (Value, bool) {
+    match *show {
+        Show::Add { add, seen } => (Value::Int(group.sums[add]), group.sums[seen] != 0),
+        Show::Ratio { over, under, seen } => {
+            let (over, under) = (group.sums[over], group.sums[under]);
+            let value = if under == 0 { Value::Null } else { Value::Ratio(over, under) };
+            (value, group.sums[seen] != 0)
+        }
+        Show::Distinct { set } => {
+            let n = group.sets[set].distinct();
+            (Value::Int(n as i128), n > 0)
+        }
+        Show::Quantile { set, num, den, interpolated } => {
+            let values = group.sets[set].values();
+            let value = values.map_or(Value::Null, |v| v.quantile(num, den, interpolated));
+            (value, value != Value::Null)
+        }
+        Show::Min { set } | Show::Max { set } => {
+            let least = matches!(show, Show::Min { .. });
+            let value = group.sets[set].values().map_or(Value::Null, |v| {
+                if least { v.min() } else { v.max() }
+            });
+            (value, value != Value::Null)
+        }
+        Show::Top { .. } | Show::Argmax { .. } => (Value::Null, false),
+    }
+}
+
+/// The bucket of an arrival.
+pub fn bucket_of(plan: &Plan, arrived_at: i64) -> i64 {
+    floor(arrived_at, plan.bucket)
+}

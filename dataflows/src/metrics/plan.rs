@@ -1,0 +1,449 @@
+//! From declarations to a plan: group nodes that metrics share, the columns that slots keep, the
+//! buckets that arrivals are counted in.
+
+use std::collections::BTreeSet;
+
+use super::declare::{AgeGroup, Expr, Fact, Join, Kind, Meta, Metric, Shape, Ties, Time, Window};
+use super::expr::{AgeLabels, Compiler, Cond, Ex, Need, Over, age_labels, columns,
+    condition_columns};
+use super::schema::Schema;
+use super::window::gcd;
+use crate::assemble::layout::{Kept, Layout};
+use crate::record::project::Form;
+use crate::record::{Column, Stream, Type};
+
+/// The columns of a row of the fact `records`.
+pub const RECORD_METAS: [Meta; 3] = [Meta::Stream, Meta::Outcome, Meta::Reason];
+/// The columns of a row of the fact `fields`.
+pub const FIELD_METAS: [Meta; 4] = [Meta::Stream, Meta::Column, Meta::State, Meta::Reason];
+
+/// An additive cell of a group.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Add {
+    /// What is added up for each row.
+    pub what: Adds,
+    /// Rows it looks at.
+    pub filter: Vec<Cond>,
+}
+
+/// What an additive cell adds up.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Adds {
+    /// Rows.
+    Rows,
+    /// Rows with a value.
+    Values(Ex),
+    /// The values.
+    Sum(Ex),
+}
+
+/// How a multiset of values is ordered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Order {
+    /// By value: quantiles, least, greatest.
+    Value,
+    /// By value, then by what is returned with it (as text or number): argmax.
+    Ranked {
+        /// The returned cells are text.
+        text: bool,
+    },
+    /// By how often a value occurs: top, distinct.
+    Often {
+        /// The values are text.
+        text: bool,
+    },
+}
+
+/// A multiset of a group.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Set {
+    /// Its order.
+    pub order: Order,
+    /// The value; rows in which it is null are not in it.
+    pub value: Ex,
+    /// What is kept with the value; rows in which it is null are not in it.
+    pub with: Option<Ex>,
+    /// Rows it looks at.
+    pub filter: Vec<Cond>,
+}
+
+/// A group node: rows of a fact by key and window, with all that the metrics on it measure.
+#[derive(Clone, Debug)]
+pub struct Node {
+    /// The fact.
+    pub fact: Fact,
+    /// How sides are joined.
+    pub join: Join,
+    /// The sides a row needs.
+    pub sides: [bool; 3],
+    /// Rows it looks at (before `distinct`).
+    pub filter: Vec<Cond>,
+    /// If not empty: rows equal in these count once; what follows is over rows of these cells.
+    pub distinct: Vec<Ex>,
+    /// The group keys.
+    pub keys: Vec<Ex>,
+    /// Windows; empty = one without edges.
+    pub windows: Vec<Window>,
+    /// The event time.
+    pub event: Option<Ex>,
+    /// How long a window stays beyond its end.
+    pub retain: Option<i64>,
+    /// Additive cells; the first counts rows.
+    pub adds: Vec<Add>,
+    /// Multisets.
+    pub sets: Vec<Set>,
+    /// The metrics that show this node.
+    pub metrics: Vec<u16>,
+    /// What two metrics must have in common to share it.
+    identity: String,
+}
+
+impl Node {
+    /// Whether a window slides over arrivals, so that buckets move in and out of it.
+    pub fn slides(&self, window: &Window) -> bool {
+        window.time == Time::Arrival && matches!(window.shape, Shape::Sliding { .. })
+    }
+}
+
+/// How a measure is read off a group.
+#[derive(Clone, Debug, PartialEq)]
+#[allow(missing_docs)]
+pub enum Show {
+    /// An additive cell; `seen` is the cell that tells whether there was a value.
+    Add { add: usize, seen: usize },
+    /// The quotient of two additive cells.
+    Ratio { over: usize, under: usize, seen: usize },
+    /// A quantile of a multiset by value.
+    Quantile { set: usize, num: u64, den: u64, interpolated: bool },
+    /// The least value.
+    Min { set: usize },
+    /// The greatest value.
+    Max { set: usize },
+    /// How many distinct values.
+    Distinct { set: usize },
+    /// The most frequent values.
+    Top { set: usize, k: usize },
+    /// The greatest value with what is returned.
+    Argmax { set: usize },
+}
+
+/// A metric of the plan.
+#[derive(Clone, Debug)]
+pub struct MetricPlan {
+    /// Its columns and windows.
+    pub schema: Schema,
+    /// Its group node.
+    pub node: usize,
+    /// Its measures.
+    pub shows: Vec<Show>,
+    /// Whether all tied winners are shown.
+    pub all_ties: bool,
+}
+
+/// What the dataflow is built from.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// The metrics, in the order of their declaration.
+    pub metrics: Vec<MetricPlan>,
+    /// The group nodes.
+    pub nodes: Vec<Node>,
+    /// How slots lie in memory.
+    pub layout: Layout,
+    /// Arrivals are counted in buckets of this width, microseconds.
+    pub bucket: i64,
+    /// Whether any metric is over arrivals.
+    pub arrivals: bool,
+    /// A bucket of arrivals is kept until it is this much older than `now`; none = for ever.
+    pub horizon: Option<i64>,
+}
+
+impl Plan {
+    /// Compiles declarations. `all_columns` keeps every column in the slots.
+    pub fn new(metrics: &[Metric], age_groups: &[AgeGroup], all_columns: bool) -> Plan {
+        let layout = Layout::new(kept_columns(metrics, all_columns));
+        let mut plan = Plan {
+            metrics: Vec::new(),
+            nodes: Vec::new(),
+            bucket: bucket(metrics),
+            arrivals: metrics.iter().any(|m| matches!(m.fact, Fact::Arrivals(_))),
+            horizon: horizon(metrics),
+            layout,
+        };
+        let ages = age_labels(age_groups);
+        for metric in metrics {
+            plan.add(metric, &ages);
+        }
+        plan
+    }
+
+    fn add(&mut self, metric: &Metric, ages: &AgeLabels) {
+        let number = self.metrics.len() as u16;
+        let fresh = self.node(metric, ages);
+        let node = match self.nodes.iter().position(|n| n.identity == fresh.identity) {
+            Some(node) => node,
+            None => {
+                self.nodes.push(fresh);
+                self.nodes.len() - 1
+            }
+        };
+        let distinct = distinct_exprs(metric);
+        let layout = self.layout.clone();
+        let compiler = Compiler { over: over(metric, &distinct, &layout), ages: ages.clone() };
+        let slots = &mut self.nodes[node];
+        slots.metrics.push(number);
+        let shows: Vec<Show> = metric
+            .measures
+            .iter()
+            .filter(|m| !matches!(m.kind, Kind::Ratio(..)))
+            .map(|m| show(slots, &compiler, m.kind, compiler.conds(&m.filter)))
+            .collect();
+        let shows = with_ratios(metric, shows);
+        self.metrics.push(MetricPlan {
+            schema: Schema::of(metric),
+            node,
+            shows,
+            all_ties: metric.ties == Ties::All,
+        });
+    }
+
+    /// The bare node of a metric, without measures.
+    fn node(&self, metric: &Metric, ages: &AgeLabels) -> Node {
+        let distinct = distinct_exprs(metric);
+        let sides = sides(metric.fact);
+        let outer = match metric.fact {
+            Fact::Records => Over::Metas(&RECORD_METAS),
+            Fact::Fields => Over::Metas(&FIELD_METAS),
+            _ => Over::Sides(&self.layout),
+        };
+        let outer = Compiler { over: outer, ages: ages.clone() };
+        let inner = Compiler { over: over(metric, &distinct, &self.layout), ages: ages.clone() };
+        let event = metric.windows.iter().any(|w| w.time == Time::Event);
+        Node {
+            fact: metric.fact,
+            join: metric.join,
+            sides,
+            filter: outer.conds(&metric.filter),
+            distinct: distinct.iter().map(|e| outer.expr(*e, Need::Value)).collect(),
+            keys: metric.keys.iter().map(|k| inner.expr(k.expr, Need::Value)).collect(),
+            windows: metric.windows.clone(),
+            event: event.then(|| outer.expr(Expr::Column(Column::Timestamp), Need::Value)),
+            retain: metric.retain,
+            adds: vec![Add { what: Adds::Rows, filter: Vec::new() }],
+            sets: Vec::new(),
+            metrics: Vec::new(),
+            identity: format!(
+                "{:?} {:?} {:?} {:?} {:?} {:?} {:?}",
+                metric.fact,
+                metric.join,
+                metric.filter,
+                distinct,
+                metric.keys.iter().map(|k| k.expr).collect::<Vec<_>>(),
+                metric.windows,
+                metric.retain
+            ),
+        }
+    }
+
+    /// Whether any metric joins bags.
+    pub fn has_bags(&self) -> bool {
+        self.nodes.iter().any(|n| n.join == Join::Bag)
+    }
+
+    /// Whether any metric is over `fields`.
+    pub fn has_fields(&self) -> bool {
+        self.nodes.iter().any(|n| n.fact == Fact::Fields)
+    }
+
+    /// The columns that the decoder must clean.
+    pub fn columns(&self) -> crate::record::ColumnSet {
+        if self.has_fields() {
+            return u32::MAX;
+        }
+        let places = self.layout.sides.iter().flat_map(|s| &s.places);
+        places.fold(0, |set, p| set | p.kept.column.bit())
+    }
+}
+
+/// What rows equal in count once: `distinct`, and for people what makes a person.
+fn distinct_exprs(metric: &Metric) -> Vec<Expr> {
+    if metric.fact == Fact::People && metric.distinct.is_empty() {
+        return [Column::UserName, Column::Age, Column::DateJoined].map(Expr::Column).to_vec();
+    }
+    metric.distinct.clone()
+}
+
+fn over<'a>(metric: &Metric, distinct: &'a [Expr], layout: &'a Layout) -> Over<'a> {
+    match metric.fact {
+        Fact::Records => Over::Metas(&RECORD_METAS),
+        Fact::Fields => Over::Metas(&FIELD_METAS),
+        _ if distinct.is_empty() => Over::Sides(layout),
+        _ => Over::Cells(distinct),
+    }
+}
+
+/// The sides that a row of a fact needs.
+pub fn sides(fact: Fact) -> [bool; 3] {
+    match fact {
+        Fact::Sides(sides) | Fact::Arrivals(sides) => sides,
+        Fact::People => [false, false, true],
+        Fact::Records | Fact::Fields => [false; 3],
+    }
+}
+
+/// The place of an item in a list, appended if it is not there.
+fn place<T: PartialEq>(list: &mut Vec<T>, item: T) -> usize {
+    list.iter().position(|x| *x == item).unwrap_or_else(|| {
+        list.push(item);
+        list.len() - 1
+    })
+}
+
+fn show(node: &mut Node, compiler: &Compiler<'_>, kind: Kind, filter: Vec<Cond>) -> Show {
+    let value = |e| compiler.expr(e, Need::Value);
+    let mut add = |what| place(&mut node.adds, Add { what, filter: filter.clone() });
+    let mut set = |order, of, with: Option<Expr>| {
+        let set = Set { order, value: value(of), with: with.map(value), filter: filter.clone() };
+        place(&mut node.sets, set)
+    };
+    let text = |e: Expr| e.ty() == Type::Text;
+    match kind {
+        Kind::Count => {
+            let add = add(Adds::Rows);
+            Show::Add { add, seen: add }
+        }
+        Kind::CountOf(e) => {
+            let add = add(Adds::Values(compiler.expr(e, Need::Presence)));
+            Show::Add { add, seen: add }
+        }
+        Kind::Sum(e) => {
+            let seen = add(Adds::Values(value(e)));
+            Show::Add { add: add(Adds::Sum(value(e))), seen }
+        }
+        Kind::Mean(e) => {
+            let seen = add(Adds::Values(value(e)));
+            Show::Ratio { over: add(Adds::Sum(value(e))), under: seen, seen }
+        }
+        Kind::Min(e) => Show::Min { set: set(Order::Value, e, None) },
+        Kind::Max(e) => Show::Max { set: set(Order::Value, e, None) },
+        Kind::Quantile { of, q, interpolated } => {
+            let set = set(Order::Value, of, None);
+            Show::Quantile { set, num: q.num, den: q.den, interpolated }
+        }
+        Kind::CountDistinct(e) => {
+            Show::Distinct { set: set(Order::Often { text: text(e) }, e, None) }
+        }
+        Kind::Top { k, of } => {
+            Show::Top { set: set(Order::Often { text: text(of) }, of, None), k }
+        }
+        Kind::Argmax { of, returning } => {
+            let order = Order::Ranked { text: text(returning) };
+            Show::Argmax { set: set(order, of, Some(returning)) }
+        }
+        Kind::Ratio(..) => unreachable!("ratios are made of the other measures"),
+    }
+}
+
+/// Puts the ratios between the other measures, in the order of the declaration.
+fn with_ratios(metric: &Metric, others: Vec<Show>) -> Vec<Show> {
+    let mut others = others.into_iter();
+    let mut shows: Vec<Option<Show>> = metric
+        .measures
+        .iter()
+        .map(|m| if matches!(m.kind, Kind::Ratio(..)) { None } else { others.next() })
+        .collect();
+    for n in 0..shows.len() {
+        if let Kind::Ratio(a, b) = metric.measures[n].kind
+            && let (Some(Show::Add { add: over, .. }), Some(Show::Add { add: under, seen })) =
+                (&shows[a], &shows[b])
+        {
+            shows[n] = Some(Show::Ratio { over: *over, under: *under, seen: *seen });
+        }
+    }
+    shows.into_iter().map(|s| s.expect("a ratio is of two counts or sums")).collect()
+}
+
+/// The columns that slots keep. Where a text is kept as a symbol its presence is known too.
+fn kept_columns(metrics: &[Metric], all_columns: bool) -> BTreeSet<Kept> {
+    let mut kept: BTreeSet<Kept> = metrics.iter().flat_map(metric_columns).collect();
+    if all_columns {
+        for column in Column::ALL {
+            let form = if column.ty() == Type::Text { Form::Symbol } else { Form::Int };
+            kept.insert(Kept { column: *column, form });
+        }
+        for (column, form) in [(Column::TagList, Form::Tags), (Column::SaveLocation, Form::Length)]
+        {
+            kept.insert(Kept { column, form });
+        }
+    }
+    let symbols: Vec<Column> =
+        kept.iter().filter(|k| k.form == Form::Symbol).map(|k| k.column).collect();
+    kept.retain(|k| k.form != Form::Present || !symbols.contains(&k.column));
+    kept
+}
+
+fn metric_columns(metric: &Metric) -> Vec<Kept> {
+    let mut kept = condition_columns(&metric.filter);
+    let mut value = |e: Expr| kept.extend(columns(e, Need::Value));
+    metric.keys.iter().for_each(|k| value(k.expr));
+    distinct_exprs(metric).into_iter().for_each(&mut value);
+    if metric.windows.iter().any(|w| w.time == Time::Event) {
+        value(Expr::Column(Column::Timestamp));
+    }
+    for measure in &metric.measures {
+        match measure.kind {
+            Kind::Count | Kind::Ratio(..) => {}
+            Kind::CountOf(e) => kept.extend(columns(e, Need::Presence)),
+            Kind::CountDistinct(e)
+            | Kind::Sum(e)
+            | Kind::Mean(e)
+            | Kind::Min(e)
+            | Kind::Max(e)
+            | Kind::Quantile { of: e, .. }
+            | Kind::Top { of: e, .. } => kept.extend(columns(e, Need::Value)),
+            Kind::Argmax { of, returning } => {
+                kept.extend(columns(of, Need::Value));
+                kept.extend(columns(returning, Need::Value));
+            }
+        }
+        kept.extend(condition_columns(&measure.filter));
+    }
+    kept
+}
+
+/// Windows over arrivals of facts that are counted in buckets.
+fn arrival_windows(metrics: &[Metric]) -> impl Iterator<Item = (&Metric, &Window)> {
+    metrics
+        .iter()
+        .flat_map(|m| m.windows.iter().map(move |w| (m, w)))
+        .filter(|(_, w)| w.time == Time::Arrival)
+}
+
+/// The widest bucket that no edge of a window over arrivals cuts.
+fn bucket(metrics: &[Metric]) -> i64 {
+    arrival_windows(metrics).fold(crate::time::DAY, |g, (_, w)| gcd(g, w.grain()))
+}
+
+/// How much older than `now` an arrival may be and still matter to a window.
+fn horizon(metrics: &[Metric]) -> Option<i64> {
+    let is_arrivals = |m: &&Metric| matches!(m.fact, Fact::Arrivals(_));
+    if metrics.iter().filter(is_arrivals).any(|m| m.windows.iter().all(|w| w.time == Time::Event)) {
+        return None;
+    }
+    let mut horizon = 0;
+    for (metric, window) in arrival_windows(metrics) {
+        horizon = horizon.max(match (window.shape, metric.retain) {
+            (Shape::Sliding { size, every }, _) => size + every,
+            (_, None) => return None,
+            (Shape::Tumbling { size }, Some(retain)) => size + retain,
+            (Shape::Month, Some(retain)) => 31 * crate::time::DAY + retain,
+            (Shape::Year, Some(retain)) => 366 * crate::time::DAY + retain,
+        });
+    }
+    Some(horizon)
+}
+
+/// Streams whose sides a node reads, by name.
+pub fn side_names(sides: [bool; 3]) -> String {
+    let names = Stream::ALL.into_iter().filter(|s| sides[*s as usize]).map(Stream::name);
+    names.collect::<Vec<_>>().join("+")
+}

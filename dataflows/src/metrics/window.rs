@@ -1,0 +1,90 @@
+//! Windows as pure functions: which ones hold a time, and where they end.
+
+use super::declare::{Shape, Window};
+use crate::time::{DAY, civil, day_number, floor};
+
+impl Window {
+    /// The starts of the windows that hold a time.
+    pub fn starts(&self, t: i64) -> impl Iterator<Item = i64> + use<> {
+        let (first, step, n) = match self.shape {
+            Shape::Tumbling { size } => (floor(t, size), size, 1),
+            Shape::Sliding { size, every } => {
+                // Ends lie in (t, t + size], multiples of `every`.
+                let first = floor(t, every) + every;
+                let n = (floor(t + size, every) - first) / every + 1;
+                (first - size, every, n.max(0))
+            }
+            Shape::Month => {
+                let (y, m, _) = civil(t.div_euclid(DAY));
+                (day_number(y, m, 1) * DAY, DAY, 1)
+            }
+            Shape::Year => (day_number(crate::time::year(t), 1, 1) * DAY, DAY, 1),
+        };
+        (0..n).map(move |k| first + k * step)
+    }
+
+    /// The end of the window that starts there.
+    pub fn end(&self, start: i64) -> i64 {
+        match self.shape {
+            Shape::Tumbling { size } | Shape::Sliding { size, .. } => start + size,
+            Shape::Month => {
+                let (y, m, _) = civil(start.div_euclid(DAY));
+                let (y, m) = if m == 12 { (y + 1, 1) } else { (y, m + 1) };
+                day_number(y, m, 1) * DAY
+            }
+            Shape::Year => day_number(crate::time::year(start) + 1, 1, 1) * DAY,
+        }
+    }
+
+    /// The edges `[start, end)` at `now` of a window that slides over arrivals; at the end of a
+    /// bounded run the window reaches beyond `now`.
+    pub fn latest(size: i64, every: i64, now: i64, ended: bool) -> (i64, i64) {
+        let end = floor(now, every) + if ended { every } else { 0 };
+        (end - size, end)
+    }
+
+    /// The largest step that every edge of the window is a multiple of.
+    pub fn grain(&self) -> i64 {
+        match self.shape {
+            Shape::Tumbling { size } => gcd(size, DAY),
+            Shape::Sliding { size, every } => gcd(size, every),
+            Shape::Month | Shape::Year => DAY,
+        }
+    }
+}
+
+/// The greatest common divisor.
+pub fn gcd(a: i64, b: i64) -> i64 {
+    if b == 0 { a.abs() } else { gcd(b, a % b) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::declare::Time;
+    use super::*;
+
+    fn window(shape: Shape) -> Window {
+        Window { time: Time::Event, shape }
+    }
+
+    #[test]
+    fn windows_hold_their_times() {
+        let shapes = [
+            Shape::Tumbling { size: 7 },
+            Shape::Sliding { size: 10, every: 3 },
+            Shape::Sliding { size: 3, every: 10 },
+            Shape::Month,
+            Shape::Year,
+        ];
+        for shape in shapes {
+            let w = window(shape);
+            for t in [-100, -1, 0, 5, 9, 10, 999, DAY * 59, DAY * 365 - 1] {
+                for start in w.starts(t) {
+                    assert!((start..w.end(start)).contains(&t), "{shape:?} {t} {start}");
+                }
+            }
+        }
+        let n = |size, every, t| window(Shape::Sliding { size, every }).starts(t).count();
+        assert_eq!((n(10, 5, 0), n(10, 5, 3), n(3, 10, 3), n(3, 10, 8)), (2, 2, 0, 1));
+    }
+}

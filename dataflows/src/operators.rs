@@ -1,0 +1,114 @@
+//! The one shape that all of our own operators have: collect what comes for an epoch, and work on
+//! it when the epoch is sealed and its tick is there.
+//!
+//! Promises: epochs are worked on in order, each exactly once, also those without data; nothing of
+//! an epoch is sent on before it is complete. Wraps what we use of timely's operator builders, so
+//! that an upgrade of timely is felt here alone.
+
+use std::collections::BTreeMap;
+
+use timely::container::CapacityContainerBuilder;
+use timely::dataflow::StreamVec;
+use timely::dataflow::channels::pact::{ParallelizationContract, Pipeline};
+use timely::dataflow::operators::generic::Operator;
+use timely::dataflow::operators::generic::OutputBuilderSession;
+
+use crate::tick::Tick;
+
+/// What an operator of ours sends into at the end of an epoch.
+pub type Out<'a, 'b, O> = &'a mut OutputBuilderSession<'b, u64, CapacityContainerBuilder<Vec<O>>>;
+
+/// An operator that works on whole epochs. `logic` gets the epoch, its data and its tick, and gives
+/// what is sent on.
+pub fn sealed<'s, D, O, P, L>(
+    data: StreamVec<'s, u64, D>,
+    ticks: StreamVec<'s, u64, Tick>,
+    pact: P,
+    name: &str,
+    mut logic: L,
+) -> StreamVec<'s, u64, O>
+where
+    D: Clone + 'static,
+    O: Clone + 'static,
+    P: ParallelizationContract<u64, Vec<D>>,
+    L: FnMut(u64, Vec<Vec<D>>, &Tick, &mut dyn FnMut(O)) + 'static,
+{
+    data.binary_frontier(ticks, pact, Pipeline, name, move |_capability, _info| {
+        let mut held: BTreeMap<u64, Vec<Vec<D>>> = BTreeMap::new();
+        let mut due = BTreeMap::new();
+        move |(data, data_frontier), (ticks, ticks_frontier), output| {
+            data.for_each(|cap, batch| {
+                if let Some(epoch) = cap.least() {
+                    held.entry(*epoch).or_default().push(std::mem::take(batch));
+                }
+            });
+            ticks.for_each(|cap, batch| {
+                if let (Some(tick), Some(cap)) = (batch.first(), cap.retain_least(0)) {
+                    due.insert(*cap.time(), (*tick, cap));
+                }
+            });
+            let open = |epoch: &u64| {
+                data_frontier.less_equal(epoch) || ticks_frontier.less_equal(epoch)
+            };
+            while let Some(entry) = due.first_entry()
+                && !open(entry.key())
+            {
+                let (epoch, (tick, cap)) = entry.remove_entry();
+                let data = held.remove(&epoch).unwrap_or_default();
+                let mut session = output.session(&cap);
+                logic(epoch, data, &tick, &mut |o| session.give(o));
+            }
+        }
+    })
+}
+
+/// A differential collection's changes, epoch by epoch, turned into what `turn` makes of them.
+/// A container may hold changes of later epochs than its own: each is sent on at its own.
+pub fn by_epoch<'s, D, O>(
+    changes: StreamVec<'s, u64, (D, u64, isize)>,
+    name: &str,
+    mut turn: impl FnMut(u64, Vec<(D, isize)>) -> Vec<O> + 'static,
+) -> StreamVec<'s, u64, O>
+where
+    D: Clone + 'static,
+    O: Clone + 'static,
+{
+    changes.unary(Pipeline, name, move |_capability, _info| {
+        move |input, output| {
+            input.for_each(|cap, changes| {
+                let mut epochs: BTreeMap<u64, Vec<(D, isize)>> = BTreeMap::new();
+                for (data, epoch, diff) in changes.drain(..) {
+                    epochs.entry(epoch).or_default().push((data, diff));
+                }
+                for (epoch, changes) in epochs {
+                    let cap = cap.delayed(&epoch, 0);
+                    output.session(&cap).give_iterator(turn(epoch, changes).into_iter());
+                }
+            });
+        }
+    })
+}
+
+/// Rows with their multiplicities as a differential collection's changes.
+pub fn as_changes<'s, D, E>(
+    rows: StreamVec<'s, u64, E>,
+    name: &str,
+    mut split: impl FnMut(E) -> (D, i64) + 'static,
+) -> StreamVec<'s, u64, (D, u64, isize)>
+where
+    D: Clone + 'static,
+    E: Clone + 'static,
+{
+    rows.unary(Pipeline, name, move |_capability, _info| {
+        move |input, output| {
+            input.for_each(|cap, rows| {
+                let Some(&epoch) = cap.least() else { return };
+                let rows = rows.drain(..).map(|row| {
+                    let (data, diff) = split(row);
+                    (data, epoch, diff as isize)
+                });
+                output.session(&cap).give_iterator(rows);
+            });
+        }
+    })
+}

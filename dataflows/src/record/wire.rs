@@ -1,0 +1,175 @@
+//! The fields of a record as they stand on the wire: every known key with the raw JSON of its
+//! value. Both scanners fill this; all cleaning reads from it.
+
+use std::borrow::Cow;
+
+use super::column::Stream;
+
+macro_rules! slots {
+    ($($variant:ident $name:literal $kinds:literal,)*) => {
+        /// A known key. The order is that of the usual rows, so that a scanner can guess.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub(super) enum Slot { $($variant,)* }
+
+        /// The streams whose records have each: bit 0 pin, 1 geo, 2 user.
+        const KINDS: &[u8] = &[$($kinds,)*];
+
+        /// All known keys, in order.
+        pub(super) const SLOTS: &[Slot] = &[$(Slot::$variant,)*];
+
+        impl Slot {
+            /// The key.
+            pub(super) fn name(self) -> &'static str {
+                match self { $(Slot::$variant => $name,)* }
+            }
+
+            /// Whether a text starts with the key and a quote.
+            #[inline]
+            pub(super) fn is_at(self, text: &[u8]) -> bool {
+                match self { $(Slot::$variant => {
+                    text.starts_with(concat!($name, "\"").as_bytes())
+                })* }
+            }
+
+            /// The slot of a key.
+            #[allow(non_upper_case_globals)]
+            pub(super) fn of(key: &[u8]) -> Option<Slot> {
+                $(const $variant: &[u8] = $name.as_bytes();)*
+                match key { $($variant => Some(Slot::$variant),)* _ => None }
+            }
+        }
+    };
+}
+
+slots! {
+    Index "index" 0b111,
+    UniqueId "unique_id" 0b001,
+    Title "title" 0b001,
+    Description "description" 0b001,
+    PosterName "poster_name" 0b001,
+    FollowerCount "follower_count" 0b001,
+    TagList "tag_list" 0b001,
+    IsImageOrVideo "is_image_or_video" 0b001,
+    ImageSrc "image_src" 0b001,
+    Downloaded "downloaded" 0b001,
+    SaveLocation "save_location" 0b001,
+    Category "category" 0b001,
+    Ind "ind" 0b111,
+    Timestamp "timestamp" 0b010,
+    Latitude "latitude" 0b010,
+    Longitude "longitude" 0b010,
+    Country "country" 0b010,
+    FirstName "first_name" 0b100,
+    LastName "last_name" 0b100,
+    Age "age" 0b100,
+    DateJoined "date_joined" 0b100,
+    Idx "idx" 0b111,
+    Value "value" 0b000,
+}
+
+const COUNT: usize = SLOTS.len();
+
+impl Slot {
+    #[inline]
+    fn bit(self) -> u32 {
+        1 << self as u32
+    }
+}
+
+/// A value on the wire.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Raw<'a> {
+    /// Absent or JSON null.
+    Null,
+    /// A string; none if it is no Unicode text (a lone surrogate).
+    Text(Option<Cow<'a, str>>),
+    /// The text of a number.
+    Number(&'a str),
+    /// A condition, an array or an object.
+    Other,
+}
+
+/// The raw values of the known keys of one object.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Wire<'a> {
+    values: [&'a str; COUNT],
+    present: u32,
+    escaped: u32,
+}
+
+impl<'a> Wire<'a> {
+    #[inline]
+    pub(super) fn new() -> Self {
+        Wire { values: [""; COUNT], present: 0, escaped: 0 }
+    }
+
+    /// Whether a key is there.
+    #[inline]
+    pub(super) fn has(&self, slot: Slot) -> bool {
+        self.present & slot.bit() != 0
+    }
+
+    /// Puts a value; of a doubled key the last counts. `escaped`: it has a backslash.
+    #[inline]
+    pub(super) fn put(&mut self, slot: Slot, raw: &'a str, escaped: bool) {
+        self.values[slot as usize] = raw;
+        self.present |= slot.bit();
+        self.escaped = self.escaped & !slot.bit() | if escaped { slot.bit() } else { 0 };
+    }
+
+    /// The raw JSON of a value; empty if absent.
+    pub(super) fn raw(&self, slot: Slot) -> &'a str {
+        self.values[slot as usize]
+    }
+
+    /// A value.
+    #[inline]
+    pub(super) fn get(&self, slot: Slot) -> Raw<'a> {
+        let raw = self.values[slot as usize];
+        match raw.as_bytes().first() {
+            None | Some(b'n') => Raw::Null,
+            Some(b'"') if self.escaped & slot.bit() == 0 => {
+                Raw::Text(Some(Cow::Borrowed(&raw[1..raw.len() - 1])))
+            }
+            Some(b'"') => Raw::Text(unescape(raw)),
+            Some(b'-' | b'0'..=b'9') => Raw::Number(raw),
+            Some(_) => Raw::Other,
+        }
+    }
+
+    /// The kinds that the fields tell: bit 0 pin, 1 geo, 2 user.
+    #[inline]
+    pub(super) fn told(&self) -> u8 {
+        let both = |a: Slot, b: Slot| self.has(a) && self.has(b);
+        u8::from(both(Slot::UniqueId, Slot::Category))
+            | u8::from(both(Slot::Timestamp, Slot::Country)) << 1
+            | u8::from(both(Slot::FirstName, Slot::DateJoined)) << 2
+    }
+
+    /// The keys that are there and that records of a stream do not have.
+    pub(super) fn strangers(&self, stream: Stream) -> impl Iterator<Item = &'static str> {
+        const FOREIGN: [u32; 3] = [foreign(0), foreign(1), foreign(2)];
+        let there = self.present & FOREIGN[stream as usize];
+        SLOTS.iter().filter(move |s| there & s.bit() != 0).map(|s| s.name())
+    }
+}
+
+/// The bits of the slots that a stream does not have.
+const fn foreign(stream: u8) -> u32 {
+    let (mut bits, mut n) = (0, 0);
+    while n < COUNT {
+        if KINDS[n] >> stream & 1 == 0 {
+            bits |= 1 << n;
+        }
+        n += 1;
+    }
+    bits
+}
+
+/// The text of a JSON string, quotes included; none if it is no Unicode text.
+pub(super) fn unescape(raw: &str) -> Option<Cow<'_, str>> {
+    if memchr::memchr(b'\\', raw.as_bytes()).is_none() {
+        return Some(Cow::Borrowed(&raw[1..raw.len() - 1]));
+    }
+    serde_json::from_str::<String>(raw).ok().map(Cow::Owned)
+}

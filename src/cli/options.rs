@@ -1,0 +1,156 @@
+//! From flags to what a run needs: the configuration with the flags laid over it, and what
+//! cannot be known from the files alone, checked.
+
+use std::path::PathBuf;
+
+use dataflows::metrics::declare::Join;
+
+use super::{ConfigArgs, Failure, RunArgs, exit};
+use crate::config::{
+    self, Clock, Config, Env, Files, FilesSink, Loaded, MAX_UNPACKED, Override, ROTATE_BYTES,
+    ROTATE_INTERVAL, Rate, SCAN_INTERVAL, Sink, Source, SourceKind,
+};
+use crate::results::Format;
+
+/// The name of the source that `--input` makes.
+const INPUT_SOURCE: &str = "files";
+
+/// Everything that a run needs.
+#[derive(Clone, Debug)]
+pub struct RunOptions {
+    /// The configuration, flags included.
+    pub config: Config,
+    /// Read to the end, publish, exit.
+    pub once: bool,
+    /// Where results are written at the end.
+    pub results: Option<ResultsTo>,
+    /// Read everything again into a new state.
+    pub rebuild: bool,
+    /// Although the sources no longer reach back to the beginning.
+    pub accept_gap: bool,
+}
+
+/// Where results are written, and how.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ResultsTo {
+    /// The folder; it is created.
+    pub dir: PathBuf,
+    /// The format.
+    pub format: Format,
+}
+
+impl ConfigArgs {
+    /// The configuration with flags laid over it.
+    pub fn load(&self, flags: &[Override], env: &Env) -> Result<Loaded, Failure> {
+        config::load_with(&self.config, &self.set, flags, env)
+            .map_err(|problems| Failure::config(&problems))
+    }
+}
+
+impl RunArgs {
+    /// What the flags and the configuration ask for, with the configuration's warnings.
+    pub fn options(&self, env: &Env) -> Result<(RunOptions, Loaded), Failure> {
+        let mut loaded = self.config.load(&self.flags(), env)?;
+        let config = &mut loaded.config;
+        if let Some(dir) = &self.input {
+            config.sources = vec![input(dir.clone())];
+        }
+        if let Some(dir) = &self.cleaned {
+            let sink = FilesSink {
+                dir: dir.clone(),
+                csv: false,
+                rotate_bytes: ROTATE_BYTES,
+                rotate_interval: ROTATE_INTERVAL,
+            };
+            config.sinks.push(Sink::Files(sink));
+        }
+        if self.once && self.listen.is_none() {
+            config.http.listen = None;
+        }
+        let max =
+            |s: &Source| matches!(&s.kind, SourceKind::Demo(d) if matches!(d.rate, Rate::Max(_)));
+        if self.once || config.sources.iter().any(max) {
+            config.engine.clock = Clock::Arrival;
+        }
+        self.check(config)?;
+        let to = |dir: &PathBuf| ResultsTo { dir: dir.clone(), format: self.format.into() };
+        let options = RunOptions {
+            config: config.clone(),
+            once: self.once,
+            results: self.results.as_ref().map(to),
+            rebuild: self.rebuild,
+            accept_gap: self.accept_gap,
+        };
+        Ok((options, loaded))
+    }
+
+    /// The flags that are settings.
+    fn flags(&self) -> Vec<Override> {
+        let flag = |origin: &str, path: &str, value: String, literal| Override {
+            origin: origin.into(),
+            path: path.into(),
+            value,
+            literal,
+        };
+        let mut flags = Vec::new();
+        if let Some(dir) = &self.state {
+            flags.push(flag("--state", "state.dir", dir.display().to_string(), true));
+        }
+        if let Some(address) = self.listen {
+            flags.push(flag("--listen", "http.listen", address.to_string(), true));
+        }
+        if let Some(rate) = &self.rate {
+            flags.push(flag("--rate", "source.*.rate", rate.clone(), false));
+        }
+        if let Some(workers) = self.workers {
+            flags.push(flag("--workers", "engine.workers", workers.to_string(), false));
+        }
+        flags
+    }
+
+    /// What cannot be run.
+    fn check(&self, config: &Config) -> Result<(), Failure> {
+        let refuse = |message: String, hint: &str| Err(Failure::new(exit::CONFIG, message, hint));
+        if config.sources.is_empty() {
+            let hint = "add [source.NAME] to the configuration, or read files with --input DIR";
+            return refuse("there is nothing to read: no source is configured".into(), hint);
+        }
+        let demos = config.sources.iter().filter_map(|s| match &s.kind {
+            SourceKind::Demo(demo) => Some((&s.name, demo.records)),
+            SourceKind::Files(_) => None,
+        });
+        if self.rate.is_some() && demos.clone().count() == 0 {
+            let hint = "leave it out, or configure a source of kind demo";
+            return refuse("--rate is that of the demo, and no source is one".into(), hint);
+        }
+        let endless = demos.clone().find(|(_, records)| records.is_none());
+        if let (true, Some((name, _))) = (self.once, endless) {
+            let message = format!("source `{name}` never ends, and --once waits for the end");
+            let hint = format!("say how many: --set source.{name}.records=100000");
+            return refuse(message, &hint);
+        }
+        let bounded =
+            self.once || (demos.clone().count() == config.sources.len() && endless.is_none());
+        let bag = config.metrics.iter().find(|m| m.join == Join::Bag);
+        if let (false, Some(metric)) = (bounded, bag) {
+            let message = format!(
+                "metric `{}` joins every record (join = \"bag\"), which only a bounded run can",
+                metric.name
+            );
+            return refuse(message, "add --once, or leave out join = \"bag\"");
+        }
+        Ok(())
+    }
+}
+
+/// The source that `--input` means.
+fn input(dir: PathBuf) -> Source {
+    let files = Files {
+        paths: vec![dir],
+        scan_interval: SCAN_INTERVAL,
+        max_unpacked_bytes: MAX_UNPACKED,
+        arrival_field: None,
+        input_layout: true,
+    };
+    Source { name: INPUT_SOURCE.into(), kind: SourceKind::Files(files), routes: Vec::new() }
+}

@@ -1,0 +1,82 @@
+//! Flags mean what they say.
+
+use clap::{CommandFactory, Parser};
+
+use super::*;
+use crate::config::Env;
+
+#[test]
+fn the_definition_holds_together() {
+    Cli::command().debug_assert();
+}
+
+fn options(line: &str) -> Result<RunOptions, Failure> {
+    let words = ["pinflow", "run"].into_iter().chain(line.split_whitespace());
+    match Cli::try_parse_from(words).map(|c| c.command) {
+        Ok(Command::Run(args)) => args.options(&Env::new()).map(|o| o.0),
+        Ok(_) => panic!("it is a run"),
+        Err(error) => Err(Failure::new(exit::USAGE, error.to_string(), "")),
+    }
+}
+
+#[test]
+fn once_opens_no_port_and_follows_arrivals() {
+    use crate::config::Clock;
+    let got = options("--once --config builtin:bench.toml --input D --state S --results O");
+    let got = got.expect("valid");
+    assert_eq!(got.config.http.listen, None);
+    assert_eq!(got.config.engine.clock, Clock::Arrival);
+    assert_eq!(got.config.state.dir, PathBuf::from("S"));
+    assert_eq!(got.results, Some(ResultsTo { dir: "O".into(), format: Format::Tsv }));
+    assert_eq!(got.config.sources.len(), 1);
+    assert_eq!(got.config.sources[0].name, "files");
+    let got = options("--once --input D --listen 127.0.0.1:0").expect("valid");
+    assert_eq!(got.config.http.listen, "127.0.0.1:0".parse().ok());
+}
+
+#[test]
+fn a_live_run_listens_and_follows_the_wall() {
+    use crate::config::{Clock, Rate, SourceKind};
+    let got = options("").expect("valid");
+    assert_eq!(got.config.http.listen, "127.0.0.1:8765".parse().ok());
+    assert_eq!(got.config.engine.clock, Clock::Wall);
+    let got = options("--rate max --workers 3").expect("valid");
+    assert_eq!(got.config.engine.clock, Clock::Arrival);
+    assert_eq!(got.config.engine.workers, 3);
+    let SourceKind::Demo(demo) = &got.config.sources[0].kind else { panic!("the demo") };
+    assert_eq!(demo.rate, Rate::Max(10_000.0));
+}
+
+#[test]
+fn what_cannot_run_is_refused() {
+    for (line, code, words) in [
+        ("--once", 78, "never ends"),
+        ("--config builtin:bench.toml", 78, "nothing to read"),
+        ("--config builtin:bench.toml --input D --rate 5", 78, "no source is one"),
+        ("--rate fast", 78, "--rate:1:15"),
+        ("--workers 0", 78, "out of range"),
+        ("--listen 0.0.0.0:80", 78, "can be reached by others"),
+        ("--listen nowhere", 64, "invalid value"),
+        ("--accept-gap", 64, "--rebuild"),
+        ("--config missing.toml", 78, "cannot be read"),
+        ("--set engine.wokers=4", 78, "did you mean `workers`?"),
+    ] {
+        let failure = options(line).expect_err(line);
+        assert_eq!(failure.exit_code, code, "{line}: {failure}");
+        assert!(failure.to_string().contains(words), "{line}: {failure}");
+    }
+}
+
+#[test]
+fn every_flag_stands_in_the_reference() {
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/reference/cli.md");
+    let page = std::fs::read_to_string(path).expect("readable");
+    for command in Cli::command().get_subcommands() {
+        let name = command.get_name();
+        assert!(page.contains(&format!("| `{name}")), "{name}");
+        assert!(command.get_after_help().is_some(), "{name} has no examples");
+        for flag in command.get_arguments().filter_map(|a| a.get_long()) {
+            assert!(page.contains(&format!("--{flag}")), "{name} --{flag}");
+        }
+    }
+}

@@ -1,0 +1,44 @@
+//! `[[sink]]`: where cleaned rows go.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::problem::Place;
+use super::section::Section;
+use super::{FilesSink, Sink, keys};
+
+/// When a file is rotated if nothing is said: at this size,
+pub const ROTATE_BYTES: u64 = 128 << 20;
+/// and at this age.
+pub const ROTATE_INTERVAL: Duration = Duration::from_hours(1);
+
+/// The sinks.
+pub fn sinks(top: &Section<'_>) -> Vec<Sink> {
+    let mut sinks = Vec::new();
+    let mut folders: Vec<(PathBuf, Place)> = Vec::new();
+    for node in top.list("sink", false).unwrap_or(&[]) {
+        let Some(table) = top.element("sink", node) else { continue };
+        let place = table.entries.first().map_or(&node.place, |e| &e.place);
+        let s = Section::new(top.problems, keys::title("sink"), place, table, &["sink"]);
+        if !s.has("kind") {
+            s.missing("kind");
+        }
+        s.choice("kind", &[("files", ())]);
+        if !s.has("dir") {
+            s.missing("dir");
+        }
+        let dir: PathBuf = s.filled("dir").unwrap_or("cleaned").into();
+        if let Some((_, other)) = folders.iter().find(|(d, _)| *d == dir) {
+            let message = format!("two sinks write to `{}`", dir.display());
+            s.problems.error(s.place_of("dir"), message, format!("the other stands at {other}"));
+        }
+        folders.push((dir.clone(), s.place_of("dir").clone()));
+        sinks.push(Sink::Files(FilesSink {
+            dir,
+            csv: s.choice("format", &[("jsonl", false), ("csv", true)]).unwrap_or(false),
+            rotate_bytes: s.size("rotate_size", "4KiB", "1024GiB").unwrap_or(ROTATE_BYTES),
+            rotate_interval: s.duration("rotate_interval", "1s", "365d").unwrap_or(ROTATE_INTERVAL),
+        }));
+    }
+    sinks
+}

@@ -1,0 +1,60 @@
+//! The one place that reads clocks, and the rule by which `now` moves.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use crate::config::Clock;
+
+/// How far beyond the wall clock of the state's first start an arrival time may move `now`.
+const MAX_AHEAD: i64 = dataflows::time::DAY;
+
+/// The wall clock, microseconds since 1970-01-01 UTC.
+pub fn wall() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.map_or(0, |d| d.as_micros() as i64)
+}
+
+/// `now`: it follows the wall clock or the arrival times, and never goes back.
+#[derive(Clone, Copy, Debug)]
+pub struct Now {
+    clock: Clock,
+    now: i64,
+    /// Arrival times beyond this do not move it.
+    limit: i64,
+}
+
+impl Now {
+    /// `now` as stored, for a state that first started at `born` (wall clock).
+    pub fn new(clock: Clock, stored: i64, born: i64) -> Self {
+        Now { clock, now: stored, limit: born.saturating_add(MAX_AHEAD) }
+    }
+
+    /// The value.
+    pub fn get(&self) -> i64 {
+        self.now
+    }
+
+    /// Moves it on, given the wall clock and the greatest arrival time of the epoch.
+    pub fn advance(&mut self, wall: i64, arrivals: impl Iterator<Item = i64>) -> i64 {
+        let to = match self.clock {
+            Clock::Wall => Some(wall),
+            Clock::Arrival => arrivals.filter(|t| *t <= self.limit).max(),
+        };
+        self.now = self.now.max(to.unwrap_or(self.now));
+        self.now
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn never_goes_back_and_mistrusts_the_far_future() {
+        let mut now = Now::new(Clock::Arrival, 10, 100);
+        assert_eq!(now.advance(0, [5, 7].into_iter()), 10);
+        assert_eq!(now.advance(0, [12, i64::MAX].into_iter()), 12);
+        assert_eq!(now.advance(0, std::iter::empty()), 12);
+        let mut now = Now::new(Clock::Wall, 10, 100);
+        assert_eq!((now.advance(8, [99].into_iter()), now.advance(11, [].into_iter())), (10, 11));
+    }
+}

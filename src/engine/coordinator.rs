@@ -1,0 +1,401 @@
+//! The coordinator: one thread that opens and seals epochs, moves the clock, decides what is
+//! published and what is cut, and knows when the run is over.
+//!
+//! Promises: results become visible only for complete epochs, in order; a partition is read only
+//! once a cut that makes it known is durable; nobody is waited for without an end that is said.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::{Relaxed, Release};
+use std::thread::Thread;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
+use dataflows::sealed::Sealed;
+use dataflows::tick::{CutKind, Tick};
+use tracing::{info, warn};
+
+use super::book::Book;
+use super::clock::{Now, wall};
+use super::epochs::{Epochs, Flight};
+use super::keeper::Task;
+use super::messages::{Event, PartRead, Shared, ToWorker};
+use super::report::Report;
+use super::setup::ENDED;
+use super::sources::{Sources, Waiting};
+use super::{EngineError, Pace};
+use crate::publish::{Frontier, Published};
+
+/// The channels to everyone.
+pub struct Lines {
+    /// What is heard.
+    pub events: Receiver<Event>,
+    /// To the workers.
+    pub workers: Vec<(Sender<ToWorker>, Thread)>,
+    /// To the keeper.
+    pub keeper: Sender<Task>,
+}
+
+/// How far the run has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Phase {
+    /// Records are read.
+    Running,
+    /// No more is read; what was read is being completed.
+    Draining {
+        /// Whether the sources came to their end.
+        ended: bool,
+    },
+    /// The last epoch is sealed.
+    Last,
+    /// The last cut is being written.
+    Closing,
+    /// Everything is durable.
+    Done,
+}
+
+/// The coordinator's state.
+pub struct Coordinator {
+    /// Threads to talk to.
+    pub lines: Lines,
+    /// What the workers see.
+    pub shared: Arc<Shared>,
+    /// How fast and how long.
+    pub pace: Pace,
+    /// The clock.
+    pub now: Now,
+    /// Partitions and positions.
+    pub book: Book,
+    /// The sources.
+    pub sources: Sources,
+    /// Where results become visible.
+    pub published: Arc<Published>,
+    /// The status and counters.
+    pub report: Report,
+    /// The number of starts on this state.
+    pub run: u64,
+    /// The number of the next cut.
+    pub next_cut: u64,
+    /// Ends that must be reached before results are shown, by partition; and until when.
+    pub awaited: Option<(BTreeMap<u32, u64>, Instant)>,
+    /// Whether anyone looks at results before the end.
+    pub watched: bool,
+    pub(super) epochs: Epochs,
+    pub(super) phase: Phase,
+    /// Partitions that are being read.
+    pub(super) reading: usize,
+    /// Partitions waiting for a cut of this number.
+    pub(super) waiting: Vec<(u64, Vec<Waiting>)>,
+    /// The epoch whose completion is a cut, and when it was due.
+    pub(super) cutting: Option<(u64, Instant)>,
+    /// Cuts that the keeper has not answered for.
+    pub(super) unanswered: usize,
+    pub(super) full_wanted: bool,
+    pub(super) last_cut: Instant,
+    pub(super) unsaved_bytes: Vec<usize>,
+    last_tick: Instant,
+    last_publish: Instant,
+    pub(super) unpublished: bool,
+    pub(super) first_discovery: bool,
+}
+
+impl Coordinator {
+    /// Everything is set up; nothing is read yet.
+    #[allow(clippy::too_many_arguments)]
+    pub fn new(
+        lines: Lines,
+        shared: Arc<Shared>,
+        pace: Pace,
+        now: Now,
+        (book, sources): (Book, Sources),
+        published: Arc<Published>,
+        report: Report,
+        (run, next_cut): (u64, u64),
+    ) -> Self {
+        let workers = lines.workers.len();
+        let start = Instant::now();
+        Coordinator {
+            lines,
+            shared,
+            pace,
+            now,
+            book,
+            sources,
+            published,
+            report,
+            run,
+            next_cut,
+            awaited: None,
+            watched: false,
+            epochs: Epochs::new(workers),
+            phase: Phase::Running,
+            reading: 0,
+            waiting: Vec::new(),
+            cutting: None,
+            unanswered: 0,
+            full_wanted: false,
+            last_cut: start,
+            unsaved_bytes: vec![0; workers],
+            last_tick: start,
+            last_publish: start,
+            unpublished: true,
+            first_discovery: true,
+        }
+    }
+
+    /// Runs to the end: of a bounded run, or by an orderly stop.
+    pub fn run(mut self) -> Result<(), EngineError> {
+        self.shared.reading.store(true, Relaxed);
+        while self.phase != Phase::Done {
+            self.report.machine.beat();
+            self.discover()?;
+            self.advance();
+            match self.lines.events.recv_timeout(self.patience()) {
+                Ok(event) => self.event(event)?,
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => {
+                    return Err(EngineError::Died("every worker is gone".into()));
+                }
+            }
+            while let Ok(event) = self.lines.events.try_recv() {
+                self.event(event)?;
+            }
+        }
+        self.report.finish();
+        for worker in 0..self.lines.workers.len() {
+            self.tell(worker, ToWorker::Exit);
+        }
+        Ok(())
+    }
+
+    pub(super) fn tell(&self, worker: usize, message: ToWorker) {
+        let (line, thread) = &self.lines.workers[worker];
+        // A worker that is gone has said so by an event.
+        let _ = line.send(message);
+        thread.unpark();
+    }
+
+    fn event(&mut self, event: Event) -> Result<(), EngineError> {
+        match event {
+            Event::Fed { epoch, full } => self.epochs.fed(epoch, full),
+            Event::Closed(closed) => {
+                if let Some(flight) = self.epochs.closed(closed) {
+                    let arrivals: Vec<i64> = flight.read.iter().filter_map(|r| r.latest).collect();
+                    let epoch = flight.epoch;
+                    self.tick(epoch, &arrivals);
+                }
+            }
+            Event::Sealed { worker, epoch, sealed, busy } => {
+                self.report.busy(worker, busy);
+                if let Some(flight) = self.epochs.sealed(epoch, worker, *sealed) {
+                    self.complete(flight);
+                }
+            }
+            Event::Trouble { partition, error } => self.trouble(partition, error)?,
+            Event::Kept(kept) => self.kept(kept.map_err(|e| *e)?),
+            Event::Post { index, reply } => {
+                for worker in 0..self.lines.workers.len() {
+                    self.tell(worker, ToWorker::Post { index, reply: reply.clone() });
+                }
+            }
+            Event::Stop => {
+                if self.phase == Phase::Running {
+                    info!("stopping: what was read is completed and stored");
+                    self.report.stopping();
+                    self.drain(false);
+                }
+            }
+            Event::Died(what) => return Err(EngineError::Died(what)),
+        }
+        Ok(())
+    }
+
+    fn trouble(
+        &mut self,
+        partition: u32,
+        error: crate::source::SourceError,
+    ) -> Result<(), EngineError> {
+        if matches!(error, crate::source::SourceError::Changed { .. }) {
+            return Err(error.into());
+        }
+        let place = self.book.place(partition);
+        warn!(source = &*place.source, partition = &*place.partition, %error, "cannot read");
+        self.report.trouble(partition, &place.source.clone(), &error.to_string());
+        Ok(())
+    }
+
+    fn drain(&mut self, ended: bool) {
+        self.shared.reading.store(false, Relaxed);
+        self.phase = Phase::Draining { ended };
+    }
+
+    /// Seals the open epoch if it is time; moves the run towards its end.
+    fn advance(&mut self) {
+        let over = self.sources.complete() && self.reading == 0 && self.waiting.is_empty();
+        if self.phase == Phase::Running && over && self.unanswered == 0 && !self.first_discovery {
+            self.drain(true);
+        }
+        match self.phase {
+            Phase::Running if self.epochs.may_seal() && self.seal_due() => self.seal(),
+            Phase::Draining { .. } if self.epochs.may_seal() => {
+                // One more epoch takes what is on the way; the next one is empty, and the last.
+                let more = self.epochs.first.is_some() || !self.epochs.idle();
+                if more {
+                    if self.epochs.first.is_some() {
+                        self.seal();
+                    }
+                } else if self.cutting.is_none() && self.unanswered == 0 {
+                    self.last();
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn last(&mut self) {
+        self.sources.stop(&mut self.book);
+        self.seal();
+        if let Phase::Draining { ended } = self.phase {
+            self.pace.ending = Some(ended);
+            self.book.mark(ENDED, ended.into());
+        }
+        self.phase = Phase::Last;
+    }
+
+    fn seal(&mut self) {
+        self.epochs.seal();
+        self.last_tick = Instant::now();
+        self.shared.open.store(self.epochs.open, Release);
+        for (_, thread) in &self.lines.workers {
+            thread.unpark();
+        }
+    }
+
+    /// Whether the open epoch is to be sealed: full, old enough, or a tick without data is due.
+    fn seal_due(&self) -> bool {
+        match self.epochs.first {
+            _ if self.epochs.full => true,
+            Some(first) => first.elapsed() >= self.pace.epoch,
+            None => self.idle_due() <= Instant::now(),
+        }
+    }
+
+    /// When an epoch without data is due, for the clock, for what is unpublished or uncut.
+    fn idle_due(&self) -> Instant {
+        let mut due = self.last_tick + if self.pace.wall { self.pace.idle } else { FAR };
+        if self.unpublished && self.watched && !self.withheld() {
+            due = due.min(self.last_publish + self.pace.publish);
+        }
+        if self.book.dirty && self.cutting.is_none() && self.unanswered == 0 {
+            due = due.min(self.last_cut + self.pace.cut_interval);
+        }
+        due
+    }
+
+    /// How long to wait for an event.
+    fn patience(&self) -> Duration {
+        let now = Instant::now();
+        let mut until = now + Duration::from_millis(500);
+        if self.phase == Phase::Running {
+            until = until.min(self.sources.due().unwrap_or(until));
+            if self.epochs.may_seal() {
+                until = until.min(match self.epochs.first {
+                    Some(first) => first + self.pace.epoch,
+                    None => self.idle_due(),
+                });
+            }
+        }
+        until.saturating_duration_since(now)
+    }
+
+    /// All workers have closed an epoch: its tick.
+    fn tick(&mut self, epoch: u64, arrivals: &[i64]) {
+        let now = self.now.advance(wall(), arrivals.iter().copied());
+        let last = self.phase == Phase::Last && epoch + 1 == self.epochs.open;
+        self.look_at_ends();
+        let publish = last || (self.watched && !self.withheld() && self.publish_due());
+        let cut = self.cut_kind(last);
+        if cut != CutKind::No {
+            self.cutting = Some((epoch, Instant::now()));
+        }
+        if publish {
+            self.last_publish = Instant::now();
+        }
+        self.unpublished = !publish;
+        let ended = last && self.pace.ending == Some(true);
+        if ended {
+            self.published.set_ended();
+        }
+        let tick = Tick { now, publish, cut, ended };
+        if let Some(flight) = self.epochs.flight(epoch) {
+            flight.tick = Some(tick);
+        }
+        for worker in 0..self.lines.workers.len() {
+            self.tell(worker, ToWorker::Tick { epoch, tick });
+        }
+    }
+
+    fn publish_due(&self) -> bool {
+        self.last_publish.elapsed() >= self.pace.publish || self.epochs.first.is_none()
+    }
+
+    /// An epoch is complete on all workers: what it gives becomes visible and is kept.
+    fn complete(&mut self, mut flight: Flight) {
+        let tick = flight.tick.unwrap_or_default();
+        flight.read.iter().for_each(|r| self.read(r));
+        let mut changes = Vec::new();
+        let (mut rejects, mut rows) = (Vec::new(), Vec::new());
+        let mut records = 0;
+        for (worker, sealed) in &mut flight.sealed {
+            let sealed: &mut Sealed = sealed;
+            records += sealed.tallies.iter().map(|t| t.1.read).sum::<u64>();
+            self.unsaved_bytes[*worker] = sealed.unsaved_bytes;
+            self.book.sealed(*worker, sealed);
+            changes.append(&mut sealed.changes);
+            rejects.append(&mut sealed.rejects);
+            rows.append(&mut sealed.rows);
+        }
+        let flow = {
+            let mut flow = self.shared.flow.lock();
+            flow.in_flight -= records.min(flow.in_flight);
+            *flow
+        };
+        self.report.rejects(&rejects, &self.book);
+        if !(rejects.is_empty() && rows.is_empty()) {
+            self.keep(Task::Epoch { rejects, rows });
+        }
+        if tick.publish || self.watched {
+            let frontier = Frontier { run: self.run, epoch: flight.epoch, now: tick.now };
+            if tick.publish {
+                let progress = Arc::new(self.book.progress(flow));
+                self.published.apply(frontier, progress, changes);
+                self.report.visible(flight.opened, flight.earliest);
+            }
+        }
+        if let Some((epoch, due)) = self.cutting
+            && epoch == flight.epoch
+        {
+            self.cutting = None;
+            let cut = self.book.cut();
+            self.submit_at(cut, due, (flight.epoch, tick.now), true);
+            if self.phase == Phase::Last {
+                self.keep(Task::Finish);
+                self.unanswered += 1;
+                self.phase = Phase::Closing;
+            }
+        }
+        let running = self.phase == Phase::Running;
+        self.report.refresh(&self.book, &self.sources, &self.shared, running);
+    }
+
+    fn read(&mut self, read: &PartRead) {
+        self.book.read(read);
+        self.report.read(read, self.book.place(read.partition));
+        if read.ended {
+            self.reading -= 1;
+        }
+    }
+}
+
+/// Practically never.
+const FAR: Duration = Duration::from_secs(3600);

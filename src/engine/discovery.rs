@@ -1,0 +1,90 @@
+//! The coordinator's part in partitions: found, made known by a cut, opened; and whether results
+//! may be shown yet.
+
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+use tracing::info;
+
+use super::EngineError;
+use super::coordinator::{Coordinator, Phase};
+use super::messages::ToWorker;
+use super::sources::Waiting;
+use crate::publish::State;
+
+impl Coordinator {
+    /// Asks the sources for new partitions; first a cut makes them known.
+    pub(super) fn discover(&mut self) -> Result<(), EngineError> {
+        if self.phase != Phase::Running || self.sources.due().is_none_or(|d| d > Instant::now()) {
+            return Ok(());
+        }
+        let waiting = self.sources.discover(&mut self.book)?;
+        if std::mem::take(&mut self.first_discovery) {
+            self.await_ends(&waiting);
+        }
+        let introduced = self.book.introduce();
+        let news = introduced.head != crate::store::Head::default();
+        if news || self.next_cut == 0 {
+            self.submit(introduced, Instant::now(), false);
+        }
+        if !waiting.is_empty() {
+            self.waiting.push((self.next_cut.saturating_sub(1), waiting));
+        }
+        if self.unanswered == 0 {
+            self.open_known(u64::MAX);
+        }
+        Ok(())
+    }
+
+    /// After a restart results are withheld until these ends are reached.
+    fn await_ends(&mut self, waiting: &[Waiting]) {
+        let ends: BTreeMap<u32, u64> =
+            waiting.iter().filter_map(|w| Some((w.partition, w.reader.end()?))).collect();
+        if self.run > 1 && self.watched {
+            self.awaited = Some((ends, Instant::now() + self.pace.withhold));
+        }
+        self.look_at_ends();
+    }
+
+    /// Shows results as soon as they may be seen.
+    pub(super) fn look_at_ends(&mut self) {
+        let (_, state, _) = self.published.now();
+        if state == State::Live {
+            return;
+        }
+        if let Some((ends, until)) = &mut self.awaited {
+            ends.retain(|n, end| self.book.next(*n) < *end);
+            let caught_up = ends.is_empty();
+            if !caught_up {
+                if Instant::now() >= *until && state == State::Withheld {
+                    info!("results are served before the sources' ends of the start are reached");
+                    self.published.set_state(State::CatchingUp);
+                    self.unpublished = true;
+                }
+                self.report.awaited(ends, *until, &self.book);
+                return;
+            }
+        }
+        self.awaited = None;
+        self.report.awaited(&BTreeMap::new(), Instant::now(), &self.book);
+        self.published.set_state(State::Live);
+        self.unpublished = true;
+    }
+
+    pub(super) fn withheld(&self) -> bool {
+        self.published.now().1 == State::Withheld
+    }
+
+    /// Opens the partitions that a durable cut has made known.
+    pub(super) fn open_known(&mut self, cut: u64) {
+        let workers = self.lines.workers.len();
+        let (known, waiting): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut self.waiting).into_iter().partition(|(n, _)| *n <= cut);
+        self.waiting = waiting;
+        for Waiting { partition, reader } in known.into_iter().flat_map(|(_, w)| w) {
+            self.reading += 1;
+            self.report.opened(partition, reader.end());
+            self.tell(partition as usize % workers, ToWorker::Open { partition, reader });
+        }
+    }
+}

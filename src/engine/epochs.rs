@@ -1,0 +1,120 @@
+//! Epochs under way: which are open, closed on some workers, sealed on some.
+//!
+//! Promises: epochs become complete in order; one is opened when the one before it is sealed, and
+//! at most [`UNDER_WAY`] are sealed and not complete, so that what is in memory is bounded.
+
+use std::collections::VecDeque;
+use std::time::Instant;
+
+use dataflows::sealed::Sealed;
+use dataflows::tick::Tick;
+
+use super::messages::{Closed, PartRead};
+
+/// Epochs that may be sealed and not complete.
+pub const UNDER_WAY: usize = 2;
+
+/// An epoch that is sealed: workers close it, are given its tick, and pass it.
+pub struct Flight {
+    /// The epoch.
+    pub epoch: u64,
+    /// When it was opened.
+    pub opened: Instant,
+    /// What was read in it.
+    pub read: Vec<PartRead>,
+    /// The earliest arrival time of what was read.
+    pub earliest: Option<i64>,
+    /// Its tick, once all workers have closed it.
+    pub tick: Option<Tick>,
+    closed: usize,
+    /// What the workers have to say of it.
+    pub sealed: Vec<(usize, Sealed)>,
+}
+
+/// The epochs under way.
+pub struct Epochs {
+    workers: usize,
+    /// The epoch that is open.
+    pub open: u64,
+    /// When it was opened, when the first record went into it, and whether it is full.
+    pub opened: Instant,
+    /// When the first record went into the open epoch.
+    pub first: Option<Instant>,
+    /// Whether a worker can take no more into it.
+    pub full: bool,
+    flights: VecDeque<Flight>,
+}
+
+impl Epochs {
+    /// Epoch 0 is open.
+    pub fn new(workers: usize) -> Self {
+        Epochs {
+            workers,
+            open: 0,
+            opened: Instant::now(),
+            first: None,
+            full: false,
+            flights: VecDeque::new(),
+        }
+    }
+
+    /// A worker took something into an epoch.
+    pub fn fed(&mut self, epoch: u64, full: bool) {
+        if epoch == self.open {
+            self.first.get_or_insert_with(Instant::now);
+            self.full |= full;
+        }
+    }
+
+    /// Whether another epoch may be sealed.
+    pub fn may_seal(&self) -> bool {
+        self.flights.len() < UNDER_WAY
+    }
+
+    /// Whether nothing is under way.
+    pub fn idle(&self) -> bool {
+        self.flights.is_empty()
+    }
+
+    /// Seals the open epoch and opens the next; the caller tells the workers.
+    pub fn seal(&mut self) {
+        self.flights.push_back(Flight {
+            epoch: self.open,
+            opened: self.first.unwrap_or(self.opened),
+            read: Vec::new(),
+            earliest: None,
+            tick: None,
+            closed: 0,
+            sealed: Vec::new(),
+        });
+        self.open += 1;
+        self.opened = Instant::now();
+        self.first = None;
+        self.full = false;
+    }
+
+    /// A sealed epoch that is not complete.
+    pub fn flight(&mut self, epoch: u64) -> Option<&mut Flight> {
+        self.flights.iter_mut().find(|f| f.epoch == epoch)
+    }
+
+    /// A worker closed an epoch; the epoch if that was the last, and its tick is now due. Epochs
+    /// become due in order, because each worker closes them in order.
+    pub fn closed(&mut self, closed: Closed) -> Option<&mut Flight> {
+        let workers = self.workers;
+        let flight = self.flight(closed.epoch)?;
+        flight.read.extend(closed.read);
+        flight.earliest = flight.earliest.into_iter().chain(closed.earliest).min();
+        flight.closed += 1;
+        (flight.closed == workers).then_some(flight)
+    }
+
+    /// An epoch passed a worker; the epoch if that was the last: it is complete.
+    pub fn sealed(&mut self, epoch: u64, worker: usize, sealed: Sealed) -> Option<Flight> {
+        let workers = self.workers;
+        let flight = self.flight(epoch)?;
+        flight.sealed.push((worker, sealed));
+        let first = self.flights.front()?;
+        (first.sealed.len() == workers).then(|| self.flights.pop_front()).flatten()
+    }
+}

@@ -1,0 +1,191 @@
+//! The keeper: one thread that writes everything durable, in the order in which epochs became
+//! complete: dead letters and cleaned rows as they come, and at a cut first these, then the state.
+//!
+//! Promises: outputs before inputs. A cut is committed only after every dead letter and every
+//! cleaned row up to it is durable; what fails for want of space is merged into the next cut.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use crossbeam_channel::{Receiver, Sender};
+use dataflows::assemble::Partitions;
+use dataflows::sealed::{CleanRows, Reject};
+use tracing::warn;
+
+use super::EngineError;
+use super::messages::{Event, Kept};
+use crate::sink::Sink;
+use crate::store::dead::DeadLetters;
+use crate::store::{Cut, Partition, Store};
+use crate::telemetry::Machine;
+
+/// The names of the marks in a cut's head.
+pub const DEAD_LETTERS: &str = "dead_letters";
+
+/// The name of a sink's mark.
+pub fn mark_name(sink: &dyn Sink) -> String {
+    format!("sink:{}", sink.name())
+}
+
+/// To the keeper.
+pub enum Task {
+    /// What a complete epoch gives besides results.
+    Epoch {
+        /// Rejections.
+        rejects: Vec<Reject>,
+        /// Cleaned rows.
+        rows: Vec<CleanRows>,
+    },
+    /// A cut, and when it was due.
+    Cut {
+        /// It.
+        cut: Box<Cut>,
+        /// When it became due.
+        due: Instant,
+        /// Whether it goes up to the newest complete epoch, so that outputs are part of it; else it
+        /// only makes new partitions and memos known.
+        whole: bool,
+        /// Whether it holds all slots.
+        full: bool,
+    },
+    /// The orderly end: the sinks leave nothing open.
+    Finish,
+}
+
+/// What the keeper keeps.
+pub struct Keeper {
+    /// The state.
+    pub store: Store,
+    /// Rejected records.
+    pub dead: DeadLetters,
+    /// Sinks of cleaned rows.
+    pub sinks: Vec<Box<dyn Sink>>,
+    /// The partitions' names.
+    pub partitions: Partitions,
+    /// A cut that could not be written yet.
+    pub unwritten: Option<Cut>,
+    /// Counters.
+    pub machine: Arc<Machine>,
+}
+
+impl Keeper {
+    /// Works until the channel closes or something cannot be kept.
+    pub fn run(mut self, tasks: Receiver<Task>, events: Sender<Event>) {
+        for task in tasks {
+            let done = match task {
+                Task::Epoch { rejects, rows } => self.epoch(rejects, rows).map(|()| None),
+                Task::Cut { cut, due, whole, full } => {
+                    self.cut(*cut, due, whole, full).map(Some)
+                }
+                Task::Finish => self.finish().map(Some),
+            };
+            match done {
+                Ok(None) => {}
+                Ok(Some(kept)) => drop(events.send(Event::Kept(Ok(kept)))),
+                Err(error) => {
+                    let _ = events.send(Event::Kept(Err(Box::new(error))));
+                    return;
+                }
+            }
+        }
+    }
+
+    fn epoch(
+        &mut self,
+        rejects: Vec<Reject>,
+        rows: Vec<CleanRows>,
+    ) -> Result<(), EngineError> {
+        let names = self.partitions();
+        if !rejects.is_empty() {
+            self.dead.append(&names, rejects)?;
+        }
+        if let Some((last, others)) = self.sinks.split_last_mut() {
+            for sink in others {
+                sink.write(&names, rows.clone())?;
+            }
+            last.write(&names, rows)?;
+        }
+        Ok(())
+    }
+
+    /// The partitions by number.
+    fn partitions(&self) -> Vec<Partition> {
+        let one = |(source, name): &(String, String)| Partition {
+            source: source.clone(),
+            name: name.clone(),
+        };
+        self.partitions.read().iter().map(one).collect()
+    }
+
+    fn cut(&mut self, cut: Cut, due: Instant, whole: bool, full: bool) -> Result<Kept, EngineError> {
+        let mut cut = match self.unwritten.take() {
+            Some(mut earlier) => {
+                earlier.merge(cut);
+                earlier
+            }
+            None => cut,
+        };
+        match self.commit(&mut cut, whole, full) {
+            Ok(bytes) => {
+                self.machine.checkpoints.inc();
+                self.machine.checkpoint_bytes.inc_by(bytes);
+                self.machine.checkpoint_seconds.observe(due.elapsed().as_secs_f64());
+                Ok(Kept {
+                    cut: Some(cut.head.cut),
+                    bytes,
+                    disk_bytes: disk_bytes(&self.store),
+                    took: due.elapsed(),
+                    full_wanted: self.store.needs_full(),
+                    trouble: None,
+                })
+            }
+            Err(error) if error.is_transient() || self.store.needs_full() => {
+                self.machine.checkpoint_errors.inc();
+                warn!(%error, "a checkpoint could not be written; the next one holds it too");
+                self.unwritten = Some(cut);
+                Ok(Kept {
+                    trouble: Some(error.to_string()),
+                    full_wanted: self.store.needs_full(),
+                    ..Kept::default()
+                })
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Outputs first, then the state; the bytes written for the state.
+    fn commit(&mut self, cut: &mut Cut, whole: bool, full: bool) -> Result<u64, EngineError> {
+        if whole {
+            cut.head.marks.insert(DEAD_LETTERS.into(), self.dead.sync()?);
+            for sink in &mut self.sinks {
+                let mark = sink.prepare_cut()?;
+                cut.head.marks.insert(mark_name(&**sink), mark);
+            }
+        }
+        let info = if full && self.store.needs_full() {
+            self.store.commit_full(cut)?
+        } else {
+            self.store.commit(cut)?
+        };
+        if whole {
+            self.dead.after_cut();
+            for sink in &mut self.sinks {
+                sink.after_cut()?;
+            }
+        }
+        Ok(info.bytes)
+    }
+
+    fn finish(&mut self) -> Result<Kept, EngineError> {
+        for sink in &mut self.sinks {
+            sink.finish()?;
+        }
+        Ok(Kept::default())
+    }
+}
+
+/// Bytes that the state takes up: the newest base and the logs behind it.
+fn disk_bytes(store: &Store) -> u64 {
+    let figures = store.figures();
+    figures.base_bytes + figures.log_bytes
+}

@@ -1,0 +1,82 @@
+//! The engine: it owns the timely workers and everything around them, from the first cut of a
+//! state to the orderly end.
+//!
+//! ```text
+//! sources -> workers (read, decode, assemble, measure) -> coordinator -> published
+//!                     ^ epochs, ticks                         |-> keeper -> dead letters, sinks, store
+//! ```
+//!
+//! Threads: one a worker, the coordinator (the caller's), the keeper, one for signals; HTTP has
+//! its own. Promises: a panic anywhere ends the process, and the newest cut is the recovery.
+
+mod book;
+pub mod clock;
+mod coordinator;
+mod cuts;
+mod discovery;
+mod epochs;
+mod error;
+mod fingerprint;
+mod keeper;
+mod messages;
+mod posts;
+mod recompute;
+mod report;
+mod setup;
+mod sources;
+mod start;
+mod worker;
+
+use std::time::Duration;
+
+pub use error::EngineError;
+pub use keeper::DEAD_LETTERS;
+pub use recompute::recompute;
+pub use setup::run;
+
+use crate::config::{Clock, Config};
+
+/// How often results become visible while records keep coming.
+const PUBLISH: Duration = Duration::from_millis(50);
+/// How often the clock is shown to move when nothing comes.
+const IDLE: Duration = Duration::from_millis(500);
+
+/// How fast and how long the engine runs.
+#[derive(Clone, Debug)]
+pub struct Pace {
+    /// An epoch is sealed so long after its first record.
+    pub epoch: Duration,
+    /// Results become visible so often while records keep coming.
+    pub publish: Duration,
+    /// An epoch without data comes so often, if `now` follows the wall clock.
+    pub idle: Duration,
+    /// `now` follows the wall clock.
+    pub wall: bool,
+    /// A cut is due so often, or at so many bytes of changed slots.
+    pub cut_interval: Duration,
+    /// See there.
+    pub cut_bytes: usize,
+    /// There are cuts before the end (not where bags are joined: these cannot be restored).
+    pub cuts_between: bool,
+    /// Results are withheld at most so long after a restart.
+    pub withhold: Duration,
+    /// Set at the end: whether the sources came to theirs.
+    pub ending: Option<bool>,
+}
+
+impl Pace {
+    /// The pace that a configuration asks for.
+    pub fn new(config: &Config, bags: bool) -> Self {
+        Pace {
+            epoch: config.engine.epoch,
+            publish: PUBLISH,
+            idle: IDLE,
+            wall: config.engine.clock == Clock::Wall,
+            cut_interval: config.state.cut_interval,
+            cut_bytes: config.state.cut_bytes,
+            cuts_between: !bags,
+            withhold: config.engine.withhold,
+            ending: None,
+        }
+    }
+}

@@ -1,0 +1,76 @@
+//! The results of a state that nobody runs: the metrics are rebuilt from its slots, nothing is read
+//! and nothing is written.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use dataflows::decode::DecodeOptions;
+use dataflows::graph;
+use dataflows::metrics::plan::Plan;
+use dataflows::tick::{CutKind, Tick};
+
+use super::EngineError;
+use super::book::Book;
+use super::fingerprint::fingerprint;
+use super::messages::Flow;
+use super::setup::{ENDED, restore};
+use crate::cli::{Failure, exit};
+use crate::config::Config;
+use crate::publish::{Frontier, Published, State};
+use crate::store::{Fingerprint, ReadOnly, check_fingerprint};
+
+/// The results of the state in a folder, as its newest cut holds them.
+pub fn recompute(config: &Config, dir: &Path) -> Result<Published, Failure> {
+    let plan = Plan::new(&config.metrics, &config.age_groups, config.state.all_columns);
+    let Some(state) = ReadOnly::open(dir).map_err(EngineError::from)? else {
+        let what = format!("there is no state in {}", dir.display());
+        return Err(Failure::new(exit::UNAVAILABLE, what, "name the folder with --state"));
+    };
+    if plan.has_bags() {
+        let hint = "run it again with --results DIR";
+        let what = "bag joins are not stored and cannot be shown from a state";
+        return Err(Failure::new(exit::CONFIG, what, hint));
+    }
+    // Nothing is read: which sources there were (`--input` replaces them) does not matter here.
+    let meaning = |all: &Fingerprint| -> Fingerprint {
+        let meaning = all.iter().filter(|(name, _)| !name.starts_with("source."));
+        meaning.map(|(name, value)| (name.clone(), value.clone())).collect()
+    };
+    let (stored, wanted) = (meaning(&state.fingerprint), meaning(&fingerprint(config, &plan)));
+    check_fingerprint(dir, &stored, &wanted).map_err(EngineError::from)?;
+    replayed(plan, state).map_err(Failure::from)
+}
+
+/// One worker in this thread feeds the slots to the metrics.
+fn replayed(plan: Plan, mut state: ReadOnly) -> Result<Published, EngineError> {
+    let plan = Arc::new(plan);
+    let head = std::mem::take(&mut state.restored.head);
+    let book = Book::new(&head, 1);
+    let ended = head.marks.get(ENDED) == Some(&serde_json::Value::Bool(true));
+    let tick = Tick { now: head.now, publish: true, cut: CutKind::No, ended };
+    let options = DecodeOptions {
+        rules: Arc::default(),
+        partitions: book.partitions.clone(),
+        rows: None,
+    };
+    let restore = Arc::new(restore(state.restored)?);
+    let schemas = plan.metrics.iter().map(|m| m.schema.clone()).collect();
+    let sealed = timely::execute_directly(move |worker| {
+        let mut handles = graph::build(worker, &plan, &options, &restore)?;
+        handles.ticks.send(tick);
+        handles.ticks.advance_to(1);
+        handles.batches.advance_to(1);
+        worker.step_while(|| handles.probe.less_than(&1));
+        Ok::<_, EngineError>(handles.outbox.take(0))
+    })?;
+    let published = Published::new(schemas);
+    let frontier = Frontier { run: head.run, epoch: head.epoch, now: head.now };
+    let read = book.records();
+    let progress = book.progress(Flow { handed_over: read, in_flight: 0 });
+    published.apply(frontier, Arc::new(progress), sealed.changes);
+    published.set_state(State::Live);
+    if ended {
+        published.set_ended();
+    }
+    Ok(published)
+}

@@ -1,0 +1,216 @@
+//! What the engine says of itself: counters as it goes, the status about twice a second and at
+//! every change of state.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::{Duration, Instant};
+
+use dataflows::sealed::Reject;
+
+use super::book::Book;
+use super::clock::wall;
+use super::messages::{Kept, PartRead, Shared};
+use super::sources::Sources;
+use crate::publish::Place;
+use crate::source::progress::Progress;
+use crate::telemetry::status::{Awaited, Motion, PartitionStatus, Sample, Trouble};
+use crate::telemetry::{Machine, SharedStatus};
+
+/// How often the parts of the status that move are brought up to date.
+const REFRESH: Duration = Duration::from_millis(400);
+/// A partition with something to read whose position has not moved for so long is stalled.
+const STALLED: Duration = Duration::from_secs(10);
+
+/// What the engine says of itself.
+pub struct Report {
+    /// Counters.
+    pub machine: Arc<Machine>,
+    status: SharedStatus,
+    /// The progress bar of a bounded run.
+    progress: Option<Progress>,
+    refreshed: Instant,
+    moved: Vec<Option<Instant>>,
+}
+
+impl Report {
+    /// Reports into these.
+    pub fn new(machine: Arc<Machine>, status: SharedStatus, progress: Option<Progress>) -> Self {
+        Report { machine, status, progress, refreshed: Instant::now(), moved: Vec::new() }
+    }
+
+    /// Ends that are waited for before results are shown.
+    pub fn awaited(&self, ends: &BTreeMap<u32, u64>, until: Instant, book: &Book) {
+        let left = until.saturating_duration_since(Instant::now());
+        let mut status = self.status.write();
+        status.withheld_until = (!ends.is_empty()).then(|| wall() + left.as_micros() as i64);
+        let one = |(n, end): (&u32, &u64)| Awaited {
+            source: book.place(*n).source.to_string(),
+            partition: book.place(*n).partition.to_string(),
+            position: book.next(*n),
+            until: *end,
+        };
+        status.awaited = ends.iter().map(one).collect();
+        status.held_by = status.awaited.first().map(|a| {
+            format!("{}/{} is at {} of {}", a.source, a.partition, a.position, a.until)
+        });
+    }
+
+    fn partition(&mut self, number: u32, change: impl FnOnce(&mut PartitionStatus)) {
+        let n = number as usize;
+        self.moved.resize(self.moved.len().max(n + 1), None);
+        let mut status = self.status.write();
+        if status.partitions.len() <= n {
+            status.partitions.resize(n + 1, PartitionStatus::default());
+        }
+        change(&mut status.partitions[n]);
+    }
+
+    /// A partition is read from now on.
+    pub fn opened(&mut self, number: u32, end: Option<u64>) {
+        self.partition(number, |p| p.end = end);
+    }
+
+    /// An epoch read this.
+    pub fn read(&mut self, read: &PartRead, place: &Place) {
+        self.machine.read_bytes.with_label_values(&[&*place.source]).inc_by(read.bytes);
+        self.partition(read.partition, |p| {
+            p.end = read.end.or(p.end);
+            p.arrived_at = read.latest.or(p.arrived_at);
+            p.state = if read.ended { Motion::Ended } else { Motion::Moving };
+            p.trouble = None;
+        });
+        self.moved[read.partition as usize] = Some(Instant::now());
+    }
+
+    /// A partition cannot be read now.
+    pub fn trouble(&mut self, number: u32, source: &str, error: &str) {
+        self.machine.source_errors.with_label_values(&[source]).inc();
+        let trouble = Trouble {
+            error: error.to_owned(),
+            hint: "it is tried again every second; see that it is there and readable".into(),
+            at: wall(),
+        };
+        self.partition(number, |p| {
+            p.state = Motion::Failing;
+            p.trouble = Some(trouble);
+        });
+    }
+
+    /// A worker was busy for so long.
+    pub fn busy(&self, worker: usize, seconds: f64) {
+        self.machine.worker_busy.with_label_values(&[&worker.to_string()]).inc_by(seconds);
+    }
+
+    /// Samples of rejected records.
+    pub fn rejects(&self, rejects: &[Reject], book: &Book) {
+        if rejects.is_empty() {
+            return;
+        }
+        let mut status = self.status.write();
+        for reject in rejects.iter().rev().take(64).rev() {
+            let place = book.place(reject.partition);
+            let (payload, truncated) = Sample::shorten(&reject.payload);
+            status.sample(reject.reason, Sample {
+                source: place.source.to_string(),
+                partition: place.partition.to_string(),
+                position: reject.position,
+                sub: reject.sub,
+                arrived_at: reject.arrived_at,
+                payload,
+                truncated,
+            });
+        }
+    }
+
+    /// An epoch became visible.
+    pub fn visible(&self, opened: Instant, earliest: Option<i64>) {
+        self.machine.epoch_seconds.observe(opened.elapsed().as_secs_f64());
+        if let Some(arrived) = earliest {
+            let latency = (wall() - arrived).max(0) as f64 / 1e6;
+            self.machine.latency_seconds.observe(latency);
+        }
+    }
+
+    /// The keeper is done with a cut.
+    pub fn kept(&self, kept: &Kept) {
+        let mut status = self.status.write();
+        let checkpoints = &mut status.checkpoints;
+        if let Some(cut) = kept.cut {
+            checkpoints.cut = cut;
+            checkpoints.last_at = Some(wall());
+            checkpoints.last_seconds = kept.took.as_secs_f64();
+            checkpoints.last_bytes = kept.bytes;
+            checkpoints.disk_bytes = kept.disk_bytes;
+            checkpoints.trouble = None;
+        }
+        if let Some(error) = &kept.trouble {
+            let hint = "free space on the state's disk; what could not be written is kept in \
+                        memory and written with the next checkpoint";
+            checkpoints.trouble =
+                Some(Trouble { error: error.clone(), hint: hint.into(), at: wall() });
+        }
+    }
+
+    /// The orderly stop has begun.
+    pub fn stopping(&self) {
+        self.status.write().stopping = true;
+    }
+
+    /// Brings up to date what moves, if it is time.
+    pub fn refresh(&mut self, book: &Book, sources: &Sources, shared: &Shared, running: bool) {
+        if self.refreshed.elapsed() < REFRESH {
+            return;
+        }
+        self.refreshed = Instant::now();
+        if let Some(progress) = &mut self.progress {
+            progress.update(&sources.progress(), book.records());
+        }
+        let mut status = self.status.write();
+        status.memory.queued_bytes = shared.queued_bytes.load(Relaxed);
+        for (n, partition) in status.partitions.iter_mut().enumerate() {
+            let moved = self.moved.get(n).copied().flatten();
+            let still = moved.map_or(STALLED, |m| m.elapsed());
+            let behind = partition.end.is_some_and(|end| end > book.next(n as u32));
+            if partition.state == Motion::Moving && still > REFRESH && !behind {
+                partition.state = Motion::Idle;
+            } else if matches!(partition.state, Motion::Moving | Motion::Idle)
+                && behind
+                && running
+                && still >= STALLED
+            {
+                partition.state = Motion::Stalled;
+            }
+        }
+        let states: Vec<(String, Motion)> = status
+            .partitions
+            .iter()
+            .enumerate()
+            .map(|(n, p)| (book.place(n as u32).source.to_string(), p.state))
+            .collect();
+        for source in &mut status.sources {
+            let mine = states.iter().filter(|(name, _)| *name == source.name).map(|s| s.1);
+            source.state = overall(mine);
+        }
+    }
+
+    /// The end: the progress bar is taken away.
+    pub fn finish(&mut self) {
+        if let Some(progress) = self.progress.take() {
+            progress.finish();
+        }
+    }
+}
+
+/// A source does as the worst of its partitions, unless that has ended.
+fn overall(partitions: impl Iterator<Item = Motion>) -> Motion {
+    let rank = |m: &Motion| match m {
+        Motion::Failing => 5,
+        Motion::Stalled => 4,
+        Motion::Moving => 3,
+        Motion::Idle => 2,
+        Motion::Starting => 1,
+        Motion::Ended => 0,
+    };
+    partitions.max_by_key(rank).unwrap_or_default()
+}

@@ -1,0 +1,105 @@
+//! The sources as the coordinator runs them: when each is asked for partitions, what it has found
+//! and what waits until that is durable.
+
+use std::time::Instant;
+
+use tracing::{info, warn};
+
+use super::EngineError;
+use super::book::Book;
+use crate::source::{Done, Reader, Source, SourceError};
+use crate::store::{Head, Partition};
+
+/// A source and when it is asked next.
+struct Running {
+    source: Box<dyn Source>,
+    due: Instant,
+    complete: bool,
+}
+
+/// A partition that is opened once the cut that makes it known is durable.
+pub struct Waiting {
+    /// Its number.
+    pub partition: u32,
+    /// Its reader.
+    pub reader: Box<dyn Reader>,
+}
+
+/// All sources.
+pub struct Sources {
+    running: Vec<Running>,
+}
+
+impl Sources {
+    /// Gives each source back what it remembered.
+    pub fn new(
+        sources: Vec<Box<dyn Source>>,
+        head: &Head,
+        book: &Book,
+    ) -> Result<Self, EngineError> {
+        let mut running = Vec::new();
+        for mut source in sources {
+            let name = source.name().to_owned();
+            let memos = head.memos.get(&name).cloned().unwrap_or_default();
+            source.restore(&memos, &book.of(&name))?;
+            running.push(Running { source, due: Instant::now(), complete: false });
+        }
+        Ok(Sources { running })
+    }
+
+    /// When the next one is to be asked; none if all are complete.
+    pub fn due(&self) -> Option<Instant> {
+        self.running.iter().filter(|r| !r.complete).map(|r| r.due).min()
+    }
+
+    /// Whether nothing more will be found.
+    pub fn complete(&self) -> bool {
+        self.running.iter().all(|r| r.complete)
+    }
+
+    /// Asks those that are due; what they found is entered into the book. Whether a source cannot
+    /// be reached is status: it is asked again.
+    pub fn discover(&mut self, book: &mut Book) -> Result<Vec<Waiting>, EngineError> {
+        let mut waiting = Vec::new();
+        for running in self.running.iter_mut().filter(|r| !r.complete) {
+            if running.due > Instant::now() {
+                continue;
+            }
+            running.due = Instant::now() + running.source.interval();
+            let name = running.source.name().to_owned();
+            let discovery = match running.source.discover() {
+                Ok(discovery) => discovery,
+                Err(error @ SourceError::Changed { .. }) => return Err(error.into()),
+                Err(error) => {
+                    warn!(source = name, %error, "the source cannot be reached; it is tried again");
+                    continue;
+                }
+            };
+            book.memos(&name, discovery.memos);
+            running.complete = discovery.complete;
+            for found in discovery.found {
+                let number = book.number(&name, &found.name).unwrap_or_else(|| {
+                    info!(source = name, partition = found.name, "a new partition");
+                    let partition = Partition { source: name.clone(), name: found.name.clone() };
+                    book.enter(partition, found.start)
+                });
+                let reader = running.source.open(&found.name, number, book.next(number))?;
+                waiting.push(Waiting { partition: number, reader });
+            }
+        }
+        Ok(waiting)
+    }
+
+    /// How far each is, for a progress bar.
+    pub fn progress(&self) -> Vec<Option<Done>> {
+        self.running.iter().map(|r| r.source.progress()).collect()
+    }
+
+    /// The orderly stop: last memos.
+    pub fn stop(&mut self, book: &mut Book) {
+        for running in &mut self.running {
+            let name = running.source.name().to_owned();
+            book.memos(&name, running.source.stop());
+        }
+    }
+}

@@ -1,0 +1,183 @@
+//! Result rows as text: tab-separated, comma-separated, JSON, and aligned for people.
+//!
+//! Promises: equal rows give equal bytes, whatever order they came in; a file is there whole or
+//! not at all.
+
+mod answers;
+mod cell;
+mod file;
+mod json;
+mod order;
+mod published;
+#[cfg(test)]
+mod tests;
+
+use std::borrow::Cow;
+use std::io::{self, Write};
+
+use dataflows::metrics::schema::Schema;
+use dataflows::metrics::value::{Cells, NULL, Value, Values};
+use dataflows::record::Type;
+
+pub use answers::{catalogue, csv_to_table, csv_to_tsv, outline};
+pub use file::{extension, write_file};
+pub use json::write_json;
+pub use order::order;
+pub use published::{rows, write_all};
+
+use cell::Shown;
+
+/// How rows are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// Tab-separated; within a text tab, line end, carriage return and backslash are `\t`, `\n`,
+    /// `\r`, `\\`.
+    Tsv,
+    /// Comma-separated, quoted where needed (RFC 4180, lines end in `\n`).
+    Csv,
+    /// `{metric, windows: [{window, start, end, rows: [{...}]}]}`, as the API has it.
+    Json,
+    /// Aligned columns.
+    Table,
+}
+
+/// One row of a metric.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Row {
+    /// The place of its window in the metric's list; 0 where it has none.
+    pub window: u16,
+    /// The window's start, microseconds; [`NULL`] where the metric has no windows.
+    pub start: i64,
+    /// The window's end, exclusive, microseconds; [`NULL`] where the metric has no windows.
+    pub end: i64,
+    /// The group keys.
+    pub keys: Cells,
+    /// The columns of the measures.
+    pub values: Values,
+}
+
+/// A printed column: its name and where its cells come from.
+struct Column<'a> {
+    name: &'a str,
+    from: From,
+}
+
+/// Where a printed cell comes from.
+#[derive(Clone, Copy)]
+enum From {
+    Window,
+    Start,
+    End,
+    Key(usize),
+    Value(usize),
+}
+
+/// How the rows of a schema are printed.
+struct Printer<'a> {
+    schema: &'a Schema,
+    columns: Vec<Column<'a>>,
+    labels: Vec<String>,
+    quotients: Vec<bool>,
+}
+
+impl<'a> Printer<'a> {
+    fn new(schema: &'a Schema) -> Self {
+        let keys = schema.keys.iter().enumerate();
+        let keys = keys.map(|(i, f)| Column { name: &f.name, from: From::Key(i) });
+        let values = schema.values.iter().enumerate();
+        let values = values.map(|(i, f)| Column { name: &f.name, from: From::Value(i) });
+        let edges = [("window", From::Window), ("start", From::Start), ("end", From::End)];
+        let edges = edges.map(|(name, from)| Column { name, from });
+        let windows = !schema.windows.is_empty();
+        let edges = edges.into_iter().filter(|_| windows);
+        let all: Vec<Column<'a>> = edges.chain(keys).chain(values).collect();
+        let columns = match &schema.metric.output.columns {
+            None => all,
+            Some(names) => {
+                let find = |name: &String| all.iter().find(|c| c.name == name);
+                let column = |c: &Column<'a>| Column { name: c.name, from: c.from };
+                names.iter().filter_map(find).map(column).collect()
+            }
+        };
+        let labels =
+            schema.windows.iter().map(dataflows::metrics::declare::Window::label).collect();
+        Printer { schema, columns, labels, quotients: schema.quotients() }
+    }
+
+    /// One cell of a row.
+    fn cell<'r>(&'r self, row: &'r Row, from: From) -> Shown<'r> {
+        let output = &self.schema.metric.output;
+        let time = output.time.as_deref();
+        match from {
+            From::Window => match self.labels.get(usize::from(row.window)) {
+                Some(label) => Shown::Text(Cow::Borrowed(label)),
+                None => Shown::Null,
+            },
+            From::Start => {
+                cell::show(Value::from_cell(row.start, Type::Time), Type::Time, None, time)
+            }
+            From::End => cell::show(Value::from_cell(row.end, Type::Time), Type::Time, None, time),
+            From::Key(i) => {
+                let ty = self.schema.keys[i].ty;
+                let cell = row.keys.get(i).copied().unwrap_or(NULL);
+                cell::show(Value::from_cell(cell, ty), ty, None, time)
+            }
+            From::Value(i) => {
+                let value = row.values.get(i).copied().unwrap_or(Value::Null);
+                let decimals = output.decimals.filter(|_| self.quotients[i]);
+                cell::show(value, self.schema.values[i].ty, decimals, time)
+            }
+        }
+    }
+}
+
+/// Writes the rows, in the order they are given (see [`order`]).
+pub fn write(schema: &Schema, rows: &[Row], format: Format, out: &mut dyn Write) -> io::Result<()> {
+    let printer = Printer::new(schema);
+    let header = schema.metric.output.header;
+    let names = || printer.columns.iter().map(|c| Shown::Text(Cow::Borrowed(c.name)));
+    match format {
+        Format::Json => write_json(schema, rows, None, out),
+        Format::Tsv | Format::Csv => {
+            if header {
+                line(format, names(), out)?;
+            }
+            for row in rows {
+                line(format, printer.columns.iter().map(|c| printer.cell(row, c.from)), out)?;
+            }
+            Ok(())
+        }
+        Format::Table => {
+            let cells = |row: &Row| -> Vec<String> {
+                printer.columns.iter().map(|c| printer.cell(row, c.from).plain()).collect()
+            };
+            let names = printer.columns.iter().map(|c| c.name.to_string()).collect();
+            let lines: Vec<Vec<String>> = rows.iter().map(cells).collect();
+            out.write_all(answers::align(names, &lines).as_bytes())
+        }
+    }
+}
+
+/// Writes one line of separated cells.
+fn line<'a>(
+    format: Format,
+    cells: impl Iterator<Item = Shown<'a>>,
+    out: &mut dyn Write,
+) -> io::Result<()> {
+    let csv = format == Format::Csv;
+    let between = if csv { b"," } else { b"\t" };
+    for (i, cell) in cells.enumerate() {
+        if i > 0 {
+            out.write_all(between)?;
+        }
+        match &cell {
+            Shown::Null => {}
+            Shown::Number(text) => out.write_all(text.as_bytes())?,
+            Shown::Text(text) => {
+                let text = if csv { cell::csv(text) } else { cell::tsv(text) };
+                out.write_all(text.as_bytes())?;
+            }
+        }
+    }
+    out.write_all(b"\n")
+}

@@ -1,0 +1,116 @@
+//! Rows of declared metrics as they are printed: the declarations are those that we ship.
+
+use std::path::PathBuf;
+
+use dataflows::metrics::schema::Schema;
+use dataflows::metrics::value::{Cells, NULL, Value, Values};
+use dataflows::symbol::intern;
+
+use super::*;
+use crate::config::{Env, load};
+
+fn schema(file: &str, name: &str) -> Schema {
+    let loaded = load(&[PathBuf::from(format!("builtin:{file}"))], &[], &Env::new());
+    let config = loaded.expect("it is valid").config;
+    let metric = config.metrics.iter().find(|m| m.name == name).expect("it is declared");
+    Schema::of(metric)
+}
+
+fn text(t: &str) -> i64 {
+    if t.is_empty() { NULL } else { intern(t).cell() }
+}
+
+fn row(keys: &[i64], values: &[Value]) -> Row {
+    let (keys, values) = (Cells::from_slice(keys), Values::from_slice(values));
+    Row { window: 0, start: NULL, end: NULL, keys, values }
+}
+
+fn printed(schema: &Schema, mut rows: Vec<Row>, format: Format) -> String {
+    order(schema, &mut rows, None);
+    let mut out = Vec::new();
+    write(schema, &rows, format, &mut out).expect("memory");
+    String::from_utf8(out).expect("UTF-8")
+}
+
+const HOUR: i64 = 3_600_000_000;
+
+#[test]
+fn q1_has_its_hour_first_and_no_header() {
+    let schema = schema("bench.toml", "q1");
+    let at = |hour: i64, country: &str, n: i128| Row {
+        start: hour * HOUR,
+        end: (hour + 1) * HOUR,
+        ..row(&[text(country), text("art")], &[Value::Int(n)])
+    };
+    let rows = vec![at(5, "B\tC", 1), at(4, "A", 1), at(5, "A", 1), at(5, "Z", 2), at(5, "", 1)];
+    let want = "1970-01-01 04:00:00\tA\tart\t1\n\
+                1970-01-01 05:00:00\tZ\tart\t2\n\
+                1970-01-01 05:00:00\t\tart\t1\n\
+                1970-01-01 05:00:00\tA\tart\t1\n\
+                1970-01-01 05:00:00\tB\\tC\tart\t1\n";
+    assert_eq!(printed(&schema, rows, Format::Tsv), want);
+}
+
+#[test]
+fn q4_has_one_decimal() {
+    let schema = schema("bench.toml", "q4");
+    let group = |label, median| row(&[text(label)], &[median, Value::Int(9)]);
+    let rows = vec![group("18-24", Value::Ratio(25, 2)), group("51+", Value::Int(3))];
+    assert_eq!(printed(&schema, rows, Format::Tsv), "18-24\t12.5\t9\n51+\t3.0\t9\n");
+}
+
+#[test]
+fn tops_are_ranked_by_their_count() {
+    let schema = schema("queries.toml", "Q1_top");
+    let top = |country, category, n| {
+        row(&[text(country)], &[Value::Text(intern(category)), Value::Int(n)])
+    };
+    let rows = vec![top("Albania", "art", 3), top("Korea, South", "travel", 30)];
+    let want = "country,category,category_count\n\"Korea, South\",travel,30\nAlbania,art,3\n";
+    assert_eq!(printed(&schema, rows, Format::Csv), want);
+    let rows = vec![top("", "art", 3)];
+    let want = "{\"metric\":\"Q1_top\",\"windows\":[{\"window\":null,\"start\":null,\"end\":null,\
+                \"rows\":[{\"country\":null,\"category\":\"art\",\"category_count\":3}]}]}\n";
+    assert_eq!(printed(&schema, rows, Format::Json), want);
+}
+
+#[test]
+fn windows_come_as_declared_and_limits_hold_in_each() {
+    let schema = schema("metrics.toml", "category_popularity_by_time");
+    let at = |window, start: i64, n: i128| Row {
+        window,
+        start: start * HOUR,
+        end: (start + 1) * HOUR,
+        ..row(&[text("A"), text(&n.to_string())], &[Value::Int(n)])
+    };
+    let mut rows = vec![at(1, 0, 1), at(0, 7, 1), at(0, 7, 3), at(0, 7, 2), at(0, 6, 1)];
+    order(&schema, &mut rows, Some(2));
+    let got: Vec<_> = rows.iter().map(|r| (r.window, r.start / HOUR, r.values[0])).collect();
+    let n = Value::Int;
+    assert_eq!(got, [(0, 6, n(1)), (0, 7, n(3)), (0, 7, n(2)), (1, 0, n(1))]);
+    let table = printed(&schema, rows, Format::Table);
+    assert!(table.starts_with("window  start"), "{table}");
+}
+
+#[test]
+fn numbers_as_keys_are_ordered_by_size_and_nulls_of_measures_are_last() {
+    let schema = schema("metrics.toml", "posts_by_hour_of_day");
+    let hour = |h, n| row(&[h], &[n]);
+    let one = Value::Int(1);
+    let rows = vec![hour(2, one), hour(10, one), hour(NULL, one), hour(3, Value::Null)];
+    assert_eq!(printed(&schema, rows, Format::Tsv), "hour_of_day\tcount\n\t1\n2\t1\n10\t1\n3\t\n");
+}
+
+#[test]
+fn files_replace_each_other_whole() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let schema = schema("queries.toml", "Q6_users_joined_per_year");
+    for n in [1, 2] {
+        let rows = [row(&[2015], &[Value::Int(n)])];
+        let path = write_file(&dir.path().join("new"), &schema, &rows, Format::Csv);
+        let text = std::fs::read_to_string(path.expect("written")).expect("readable");
+        assert_eq!(text, format!("post_year,number_users_joined\n2015,{n}\n"));
+    }
+    let files = std::fs::read_dir(dir.path().join("new")).expect("a folder").count();
+    assert_eq!(files, 1, "nothing temporary is left");
+}

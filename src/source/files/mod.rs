@@ -1,0 +1,133 @@
+//! JSON Lines files and folders, plain or compressed, read to their ends or followed as they
+//! grow and appear.
+//!
+//! A partition is a file; its name is the path as configured (and below a folder, joined), with
+//! `%XX` for bytes that are no UTF-8, for control characters, `%` and `#`, so that no two paths
+//! share a name. A position is a byte offset in the decoded file. A line is a record; lines of
+//! nothing but blanks are none; `\r` before the end and a byte order mark at the head of the file
+//! are not part of one. A file `*.json` whose first line opens an array that it does not close
+//! is one message.
+//!
+//! Promises: a file is the same partition after a rename, and after a copy to the same place; it
+//! arrives at the moment of the scan that saw it first, which is durable before it is read; a
+//! last line without its end waits for it, unless the run is bounded.
+//! Limits: a compressed file may unpack to `max_unpacked`; of a message longer than
+//! `Setup::max_message` only that much is delivered; a scan takes at most a hundredth of the time.
+//! What can go wrong: a file that was read is another one now (follow: read anew as `path#2`,
+//! counted; bounded: `Changed`); a damaged or too large compressed file (`Refused`).
+
+mod arrival;
+mod common;
+mod known;
+mod lines;
+mod packed;
+mod plain;
+mod scan;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use self::common::{Common, Counts};
+use self::known::Known;
+use self::packed::PackedReader;
+use self::plain::PlainReader;
+use self::scan::Packing;
+use super::glob::Routes;
+use super::{Discovery, Done, Memos, Reader, Setup, Source, SourceError};
+use crate::config::Files;
+
+/// Files and folders as a source.
+pub struct FilesSource {
+    name: String,
+    config: Files,
+    routes: Routes,
+    setup: Setup,
+    known: Known,
+    counts: Arc<Counts>,
+    /// How long the last scan took.
+    took: Duration,
+    scanned: bool,
+}
+
+impl FilesSource {
+    /// The files of a configuration; nothing is looked at yet.
+    pub(super) fn new(name: &str, config: &Files, routes: Routes, setup: Setup) -> Self {
+        FilesSource {
+            name: name.to_owned(),
+            config: config.clone(),
+            routes,
+            known: Known::default(),
+            counts: Arc::default(),
+            setup,
+            took: Duration::ZERO,
+            scanned: false,
+        }
+    }
+}
+
+impl Source for FilesSource {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn restore(&mut self, memos: &Memos, positions: &[(String, u64)]) -> Result<(), SourceError> {
+        self.known.restore(&self.name, memos, positions)
+    }
+
+    fn discover(&mut self) -> Result<Discovery, SourceError> {
+        let bounded = self.setup.bounded;
+        if bounded && self.scanned {
+            return Ok(Discovery { complete: true, ..Discovery::default() });
+        }
+        let start = Instant::now();
+        let seen = scan::scan(&self.name, &self.config, &self.routes, bounded)?;
+        let now = (self.setup.clock)();
+        let mut memos = self.known.finished();
+        let found = self.known.resolve(&self.name, seen, now, bounded, &self.counts, &mut memos)?;
+        self.took = start.elapsed();
+        self.scanned = true;
+        Ok(Discovery { found, memos, complete: bounded })
+    }
+
+    fn interval(&self) -> Duration {
+        self.config.scan_interval.max(self.took * 100)
+    }
+
+    fn open(
+        &mut self,
+        name: &str,
+        partition: u32,
+        at: u64,
+    ) -> Result<Box<dyn Reader>, SourceError> {
+        let Some(file) = self.known.get(name) else {
+            let what = format!("opening {name}: no scan has found it");
+            return Err(SourceError::Unavailable { what });
+        };
+        file.shared.at.store(at, Ordering::Relaxed);
+        let common = Common::new(file, partition, &self.config, &self.setup, &self.counts);
+        Ok(match file.packing {
+            Packing::Plain => Box::new(PlainReader::new(common, at)),
+            Packing::Gzip | Packing::Zstd => {
+                let most = self.config.max_unpacked_bytes;
+                Box::new(PackedReader::new(common, at, file.packing, most))
+            }
+        })
+    }
+
+    fn stop(&mut self) -> Memos {
+        self.known.finished()
+    }
+
+    fn progress(&self) -> Option<Done> {
+        let (done, total) = self.known.progress();
+        self.setup.bounded.then_some(Done { done, total, bytes: true })
+    }
+
+    fn counters(&self) -> BTreeMap<&'static str, u64> {
+        self.counts.named()
+    }
+}

@@ -1,0 +1,259 @@
+//! What happens to files while they are read, and between runs: growth, rotation, damage.
+
+use super::*;
+
+#[test]
+fn growing_files_are_read_on() {
+    let place = Place::new();
+    place.put("b.jsonl", "{\"n\":1}\n{\"n\"");
+    let mut run = place.start(false, None).expect("readable");
+    assert_eq!(run.texts(), ["{\"n\":1}"]);
+    assert_eq!(run.go().expect("ok"), 0);
+    place.append("b.jsonl", ":2}");
+    assert_eq!(run.go().expect("ok"), 0, "a line waits for its end");
+    place.append("b.jsonl", "\n{\"n\":3}\n");
+    assert_eq!(run.go().expect("ok"), 2);
+    // A new file of a later scan has that scan's moment.
+    place.now.store(5_000, Ordering::Relaxed);
+    place.put("a/c.jsonl", "{\"n\":4}\n");
+    assert_eq!(run.go().expect("ok"), 1);
+    let arrivals: Vec<i64> = run.rows.iter().map(|r| r.3).collect();
+    assert_eq!(arrivals, [1_000, 1_000, 1_000, 5_000]);
+    // After a restart they arrive when they did before.
+    place.append("a/c.jsonl", "{\"n\":5}\n");
+    place.now.store(2_000, Ordering::Relaxed);
+    place.put("a/d.jsonl", "{\"n\":7}\n");
+    let more = place.start(false, Some(&run)).expect("the same");
+    assert_eq!(
+        more.rows.iter().map(|r| r.3).collect::<Vec<_>>(),
+        [5_000, 5_000],
+        "and a clock that goes back changes nothing"
+    );
+    // Long still: the file is closed, and a scan tells that it has grown.
+    place.now.store(i64::MAX, Ordering::Relaxed);
+    assert_eq!(run.go().expect("ok"), 2);
+    assert_eq!(run.go().expect("ok"), 0);
+    place.append("b.jsonl", "{\"n\":6}\n");
+    assert_eq!(run.go().expect("ok"), 1);
+}
+
+#[test]
+fn a_file_is_itself_by_inode_and_head() {
+    let place = Place::new();
+    place.put("log.jsonl", "{\"n\":1}\n");
+    let mut run = place.start(false, None).expect("readable");
+    let changed = |run: &Run| run.source.counters()["files_changed"];
+    // Rotation: the old file goes on under its name, the new one is a new partition.
+    fs::rename(place.path("log.jsonl"), place.path("log.1.jsonl")).expect("rename");
+    place.append("log.1.jsonl", "{\"n\":2}\n");
+    place.put("log.jsonl", "{\"new\":1}\n");
+    assert_eq!(run.go().expect("ok"), 2);
+    let name = place.name("log.jsonl");
+    assert_eq!(run.positions, BTreeMap::from([(name.clone(), 16), (format!("{name}#2"), 10)]));
+    assert_eq!(changed(&run), 0);
+    // A copy to the same place is the same file, here and over a restart.
+    let copy = fs::read(place.path("log.jsonl")).expect("there");
+    fs::remove_file(place.path("log.jsonl")).expect("there");
+    place.put("log.jsonl", [copy, b"{\"new\":2}\n".to_vec()].concat());
+    let run = place.start(false, Some(&run)).expect("ok");
+    assert_eq!(run.texts(), ["{\"new\":2}"]);
+    assert_eq!(run.positions.len(), 2);
+    // Another head, and shorter: another file.
+    for content in ["{\"other\":1}\n{\"other\":1}\n{\"other\":1}\n", "{\"o\":1}\n"] {
+        place.put("log.jsonl", content);
+        let run = place.start(false, Some(&run)).expect("ok");
+        assert!(!run.rows.is_empty());
+        assert_eq!(changed(&run), 1);
+        assert!(run.positions.contains_key(&format!("{name}#3")));
+    }
+    let refused = place.start(true, Some(&run));
+    assert!(matches!(refused, Err(SourceError::Changed { .. })));
+}
+
+#[test]
+fn a_shortened_file_is_another_while_it_is_followed() {
+    let place = Place::new();
+    place.put("a.jsonl", "{\"n\":1}\n{\"n\":2}\n");
+    let mut run = place.start(false, None).expect("ok");
+    place.put("a.jsonl", "{\"n\":1}\n");
+    // The reader may see it first, or the scan.
+    run.go().expect("ok");
+    run.go().expect("ok");
+    assert_eq!(run.texts(), ["{\"n\":1}", "{\"n\":2}", "{\"n\":1}"]);
+    assert_eq!(run.source.counters()["files_changed"], 1);
+}
+
+#[test]
+fn a_last_line_without_end_is_read_when_bounded_and_then_must_not_grow() {
+    for packed in [false, true] {
+        let place = Place::new();
+        let name = if packed { "a.jsonl.gz" } else { "a.jsonl" };
+        let put = |content: &str| {
+            let bytes = content.as_bytes().to_vec();
+            // Written over, not replaced: a longer file with the same head.
+            place.put(name, if packed { gz(&bytes) } else { bytes });
+        };
+        put("{\"n\":1}\n{\"n\":2}");
+        let run = place.once();
+        assert_eq!(run.texts(), ["{\"n\":1}", "{\"n\":2}"]);
+        assert!(place.start(true, Some(&run)).expect("finished").rows.is_empty());
+        if packed {
+            append_to(&place.path(name), &gz(b",3]\n"));
+        } else {
+            place.append(name, ",3]\n");
+        }
+        for bounded in [true, false] {
+            let grown = place.start(bounded, Some(&run));
+            assert!(matches!(grown, Err(SourceError::Changed { .. })), "packed {packed}");
+        }
+    }
+}
+
+#[test]
+fn a_compressed_file_that_is_cut_off_is_unfinished() {
+    let (rows, bytes) = numbered(3_000);
+    for (name, content) in [("a.jsonl.gz", gz(&bytes)), ("a.jsonl.zst", zst(&bytes))] {
+        let place = Place::new();
+        for cut in [5, content.len() / 2, content.len() - 1] {
+            place.put(name, &content[..cut]);
+            let run = place.once();
+            assert_eq!(run.texts(), rows[..run.rows.len()], "{name} cut at {cut}");
+            assert_eq!(run.source.counters()["files_unfinished"], 1);
+            assert_eq!(run.source.counters()["files_refused"], 0);
+        }
+        // Followed, it is read on when the rest has come; the head is that of the first sight.
+        place.put(name, &content[..content.len() / 2]);
+        let mut run = place.start(false, None).expect("ok");
+        append_to(&place.path(name), &content[content.len() / 2..]);
+        run.go().expect("ok");
+        assert_eq!(run.texts(), rows, "{name}");
+        // And one more member.
+        append_to(
+            &place.path(name),
+            &if name.ends_with("gz") { gz(b"{}\n") } else { zst(b"{}\n") },
+        );
+        assert_eq!(run.go().expect("ok"), 1);
+        assert_eq!(run.rows.last().map(|r| r.1), Some(bytes.len() as u64));
+    }
+}
+
+#[test]
+fn bombs_and_damage_are_refused_and_neighbours_are_not() {
+    let mut place = Place::new();
+    place.files.max_unpacked_bytes = 1 << 20;
+    let bomb = vec![b'\n'; 64 << 20];
+    let (_, bytes) = numbered(3_000);
+    let mut damaged = gz(&bytes);
+    let middle = damaged.len() / 2;
+    damaged[middle..middle + 20].fill(0xff);
+    for (name, content) in [
+        ("a.gz", gz(&bomb)),
+        ("a.zst", zst(&bomb)),
+        ("a.jsonl.gz", damaged),
+        ("b.gz", bytes.clone()),
+    ] {
+        place.put(name, content);
+        place.put("z.jsonl", "{}\n");
+        let config = config::Source {
+            name: "files".into(),
+            kind: SourceKind::Files(place.files.clone()),
+            routes: Vec::new(),
+        };
+        let mut source = crate::source::build(&config, true, Arc::new(|| 0)).expect("ok");
+        let found = source.discover().expect("ok").found;
+        assert_eq!(found.len(), 2, "{name}");
+        let mut refused = 0;
+        let mut batches = 0;
+        for f in found {
+            let mut reader = source.open(&f.name, 0, 0).expect("ok");
+            loop {
+                match reader.read(1 << 20, 1 << 20) {
+                    Ok(Read::Batch(_)) => batches += 1,
+                    Ok(Read::End) => break,
+                    Ok(Read::Idle(wait)) => assert!(wait.is_zero()),
+                    Err(SourceError::Refused { what }) => {
+                        assert!(what.contains(name), "{what}");
+                        refused += 1;
+                    }
+                    Err(error) => panic!("{error}"),
+                }
+            }
+        }
+        assert_eq!((refused, source.counters()["files_refused"]), (1, 1), "{name}");
+        assert!(batches > 0);
+        fs::remove_file(place.path(name)).expect("there");
+    }
+}
+
+#[test]
+fn what_is_not_there_is_an_error_only_when_bounded() {
+    let mut place = Place::new();
+    place.files.paths = vec![place.path("later")];
+    let missing = place.start(true, None);
+    assert!(matches!(missing, Err(SourceError::Unavailable { .. })));
+    let mut run = place.start(false, None).expect("it may come");
+    place.put("later/a.jsonl", "");
+    assert_eq!(run.go().expect("ok"), 0);
+    place.append("later/a.jsonl", "{}\n");
+    assert_eq!(run.go().expect("ok"), 1);
+}
+
+#[test]
+fn many_files_need_few_descriptors() {
+    let place = Place::new();
+    for i in 0..600 {
+        place.put(&format!("{i:04}.jsonl"), format!("{{\"n\":{i}}}\n"));
+    }
+    let mut run = place.start(false, None).expect("ok");
+    assert_eq!(run.rows.len(), 600);
+    let open = fs::read_dir("/proc/self/fd").map_or(0, Iterator::count);
+    assert!(open < 450, "{open} descriptors are open");
+    (0..600).for_each(|i| place.append(&format!("{i:04}.jsonl"), "{}\n"));
+    assert_eq!(run.go().expect("ok"), 600);
+}
+
+/// A file comes in pieces cut anywhere, and the daemon is killed anywhere: the rows are those of
+/// the whole file, once each, at their places.
+#[test]
+fn pieces_and_restarts_anywhere() {
+    let (rows, plain) = numbered(1_500);
+    let plain = String::from_utf8(plain).expect("ASCII").replace("5\"}\n", "5\"}\r\n\n \n");
+    for (name, content) in [
+        ("a.jsonl", plain.clone().into_bytes()),
+        ("a.json", plain.clone().into_bytes()),
+        ("a.gz", gz(plain.as_bytes())),
+        ("a.json.zst", zst(plain.as_bytes())),
+    ] {
+        for seed in 0..6u64 {
+            let mut state = seed;
+            let mut below = |n: usize| {
+                state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(seed * 2 + 1);
+                (state >> 33) as usize % n
+            };
+            let place = Place::new();
+            place.put(name, b"");
+            let mut run = place.start(false, None).expect("ok");
+            let mut got = Vec::new();
+            let mut at = 0;
+            while at < content.len() {
+                let piece = below(content.len() / 12 + 1).min(content.len() - at).max(1);
+                append_to(&place.path(name), &content[at..at + piece]);
+                at += piece;
+                run.go().expect("ok");
+                got.append(&mut run.rows);
+                if below(4) == 0 {
+                    run =
+                        place.start(below(2) == 0 && at == content.len(), Some(&run)).expect("ok");
+                    got.append(&mut run.rows);
+                }
+            }
+            let texts: Vec<&[u8]> = got.iter().map(|r| &r.2[..]).collect();
+            let want: Vec<&[u8]> = rows.iter().map(String::as_bytes).collect();
+            assert!(texts == want, "{name} seed {seed}: {} of {}", texts.len(), want.len());
+            let placed = |r: &(String, u64, Vec<u8>, i64)| {
+                plain.as_bytes()[r.1 as usize..].starts_with(&r.2)
+            };
+            assert!(got.iter().all(placed), "{name} seed {seed}");
+        }
+    }
+}

@@ -1,0 +1,76 @@
+//! Blocks of bytes that are used again once nobody holds them: a reader that keeps up needs no
+//! new memory and touches no new pages.
+//!
+//! Promises: a block that is handed out is nobody else's.
+//! Limits: at most [`KEPT`] blocks are remembered, none above [`LARGE`] bytes.
+
+use std::sync::Arc;
+
+use dataflows::batch::Block;
+
+/// A larger block is not kept: it was for one long message; bytes.
+const LARGE: usize = 4 << 20;
+/// Blocks remembered: what a worker holds in one or two epochs.
+const KEPT: usize = 4;
+
+/// The blocks that one reader handed out lately.
+#[derive(Debug, Default)]
+pub struct Pool(Vec<Block>);
+
+impl Pool {
+    /// An empty buffer of at least so many bytes.
+    pub fn take(&mut self, capacity: usize) -> Vec<u8> {
+        for block in &mut self.0 {
+            if let Some(bytes) = Arc::get_mut(&mut block.0)
+                && bytes.capacity() >= capacity
+                && bytes.capacity() <= capacity.saturating_mul(4)
+            {
+                let mut bytes = std::mem::take(bytes);
+                bytes.clear();
+                return bytes;
+            }
+        }
+        Vec::with_capacity(capacity)
+    }
+
+    /// A filled buffer as a block.
+    pub fn give(&mut self, bytes: Vec<u8>) -> Block {
+        let large = bytes.capacity() > LARGE;
+        let block = Block(Arc::new(bytes));
+        if large {
+            return block;
+        }
+        if self.0.len() == KEPT {
+            self.0.remove(0);
+        }
+        self.0.push(block.clone());
+        block
+    }
+
+    /// Gives all memory back; for a reader that waits.
+    pub fn clear(&mut self) {
+        self.0 = Vec::new();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_block_comes_back_only_when_it_is_let_go() {
+        let mut pool = Pool::default();
+        let mut bytes = pool.take(1000);
+        bytes.extend_from_slice(b"abc");
+        let held = pool.give(bytes);
+        let place = held.0.as_ptr();
+        let other = pool.take(1000);
+        assert_ne!(other.as_ptr(), place);
+        assert_eq!(&**held.0, b"abc");
+        drop(held);
+        let again = pool.take(1000);
+        assert_eq!((again.as_ptr(), again.len()), (place, 0));
+        let other = pool.take(1000);
+        assert_ne!(other.as_ptr(), place);
+    }
+}

@@ -1,0 +1,483 @@
+//! Dead letters: rejected records with their payloads, as JSON Lines beside the state.
+//!
+//! Promises: of each partition the first `max_bytes` of payload are kept, in position order, and
+//! the rest is counted; no letter stands there twice: the mark that [`DeadLetters::sync`] returns
+//! goes into the cut, and what was written after the newest cut's mark is cut off at start.
+//! Limits: letters since the last sync are held in memory up to 4 MiB, then written early.
+
+use std::collections::{BTreeMap, HashSet};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use chrono::{DateTime, SecondsFormat};
+use dataflows::sealed::Reject;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::cut::Partition;
+use super::disk::{self, Disk, DiskFile, Mode};
+use super::error::{StoreError, io_error};
+use super::fault;
+
+/// Letters beyond so many bytes are written before the next cut.
+const PENDING: usize = 4 << 20;
+
+/// How many bytes are read at a time.
+const READ: usize = 1 << 16;
+
+/// One dead letter, as it is written and listed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Letter {
+    /// The source's name.
+    pub source: String,
+    /// The partition's name.
+    pub partition: String,
+    /// The message's position.
+    pub position: u64,
+    /// The record's number within the message.
+    pub sub: u32,
+    /// When it arrived, RFC 3339 with microseconds.
+    pub arrived_at: String,
+    /// Why it was rejected.
+    pub reason: String,
+    /// The payload, if it is UTF-8.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub payload: Option<String>,
+    /// Else the payload in base64.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub payload_base64: Option<String>,
+    /// The payload was cut off where the partition's bound was reached.
+    pub truncated: bool,
+}
+
+/// Which letter: source, partition, position, sub.
+pub type LetterId = (String, String, u64, u32);
+
+impl Letter {
+    fn new(partition: &Partition, reject: &Reject, room: u64) -> Self {
+        let mut payload = &reject.payload[..];
+        let truncated = payload.len() as u64 > room;
+        let mut text = std::str::from_utf8(payload).ok();
+        if truncated {
+            payload = &payload[..room as usize];
+            text = text.map(|text| &text[..text.floor_char_boundary(room as usize)]);
+        }
+        Letter {
+            source: partition.source.clone(),
+            partition: partition.name.clone(),
+            position: reject.position,
+            sub: reject.sub,
+            arrived_at: rfc3339(reject.arrived_at),
+            reason: reject.reason.name().to_owned(),
+            payload: text.map(str::to_owned),
+            payload_base64: text.is_none().then(|| STANDARD.encode(payload)),
+            truncated,
+        }
+    }
+
+    /// The payload's bytes; an error if the base64 is not.
+    pub fn bytes(&self) -> Result<Vec<u8>, String> {
+        match (&self.payload, &self.payload_base64) {
+            (Some(text), _) => Ok(text.as_bytes().to_vec()),
+            (None, Some(text)) => STANDARD.decode(text).map_err(|e| e.to_string()),
+            (None, None) => Ok(Vec::new()),
+        }
+    }
+
+    /// When it arrived, microseconds since 1970-01-01 UTC.
+    pub fn arrived_at_micros(&self) -> Option<i64> {
+        let time = DateTime::parse_from_rfc3339(&self.arrived_at).ok();
+        time.map(|time| time.timestamp_micros()).or_else(|| self.arrived_at.parse().ok())
+    }
+
+    /// Which letter it is.
+    pub fn id(&self) -> LetterId {
+        (self.source.clone(), self.partition.clone(), self.position, self.sub)
+    }
+}
+
+fn rfc3339(micros: i64) -> String {
+    // A time beyond what a calendar can say stays a number.
+    DateTime::from_timestamp_micros(micros).map_or_else(
+        || micros.to_string(),
+        |time| time.to_rfc3339_opts(SecondsFormat::Micros, true),
+    )
+}
+
+/// What is kept of a partition.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Kept {
+    /// Letters in the store.
+    pub letters: u64,
+    /// Bytes of their payloads.
+    pub bytes: u64,
+    /// Letters that were only counted.
+    pub dropped: u64,
+    /// The bound was reached: whatever follows is only counted.
+    #[serde(default)]
+    pub full: bool,
+}
+
+/// What stands in the cut.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+struct Mark {
+    n: u64,
+    len: u64,
+    partitions: BTreeMap<u32, Kept>,
+}
+
+/// The dead letters of a state.
+pub struct DeadLetters {
+    disk: Arc<dyn Disk>,
+    dir: PathBuf,
+    max_bytes: u64,
+    mark: Mark,
+    /// The file; none before the first letter.
+    file: Option<Box<dyn DiskFile>>,
+    /// Letters behind `mark.len`.
+    pending: Vec<u8>,
+    /// A sync of the file failed: what is durable of it moves to another.
+    lost: bool,
+    /// Files that the newest mark no longer names.
+    replaced: Vec<u64>,
+    /// Files that go once the cut with the newest mark is stored.
+    removable: Vec<u64>,
+}
+
+/// The path of a file of letters.
+fn path(dir: &Path, n: u64) -> PathBuf {
+    dir.join(format!("dead-letters-{n}.jsonl"))
+}
+
+impl DeadLetters {
+    /// Opens the letters of a state folder as the restored mark says (none: an empty store), with
+    /// sentences on what is missing. What lies behind the mark is cut off.
+    pub fn open(
+        disk: Arc<dyn Disk>,
+        dir: &Path,
+        mark: Option<&Value>,
+        max_bytes: u64,
+    ) -> Result<(Self, Vec<String>), StoreError> {
+        let mut damage = Vec::new();
+        let mut mark = match mark.map(Mark::deserialize) {
+            None => Mark::default(),
+            Some(Ok(mark)) => mark,
+            Some(Err(e)) => {
+                damage.push(format!("the mark of the dead letters is unreadable: {e}"));
+                Mark::default()
+            }
+        };
+        let names = disk::list_if_there(&*disk, dir).map_err(io_error("list", dir))?;
+        for name in names.iter().filter(|name| number(name).is_some_and(|n| n != mark.n)) {
+            disk.remove(&dir.join(name)).map_err(io_error("remove", &dir.join(name)))?;
+        }
+        let path = path(dir, mark.n);
+        let mut file = match disk.open(&path, Mode::Write) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => None,
+            opened => Some(opened.map_err(io_error("open", &path))?),
+        };
+        let size = file.as_ref().map_or(Ok(0), |file| file.size());
+        let size = size.map_err(io_error("read", &path))?;
+        if size < mark.len {
+            damage.push(format!(
+                "{} holds {size} bytes, the state says {}: the dead letters behind are lost, their \
+                 counts stand",
+                path.display(),
+                mark.len
+            ));
+            mark.len = whole_lines(file.as_deref(), size).map_err(io_error("read", &path))?;
+        }
+        if let Some(file) = &mut file
+            && size > mark.len
+        {
+            file.set_len(mark.len).map_err(io_error("cut off", &path))?;
+        }
+        let letters = DeadLetters {
+            disk,
+            dir: dir.to_path_buf(),
+            max_bytes,
+            mark,
+            file,
+            pending: Vec::new(),
+            lost: false,
+            replaced: Vec::new(),
+            removable: Vec::new(),
+        };
+        Ok((letters, damage))
+    }
+
+    /// Takes up the rejections of one epoch; `partitions` by number.
+    pub fn append(
+        &mut self,
+        partitions: &[Partition],
+        mut rejects: Vec<Reject>,
+    ) -> Result<(), StoreError> {
+        rejects.sort_by_key(|r| (r.partition, r.position, r.sub));
+        for reject in &rejects {
+            let kept = self.mark.partitions.entry(reject.partition).or_default();
+            let room = self.max_bytes.saturating_sub(kept.bytes);
+            let bytes = reject.payload.len() as u64;
+            if kept.full || (room == 0 && bytes > 0) {
+                kept.full = true;
+                kept.dropped += 1;
+                continue;
+            }
+            kept.full = bytes > room;
+            kept.bytes += bytes.min(room);
+            kept.letters += 1;
+            let partition = partitions.get(reject.partition as usize).ok_or_else(|| {
+                let what = format!("a reject of unknown partition {}", reject.partition);
+                StoreError::Malformed { what }
+            })?;
+            write_letter(&mut self.pending, &Letter::new(partition, reject, room));
+        }
+        if self.pending.len() > PENDING {
+            match self.flush() {
+                // What has no room yet stays in memory; the next sync says so.
+                Err(e) if !e.is_transient() => return Err(e),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes all letters so far durable; the mark for the cut. May be called again after an
+    /// error, or when the cut could not be stored.
+    pub fn sync(&mut self) -> Result<Value, StoreError> {
+        self.flush()?;
+        fault::point("after_dead_letters_sync");
+        self.removable.append(&mut self.replaced);
+        serde_json::to_value(&self.mark)
+            .map_err(|e| StoreError::Malformed { what: format!("the dead letters' mark: {e}") })
+    }
+
+    /// To be called once the cut with the newest mark is stored: removes files that it no longer
+    /// names. One that cannot be removed goes at the next start.
+    pub fn after_cut(&mut self) {
+        for n in self.removable.drain(..) {
+            // If not, the next start removes every file that the mark does not name.
+            let _ = self.disk.remove(&path(&self.dir, n));
+        }
+    }
+
+    /// Takes letters out (they were replayed), by rewriting the rest into another file; in force
+    /// with the next cut.
+    pub fn remove(
+        &mut self,
+        partitions: &[Partition],
+        gone: &HashSet<LetterId>,
+    ) -> Result<(), StoreError> {
+        self.flush()?;
+        let numbers: BTreeMap<(&str, &str), u32> = partitions
+            .iter()
+            .zip(0..)
+            .map(|(p, number)| ((p.source.as_str(), p.name.as_str()), number))
+            .collect();
+        let mut kept = self.mark.partitions.clone();
+        let keep = |line: &[u8]| {
+            let Ok(letter) = serde_json::from_slice::<Letter>(line) else { return true };
+            if !gone.contains(&letter.id()) {
+                return true;
+            }
+            let number = numbers.get(&(letter.source.as_str(), letter.partition.as_str()));
+            if let Some(kept) = number.and_then(|number| kept.get_mut(number)) {
+                kept.letters = kept.letters.saturating_sub(1);
+                let bytes = letter.bytes().map_or(0, |bytes| bytes.len() as u64);
+                kept.bytes = kept.bytes.saturating_sub(bytes);
+            }
+            false
+        };
+        self.rewrite(keep)?;
+        self.mark.partitions = kept;
+        Ok(())
+    }
+
+    /// The letters, as of the last sync.
+    pub fn list(&self) -> Result<Letters, StoreError> {
+        Letters::open(&*self.disk, &self.dir, &self.mark)
+    }
+
+    /// What is kept, by partition number.
+    pub fn kept(&self) -> &BTreeMap<u32, Kept> {
+        &self.mark.partitions
+    }
+
+    fn flush(&mut self) -> Result<(), StoreError> {
+        if self.lost {
+            self.rewrite(|_| true)?;
+            self.lost = false;
+        }
+        if self.pending.is_empty() {
+            return Ok(());
+        }
+        let path = path(&self.dir, self.mark.n);
+        let file = match &mut self.file {
+            Some(file) => file,
+            none => none
+                .insert(create(&*self.disk, &self.dir, &path).map_err(io_error("create", &path))?),
+        };
+        if let Err(e) = file.write_at(&self.pending, self.mark.len) {
+            // The next attempt writes to the same place.
+            let _ = file.set_len(self.mark.len);
+            return Err(io_error("append dead letters to", &path)(e));
+        }
+        if let Err(e) = file.sync() {
+            self.lost = true;
+            return Err(io_error("sync the dead letters in", &path)(e));
+        }
+        self.mark.len += self.pending.len() as u64;
+        self.pending.clear();
+        Ok(())
+    }
+
+    /// Copies the durable letters that are to be kept into the next file and goes on with it.
+    fn rewrite(&mut self, mut keep: impl FnMut(&[u8]) -> bool) -> Result<(), StoreError> {
+        let (old, n) = (self.mark.n, self.mark.n + 1);
+        let target = path(&self.dir, n);
+        let mut copy = || {
+            let mut to = create(&*self.disk, &self.dir, &target)?;
+            let (mut len, mut block) = (0, Vec::new());
+            if let Some(from) = &self.file {
+                each_line(&**from, self.mark.len, |line| {
+                    if keep(line) {
+                        block.extend_from_slice(line);
+                    }
+                    if block.len() >= PENDING {
+                        to.write_at(&block, len)?;
+                        len += block.len() as u64;
+                        block.clear();
+                    }
+                    Ok(())
+                })?;
+            }
+            to.write_at(&block, len)?;
+            to.sync()?;
+            Ok((to, len + block.len() as u64))
+        };
+        let (file, len) = copy().map_err(io_error("rewrite the dead letters into", &target))?;
+        self.replaced.push(old);
+        self.file = Some(file);
+        (self.mark.n, self.mark.len) = (n, len);
+        Ok(())
+    }
+}
+
+fn number(name: &str) -> Option<u64> {
+    name.strip_prefix("dead-letters-")?.strip_suffix(".jsonl")?.parse().ok()
+}
+
+fn create(disk: &dyn Disk, dir: &Path, path: &Path) -> io::Result<Box<dyn DiskFile>> {
+    let file = disk.open(path, Mode::Create)?;
+    disk.sync_dir(dir)?;
+    Ok(file)
+}
+
+fn write_letter(to: &mut Vec<u8>, letter: &Letter) {
+    serde_json::to_writer(&mut *to, letter).expect("texts and numbers are JSON");
+    to.push(b'\n');
+}
+
+/// The length of the whole lines in the first `size` bytes.
+fn whole_lines(file: Option<&dyn DiskFile>, size: u64) -> io::Result<u64> {
+    let mut whole = 0;
+    if let Some(file) = file {
+        each_line(file, size, |line| {
+            whole += if line.ends_with(b"\n") { line.len() as u64 } else { 0 };
+            Ok(())
+        })?;
+    }
+    Ok(whole)
+}
+
+/// Hands the lines of the first `len` bytes to `each`, with their ends.
+fn each_line(
+    file: &dyn DiskFile,
+    len: u64,
+    mut each: impl FnMut(&[u8]) -> io::Result<()>,
+) -> io::Result<()> {
+    let (mut at, mut held) = (0, Vec::new());
+    while at < len {
+        let mut part = vec![0; (len - at).min(READ as u64) as usize];
+        file.read_at(&mut part, at)?;
+        at += part.len() as u64;
+        let mut rest = &part[..];
+        while let Some(end) = memchr::memchr(b'\n', rest) {
+            held.extend_from_slice(&rest[..=end]);
+            each(&held)?;
+            held.clear();
+            rest = &rest[end + 1..];
+        }
+        held.extend_from_slice(rest);
+    }
+    if held.is_empty() { Ok(()) } else { each(&held) }
+}
+
+/// Letters, read one at a time.
+pub struct Letters {
+    file: Option<Box<dyn DiskFile>>,
+    path: PathBuf,
+    at: u64,
+    len: u64,
+    held: Vec<u8>,
+}
+
+impl Letters {
+    /// The letters of a state that is not open, by its mark (none: there are no letters).
+    pub fn of(disk: &dyn Disk, dir: &Path, mark: Option<&Value>) -> Result<Self, StoreError> {
+        let mark = mark.map(Mark::deserialize).transpose();
+        let mark = mark.map_err(|e| StoreError::Damaged {
+            dir: dir.to_path_buf(),
+            what: vec![format!("the mark of the dead letters is unreadable: {e}")],
+        })?;
+        Letters::open(disk, dir, &mark.unwrap_or_default())
+    }
+
+    fn open(disk: &dyn Disk, dir: &Path, mark: &Mark) -> Result<Self, StoreError> {
+        let path = path(dir, mark.n);
+        let file = match disk.open(&path, Mode::Read) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => None,
+            opened => Some(opened.map_err(io_error("open", &path))?),
+        };
+        let size = file.as_ref().map_or(Ok(0), |file| file.size());
+        let size = size.map_err(io_error("read", &path))?;
+        Ok(Letters { file, path, at: 0, len: mark.len.min(size), held: Vec::new() })
+    }
+
+    fn line(&mut self) -> io::Result<Option<Vec<u8>>> {
+        loop {
+            if let Some(end) = memchr::memchr(b'\n', &self.held) {
+                let rest = self.held.split_off(end + 1);
+                return Ok(Some(std::mem::replace(&mut self.held, rest)));
+            }
+            let left = (self.len - self.at).min(READ as u64) as usize;
+            let Some(file) = self.file.as_ref().filter(|_| left > 0) else {
+                let last = std::mem::take(&mut self.held);
+                return Ok((!last.is_empty()).then_some(last));
+            };
+            let mut part = vec![0; left];
+            file.read_at(&mut part, self.at)?;
+            self.at += left as u64;
+            self.held.extend_from_slice(&part);
+        }
+    }
+}
+
+impl Iterator for Letters {
+    type Item = Result<Letter, StoreError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let line = self.line().map_err(io_error("read", &self.path)).transpose()?;
+        let letter = line.and_then(|line| {
+            serde_json::from_slice(&line)
+                .map_err(|e| io_error("read a dead letter of", &self.path)(e.into()))
+        });
+        if letter.is_err() {
+            // Nothing behind a line that cannot be read is believed to be whole.
+            (self.file, self.held) = (None, Vec::new());
+        }
+        Some(letter)
+    }
+}

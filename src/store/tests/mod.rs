@@ -1,0 +1,177 @@
+//! The store against a plain model.
+#![allow(clippy::unwrap_used)] // a test ends at the first surprise
+
+mod crash;
+mod damage;
+mod dead;
+mod points;
+mod rebuild;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use super::*;
+
+/// What a state holds, plainly.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct Model {
+    pub slots: BTreeMap<u64, Vec<u8>>,
+    pub ledger: BTreeMap<Vec<u8>, i64>,
+    pub texts: BTreeSet<String>,
+    pub positions: BTreeMap<u32, u64>,
+    pub cut: Option<u64>,
+}
+
+impl Model {
+    pub fn apply(&mut self, cut: &Cut) {
+        self.positions.extend(&cut.head.positions);
+        self.take(&cut.slots, std::slice::from_ref(&cut.ledger), &cut.texts);
+        self.cut = Some(cut.head.cut);
+    }
+
+    fn take(&mut self, slots: &[Vec<u8>], ledger: &[Vec<u8>], texts: &[String]) {
+        for entry in slots.iter().flat_map(|block| slot_entries(block)) {
+            let (index, slot) = entry.expect("whole entries");
+            self.slots.insert(index, slot.to_vec());
+        }
+        for mut block in ledger.iter().map(Vec::as_slice) {
+            while !block.is_empty() {
+                let len = usize::from(u16::from_le_bytes([block[0], block[1]]));
+                let value = i64::from_le_bytes(block[2 + len..10 + len].try_into().unwrap());
+                *self.ledger.entry(block[2..2 + len].to_vec()).or_default() += value;
+                block = &block[10 + len..];
+            }
+        }
+        self.ledger.retain(|_, v| *v != 0);
+        self.texts.extend(texts.iter().cloned());
+    }
+
+    pub fn of(restored: &Restored) -> Self {
+        let mut model = Model::default();
+        model.take(&restored.slots, &restored.ledger, &restored.texts);
+        model.positions = restored.head.positions.clone();
+        model.cut = Some(restored.head.cut);
+        model
+    }
+}
+
+/// A made-up cut; equal numbers give equal cuts.
+pub(super) fn cut(number: u64, slots: u64) -> Cut {
+    let mut made = Cut::default();
+    made.head = Head { cut: number, run: 1, epoch: number * 3, now: number as i64, ..made.head };
+    made.head.positions.insert((number % 3) as u32, number * 10);
+    let mut blocks = vec![Vec::new(); 2];
+    for n in 0..slots {
+        let index = (number * 7 + n * 13) % 101;
+        let slot = format!("{number}/{n}").repeat((n % 5) as usize);
+        push_slot(&mut blocks[(index % 2) as usize], index, slot.as_bytes());
+    }
+    made.slots = blocks;
+    made.texts = vec![format!("text {}", number % 17)];
+    let key = format!("k{}", number % 5);
+    made.ledger.extend_from_slice(&(key.len() as u16).to_le_bytes());
+    made.ledger.extend_from_slice(key.as_bytes());
+    made.ledger.extend_from_slice(&(number as i64 % 3 - 1).to_le_bytes());
+    made
+}
+
+pub(super) fn options() -> Options {
+    let fingerprint = Fingerprint::from([("format".to_owned(), "1".to_owned())]);
+    Options { compaction: Compaction::Inline, ..Options::new(fingerprint) }
+}
+
+/// Options under which a few small cuts make a generation.
+pub(super) fn small() -> Options {
+    Options { compact_min: 3000, compact_first: 1500, ..options() }
+}
+
+fn reopen(dir: &Path, options: Options) -> (Store, Restored) {
+    let (store, restored) = Store::open(dir, options).expect("a state");
+    (store, restored.expect("something to restore"))
+}
+
+#[test]
+fn what_was_committed_is_restored_across_generations() {
+    for (options, cuts) in [(options(), 5), (small(), 200)] {
+        let folder = tempfile::tempdir().unwrap();
+        let mut model = Model::default();
+        let (mut store, restored) = Store::open(folder.path(), options.clone()).unwrap();
+        assert!(restored.is_none());
+        for number in 0..cuts {
+            if number % 7 == 3 {
+                drop(store);
+                let restored;
+                (store, restored) = reopen(folder.path(), options.clone());
+                assert_eq!(Model::of(&restored), model);
+                assert_eq!(restored.damage, Vec::<String>::new());
+            }
+            let next = cut(number, 20);
+            store.commit(&next).unwrap();
+            model.apply(&next);
+        }
+        let figures = store.figures();
+        assert_eq!(figures.bases_failed, 0);
+        assert_eq!(figures.generation > 3, cuts == 200, "{figures:?}");
+        drop(store);
+        let read = ReadOnly::open(folder.path()).unwrap().unwrap();
+        assert_eq!(Model::of(&read.restored), model);
+        assert!(!read.live);
+    }
+}
+
+#[test]
+fn a_second_process_and_another_fingerprint_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut store, _) = Store::open(folder.path(), options()).unwrap();
+    store.commit(&cut(0, 1)).unwrap();
+    let error = Store::open(folder.path(), options()).err().expect("locked");
+    assert_eq!(error.exit_code(), 75);
+    assert!(error.to_string().contains(&std::process::id().to_string()), "{error}");
+    assert!(ReadOnly::open(folder.path()).unwrap().unwrap().live);
+    drop(store);
+    let mut other = options();
+    other.fingerprint.insert("columns".to_owned(), "age".to_owned());
+    let error = Store::open(folder.path(), other).err().expect("refused");
+    assert_eq!(error.exit_code(), 78);
+    assert!(error.to_string().contains("columns: nothing -> age"), "{error}");
+}
+
+#[test]
+fn the_background_makes_bases_without_stopping_commits() {
+    let folder = tempfile::tempdir().unwrap();
+    let options = Options { compaction: Compaction::Background, ..small() };
+    let (mut store, _) = Store::open(folder.path(), options.clone()).unwrap();
+    let mut model = Model::default();
+    for number in 0..300 {
+        let next = cut(number, 20);
+        store.commit(&next).unwrap();
+        model.apply(&next);
+        if number % 50 == 49 {
+            store.wait_for_base();
+        }
+    }
+    assert!(store.figures().bases_written > 2, "{:?}", store.figures());
+    drop(store);
+    let (_, restored) = reopen(folder.path(), options);
+    assert_eq!(Model::of(&restored), model);
+}
+
+#[test]
+fn a_rebuild_keeps_the_former_state_until_it_is_passed() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut store, _) = Store::open(folder.path(), options()).unwrap();
+    store.commit(&cut(0, 3)).unwrap();
+    store.commit(&cut(1, 3)).unwrap();
+    drop(store);
+    for _ in 0..2 {
+        begin_rebuild(folder.path()).unwrap();
+        let (mut store, restored) = Store::open(folder.path(), options()).unwrap();
+        assert!(restored.is_none());
+        assert_eq!(store.former_head().unwrap().map(|head| head.cut), Some(1));
+        store.commit(&cut(0, 1)).unwrap();
+    }
+    let (mut store, _) = reopen(folder.path(), options());
+    store.finish_rebuild().unwrap();
+    assert_eq!(store.former_head().unwrap(), None);
+    store.finish_rebuild().unwrap();
+}

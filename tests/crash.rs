@@ -1,0 +1,338 @@
+//! `kill -9` at random moments while files grow: nothing is lost, nothing is doubled, nothing is
+//! shown that an uninterrupted run would not show, and no more is read again than came since the
+//! last manifest.
+//!
+//! `PINFLOW_CRASH_RECORDS` (1 000 000) and `PINFLOW_CRASH_KILLS` (52) say how much;
+//! `PINFLOW_CRASH_SEED` repeats the moments.
+
+#![allow(clippy::unwrap_used)]
+
+mod oracle;
+mod support;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use oracle::measure::Columns;
+use oracle::model::Model;
+use oracle::rows::{Now, rows};
+use oracle::{Message, Rules, metric, print};
+use serde_json::Value;
+use support::generate::{Shape, streams};
+use support::http::{self, Api, Scrape, free_port};
+use support::process::{Running, command, once, pinflow};
+use support::{Random, compare, table, wire};
+
+const CONFIG: &str = r#"
+[engine]
+workers = 2
+clock = "arrival"
+withhold = "100ms"
+
+[state]
+cut_interval = "100ms"
+
+[[metric]]
+name = "arrived"
+meaning = "pins that arrived, by category"
+of = "arrivals"
+by = ["category"]
+measure = "count"
+
+[[metric]]
+name = "arrived_lately"
+meaning = "pins that arrived in the last hour, by country"
+of = "arrivals+geo"
+by = ["country"]
+measure = "count"
+windows = [{ size = "1h", every = "1min" }]
+
+[[metric]]
+name = "medians"
+meaning = "median of followers by age group"
+of = "pin+user"
+by = ["age_group"]
+measures = [{ median = "follower_count" }, "count"]
+
+[[metric]]
+name = "tops"
+meaning = "the most followed poster of each country"
+of = "posts"
+by = ["country"]
+measure = { argmax = "follower_count", returning = "poster_name" }
+
+[[metric]]
+name = "days"
+meaning = "posts by day and category"
+of = "pin+geo"
+by = ["category"]
+measure = "count"
+windows = ["day"]
+
+[[metric]]
+name = "refused"
+meaning = "rejections by reason"
+of = "records"
+where = "outcome = 'rejected'"
+by = ["reason"]
+measure = "count"
+
+[[metric]]
+name = "persons"
+meaning = "people by the year they joined"
+of = "people"
+by = ["join_year"]
+measure = "count"
+"#;
+
+/// Positions by file.
+type Places = BTreeMap<String, u64>;
+
+const NAMES: [&str; 3] = ["pin.jsonl", "geo.jsonl", "user.jsonl"];
+
+/// Files that grow at a pace, written in pieces that do not end at lines.
+struct Growing {
+    dir: PathBuf,
+    whole: [Vec<u8>; 3],
+    /// Of a thousand parts, how many may be written.
+    allowed: AtomicU64,
+    /// Bytes written.
+    written: AtomicU64,
+    done: AtomicBool,
+}
+
+impl Growing {
+    fn new(dir: PathBuf, records: u64, seed: u64) -> Arc<Self> {
+        let shape = Shape { indexes: 60_000, ..Shape::dirty(records as usize / 3, seed) };
+        let whole = streams(&shape).map(|lines| lines.concat().into_bytes());
+        for name in NAMES {
+            std::fs::write(dir.join(name), b"").unwrap();
+        }
+        let (allowed, written) = (AtomicU64::new(0), AtomicU64::new(0));
+        Arc::new(Growing { dir, whole, allowed, written, done: AtomicBool::new(false) })
+    }
+
+    /// Appends until all is written, in about so much time, never beyond what is allowed.
+    fn write(&self, most: Duration, seed: u64) {
+        use std::io::Write;
+        let mut random = Random::new(seed);
+        let open = |name| std::fs::OpenOptions::new().append(true).open(self.dir.join(name));
+        let mut files = NAMES.map(|name| open(name).unwrap());
+        let mut places = [0usize; 3];
+        let start = Instant::now();
+        while !self.done.load(Ordering::Relaxed) {
+            let paced = start.elapsed().as_secs_f64() / most.as_secs_f64() * 1000.0;
+            let part = paced.min(self.allowed.load(Ordering::Relaxed) as f64) / 1000.0;
+            let mut all = true;
+            for (stream, bytes) in self.whole.iter().enumerate() {
+                let target = ((bytes.len() as f64 * part) as usize).min(bytes.len());
+                let piece = (random.below(60_000) + 1) as usize;
+                let end = if part >= 1.0 { bytes.len() } else { target };
+                let end = end.min(places[stream] + piece.max(end / 200)).max(places[stream]);
+                files[stream].write_all(&bytes[places[stream]..end]).unwrap();
+                self.written.fetch_add((end - places[stream]) as u64, Ordering::Relaxed);
+                places[stream] = end;
+                all &= end == bytes.len();
+            }
+            if all {
+                self.done.store(true, Ordering::Relaxed);
+            }
+            std::thread::sleep(Duration::from_millis(4));
+        }
+    }
+
+    /// The messages of the files, whole or up to some positions.
+    fn messages(&self, up_to: Option<&Places>, arrivals: &BTreeMap<String, i64>) -> Vec<Message> {
+        let mut out = Vec::new();
+        for (name, bytes) in NAMES.iter().zip(&self.whole) {
+            let end = up_to.map_or(bytes.len(), |p| p.get(*name).map_or(0, |at| *at as usize));
+            let at = arrivals.get(*name).copied().unwrap_or(0);
+            out.extend(wire::lines(&bytes[..end], name, wire::rule(name), at));
+        }
+        out
+    }
+}
+
+/// What was seen of a run from outside.
+#[derive(Default)]
+struct Seen {
+    /// Scrapes in which something had been read.
+    scrapes: usize,
+    /// Positions by file at (run, epoch).
+    positions: BTreeMap<(u64, u64), Places>,
+    /// Answers with positions, of some runs.
+    answers: Vec<(&'static str, Value)>,
+}
+
+impl Seen {
+    fn note(&mut self, scrape: &Scrape) {
+        if scrape.conserves() > 0.0 {
+            self.scrapes += 1;
+        }
+        let by = scrape.by("pinflow_source_position", "partition");
+        let by: Places =
+            by.into_iter().map(|(p, at)| (compare::file_name(&p), at as u64)).collect();
+        let (run, epoch) = scrape.frontier();
+        let before = self.positions.range((run, 0)..(run, epoch)).next_back();
+        for (file, at) in before.into_iter().flat_map(|(_, by)| by) {
+            assert!(by.get(file) >= Some(at), "{file} went back within run {run}");
+        }
+        self.positions.insert((run, epoch), by);
+    }
+
+    /// The last positions that were seen at or before a manifest's epoch: a lower bound of what
+    /// it holds.
+    fn held(&self, run: u64, epoch: u64) -> Places {
+        let last = self.positions.range(..=(run, epoch)).next_back();
+        last.map(|(_, by)| by.clone()).unwrap_or_default()
+    }
+}
+
+/// What a state's manifest says: its run and its epoch.
+fn manifest(state: &Path) -> Option<(u64, u64)> {
+    let text = std::fs::read_to_string(state.join("manifest.json")).ok()?;
+    let value: Value = serde_json::from_str(&text).ok()?;
+    Some((value["run"].as_u64()?, value["epoch"].as_u64()?))
+}
+
+fn arguments(dir: &Path, port: u16) -> Vec<String> {
+    let text = |name: &str| dir.join(name).to_str().unwrap().to_string();
+    let listen = format!("127.0.0.1:{port}");
+    let (config, input, state) = (text("config.toml"), text("in"), text("state"));
+    let cleaned = text("cleaned");
+    ["run", "--config", &config, "--input", &input, "--state", &state, "--cleaned", &cleaned]
+        .iter()
+        .chain(&["--listen", &listen])
+        .map(ToString::to_string)
+        .collect()
+}
+
+/// Lets the daemon live for a while, looks at it, kills it. Gives what it read again at most.
+fn live(dir: &Path, life: Duration, held: &Places, seen: &Mutex<Seen>, ask: bool) {
+    let port = free_port();
+    let daemon = Running::start(command(arguments(dir, port)));
+    let api = Api::new(port);
+    let start = Instant::now();
+    let mut first = true;
+    while start.elapsed() < life {
+        std::thread::sleep(Duration::from_millis(15));
+        let Some(scrape) = api.scrape() else { continue };
+        let by = scrape.by("pinflow_source_position", "partition");
+        for (file, at) in by.iter().map(|(p, at)| (compare::file_name(p), *at as u64)) {
+            let held = held.get(&file).copied().unwrap_or(0);
+            assert!(at >= held, "{file} is at {at} after a restart, but {held} was durable");
+        }
+        let sizes = NAMES.map(|n| std::fs::metadata(dir.join("in").join(n)).unwrap().len());
+        let come = sizes.iter().sum::<u64>() - held.values().sum::<u64>();
+        let read = scrape.by("pinflow_read_bytes_total", "source").values().sum::<f64>() as u64;
+        assert!(read <= come, "{read} bytes were read, but only {come} came since the manifest");
+        let mut seen = seen.lock().unwrap();
+        seen.note(&scrape);
+        if std::mem::take(&mut first) || ask {
+            for name in ["arrived", "medians", "days", "refused", "persons"] {
+                let path = format!("/api/v1/metrics/{name}?positions=1");
+                let known = seen.answers.len();
+                if known < 400 && let Some(answer) = api.json(&path) {
+                    seen.answers.push((name, answer));
+                }
+            }
+        }
+    }
+    let left = daemon.kill();
+    assert_eq!(left.code, None, "it ended before it was killed:\n{}{}", left.stdout, left.stderr);
+}
+
+#[test]
+fn crashes_change_nothing() {
+    let records = support::number("PINFLOW_CRASH_RECORDS", 1_000_000);
+    let kills = support::number("PINFLOW_CRASH_KILLS", 52);
+    let seed = support::number("PINFLOW_CRASH_SEED", 1);
+    let room = tempfile::tempdir().unwrap();
+    let dir = room.path();
+    std::fs::create_dir(dir.join("in")).unwrap();
+    std::fs::write(dir.join("config.toml"), CONFIG).unwrap();
+    let growing = Growing::new(dir.join("in"), records, seed);
+    let writer = std::thread::spawn({
+        let growing = growing.clone();
+        move || growing.write(Duration::from_millis(kills * 1500), seed)
+    });
+    let seen = Mutex::new(Seen::default());
+    let (mut random, mut between) = (Random::new(seed ^ 0xC0FFEE), 0);
+    let mut held = BTreeMap::new();
+    for kill in 0..kills {
+        growing.allowed.store((kill + 1) * 1000 / (kills + 2), Ordering::Relaxed);
+        let life = if random.chance(150) { 20 + random.below(300) } else { 500 + random.below(1500) };
+        let life = Duration::from_millis(life);
+        live(dir, life, &held, &seen, kill % 10 == 3);
+        let ended = growing.done.load(Ordering::Relaxed);
+        let begun = growing.written.load(Ordering::Relaxed) > 0;
+        if let Some((run, epoch)) = manifest(&dir.join("state")) {
+            between += u64::from(begun && !ended);
+            held = seen.lock().unwrap().held(run, epoch);
+        }
+    }
+    growing.allowed.store(1000, Ordering::Relaxed);
+    writer.join().unwrap();
+    assert!(between >= kills * 4 / 5, "only {between} of {kills} kills struck in the middle");
+    let seen = seen.into_inner().unwrap();
+    assert!(seen.scrapes >= kills as usize, "only {} scrapes showed anything", seen.scrapes);
+    finish(dir, &growing, &seen);
+}
+
+/// Reads the rest without interruption and compares everything with the oracle.
+fn finish(dir: &Path, growing: &Growing, seen: &Seen) {
+    let path = |name: &str| dir.join(name);
+    let mut args = once(&path("config.toml"), &path("in"), &path("state"));
+    for (flag, folder) in [("--results", "out"), ("--cleaned", "cleaned")] {
+        args.extend([flag.to_string(), path(folder).to_str().unwrap().to_string()]);
+    }
+    pinflow(&args).ok();
+    let letters = compare::letters(&path("state"));
+    let arrivals = compare::arrivals(&path("cleaned"), &letters);
+    let model = Model::new(&growing.messages(None, &arrivals), &Rules::default());
+    let (metrics, age_groups) = metric::load(&path("config.toml"));
+    let columns = Columns { age_groups };
+    let now = Now { at: model.now, ended: true };
+    compare::same_results(&path("out"), "tsv", &metrics, &model, &columns, now);
+    compare::same_letters(&letters, &model);
+    compare::same_cleaned(&path("cleaned"), &model);
+    drop(model);
+    shown(growing, seen, &arrivals, &metrics, &columns);
+}
+
+/// Every answer that was seen is what an uninterrupted run shows at its positions.
+fn shown(
+    growing: &Growing,
+    seen: &Seen,
+    arrivals: &BTreeMap<String, i64>,
+    metrics: &[metric::Metric],
+    columns: &Columns,
+) {
+    let step = (seen.answers.len() / 40).max(1);
+    let mut checked = 0;
+    let mut model: Option<(Places, Model)> = None;
+    for (name, answer) in seen.answers.iter().step_by(step) {
+        let positions = http::positions(answer);
+        let next = match model.take() {
+            Some((at, model)) if at == positions => model,
+            _ => Model::new(&growing.messages(Some(&positions), arrivals), &Rules::default()),
+        };
+        let metric = metrics.iter().find(|m| m.name == *name).unwrap();
+        let names: Vec<String> = print::header(metric);
+        let names: Vec<String> = names
+            .into_iter()
+            .filter(|n| !["window", "start", "end"].contains(&&**n))
+            .collect();
+        let now = Now { at: next.now, ended: false };
+        let right = rows(metric, &next, columns, now);
+        let right: Vec<_> = right.iter().map(|row| print::cells(row, metric)).collect();
+        let what = format!("{name} at {positions:?}, {}", answer["frontier"]);
+        table::same(&what, &http::rows(answer, &names), &right);
+        checked += usize::from(!right.is_empty());
+        model = Some((positions, next));
+    }
+    assert!(checked > 0, "no answer was worth a check");
+}
