@@ -97,6 +97,9 @@ pub fn metric(name: &str, kind: &str, window: &str, random: &mut Random) -> Stri
         out.push_str("time = \"event\"\n");
     }
     let measure = measure(kind, &texts, &numbers, &times, random);
+    if ["top", "argmax"].contains(&kind) {
+        keys.retain(|key| !measure.contains(&format!("\"{key}\"")));
+    }
     let distinct = kind == "distinct";
     writeln!(out, "{measure}\nby = {keys:?}").expect("a string takes all");
     if distinct {
@@ -142,7 +145,7 @@ fn measure(
         }
         "median" => format!("{{ median = \"{}\" }}", random.pick(&ordered)),
         "quantile" => {
-            let q = random.pick(&["0.9", "0.25", "0", "1", "0.333"]);
+            let q = random.pick(&["0.9", "0.25", "0.01", "0.999", "0.333"]);
             let method = random.pick(&["lower", "interpolated"]);
             format!("{{ quantile = \"{number}\", q = \"{q}\", method = \"{method}\" }}")
         }
