@@ -384,7 +384,9 @@ struct Out<'a> {
 impl Out<'_> {
     /// A post with these sides came or went.
     fn post(&mut self, index: u64, sides: [Option<&[u8]>; 3], counts: &Counts, sign: i64) {
-        if (0..3).any(|s| self.node.sides[s] && sides[s].is_none()) {
+        // Facts about records are none of a post: the ledger feeds them.
+        let about_records = matches!(self.node.fact, Fact::Records | Fact::Fields);
+        if about_records || (0..3).any(|s| self.node.sides[s] && sides[s].is_none()) {
             return;
         }
         let row = Row::Sides { index, sides: sides.map(Option::unwrap_or_default) };
