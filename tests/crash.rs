@@ -88,6 +88,9 @@ by = ["join_year"]
 measure = "count"
 "#;
 
+/// Positions by file.
+type Places = BTreeMap<String, u64>;
+
 const NAMES: [&str; 3] = ["pin.jsonl", "geo.jsonl", "user.jsonl"];
 
 /// Files that grow at a pace, written in pieces that do not end at lines.
@@ -141,11 +144,11 @@ impl Growing {
         }
     }
 
-    /// The messages of the files up to some positions.
-    fn messages(&self, up_to: &BTreeMap<String, u64>, arrivals: &BTreeMap<String, i64>) -> Vec<Message> {
+    /// The messages of the files, whole or up to some positions.
+    fn messages(&self, up_to: Option<&Places>, arrivals: &BTreeMap<String, i64>) -> Vec<Message> {
         let mut out = Vec::new();
         for (name, bytes) in NAMES.iter().zip(&self.whole) {
-            let end = up_to.get(*name).map_or(bytes.len(), |p| *p as usize);
+            let end = up_to.map_or(bytes.len(), |p| p.get(*name).map_or(0, |at| *at as usize));
             let at = arrivals.get(*name).copied().unwrap_or(0);
             out.extend(wire::lines(&bytes[..end], name, wire::rule(name), at));
         }
@@ -159,7 +162,7 @@ struct Seen {
     /// Scrapes in which something had been read.
     scrapes: usize,
     /// Positions by file at (run, epoch).
-    positions: BTreeMap<(u64, u64), BTreeMap<String, u64>>,
+    positions: BTreeMap<(u64, u64), Places>,
     /// Answers with positions, of some runs.
     answers: Vec<(&'static str, Value)>,
 }
@@ -170,7 +173,7 @@ impl Seen {
             self.scrapes += 1;
         }
         let by = scrape.by("pinflow_source_position", "partition");
-        let by: BTreeMap<String, u64> =
+        let by: Places =
             by.into_iter().map(|(p, at)| (compare::file_name(&p), at as u64)).collect();
         let (run, epoch) = scrape.frontier();
         let before = self.positions.range((run, 0)..(run, epoch)).next_back();
@@ -182,7 +185,7 @@ impl Seen {
 
     /// The last positions that were seen at or before a manifest's epoch: a lower bound of what
     /// it holds.
-    fn held(&self, run: u64, epoch: u64) -> BTreeMap<String, u64> {
+    fn held(&self, run: u64, epoch: u64) -> Places {
         let last = self.positions.range(..=(run, epoch)).next_back();
         last.map(|(_, by)| by.clone()).unwrap_or_default()
     }
@@ -208,7 +211,7 @@ fn arguments(dir: &Path, port: u16) -> Vec<String> {
 }
 
 /// Lets the daemon live for a while, looks at it, kills it. Gives what it read again at most.
-fn live(dir: &Path, life: Duration, held: &BTreeMap<String, u64>, seen: &Mutex<Seen>, ask: bool) {
+fn live(dir: &Path, life: Duration, held: &Places, seen: &Mutex<Seen>, ask: bool) {
     let port = free_port();
     let daemon = Running::start(command(arguments(dir, port)));
     let api = Api::new(port);
@@ -289,7 +292,7 @@ fn finish(dir: &Path, growing: &Growing, seen: &Seen) {
     pinflow(&args).ok();
     let letters = compare::letters(&path("state"));
     let arrivals = compare::arrivals(&path("cleaned"), &letters);
-    let model = Model::new(&growing.messages(&BTreeMap::new(), &arrivals), &Rules::default());
+    let model = Model::new(&growing.messages(None, &arrivals), &Rules::default());
     let (metrics, age_groups) = metric::load(&path("config.toml"));
     let columns = Columns { age_groups };
     let now = Now { at: model.now, ended: true };
@@ -310,12 +313,12 @@ fn shown(
 ) {
     let step = (seen.answers.len() / 40).max(1);
     let mut checked = 0;
-    let mut model: Option<(BTreeMap<String, u64>, Model)> = None;
+    let mut model: Option<(Places, Model)> = None;
     for (name, answer) in seen.answers.iter().step_by(step) {
         let positions = http::positions(answer);
         let next = match model.take() {
             Some((at, model)) if at == positions => model,
-            _ => Model::new(&growing.messages(&positions, arrivals), &Rules::default()),
+            _ => Model::new(&growing.messages(Some(&positions), arrivals), &Rules::default()),
         };
         let metric = metrics.iter().find(|m| m.name == *name).unwrap();
         let names: Vec<String> = print::header(metric);

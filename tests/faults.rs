@@ -22,7 +22,7 @@ workers = 2
 max_epoch_records = 150
 
 [state]
-cut_interval = "1ms"
+cut_interval = "10ms"
 cut_bytes = "16KiB"
 
 [[metric]]

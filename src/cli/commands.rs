@@ -1,17 +1,25 @@
 //! What each command does: every call from the command line into the rest is in this file.
 
-use std::io::Write;
+use std::fmt::Write as _;
+use std::io::{BufWriter, Write};
+use std::path::Path;
 
 use clap::CommandFactory;
+use dataflows::metrics::declare::{Metric, Window};
 use serde_json::{Value, json};
 
 use super::client::{Client, escape};
+use super::RunOptions;
 use super::{
-    AskArgs, Cli, Command, ConfigArgs, Failure, PrintFormat, ReportFormat, ResultsArgs, StatusArgs,
-    ValidateArgs, exit, logging,
+    AskArgs, Cli, Command, ConfigArgs, Failure, PrintFormat, ReplayArgs, ReportFormat, ResultsArgs,
+    StatusArgs, ValidateArgs, exit, logging,
 };
 use crate::config::{self, Env};
+use crate::engine::{DEAD_LETTERS, EngineError};
 use crate::results;
+use crate::store::ReadOnly;
+use crate::store::dead::Letters;
+use crate::store::disk::RealDisk;
 
 /// Does what was asked; returns the exit code, after saying why where it is not 0.
 pub fn main(cli: Cli) -> u8 {
@@ -29,7 +37,7 @@ fn dispatch(cli: Cli, env: &Env) -> Result<(), Failure> {
     match cli.command {
         Command::Run(args) => {
             let (options, loaded) = args.options(env)?;
-            logging::start(args.log_format);
+            logging::start(args.log_format)?;
             for warning in &loaded.warnings {
                 tracing::warn!("{warning}");
             }
@@ -43,7 +51,9 @@ fn dispatch(cli: Cli, env: &Env) -> Result<(), Failure> {
             clap_complete::generate(args.shell, &mut Cli::command(), "pinflow", &mut script);
             print(&String::from_utf8_lossy(&script))
         }
-        Command::Plan(_) | Command::Replay(_) | Command::Bench(_) => Err(absent()),
+        Command::Replay(args) if args.list => list(&args, env),
+        Command::Replay(args) => replay(&args, env),
+        Command::Plan(_) | Command::Bench(_) => Err(absent()),
     }
 }
 
@@ -60,10 +70,14 @@ fn environment() -> Env {
     std::env::vars_os().filter_map(text).collect()
 }
 
-/// Prints; a reader that has seen enough (`| head`) is no failure.
 fn print(text: &str) -> Result<(), Failure> {
-    let mut out = std::io::stdout().lock();
-    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+    print_with(|out| out.write_all(text.as_bytes()))
+}
+
+/// Prints what is written; a reader that has seen enough (`| head`) is no failure.
+fn print_with(write: impl FnOnce(&mut dyn Write) -> std::io::Result<()>) -> Result<(), Failure> {
+    let mut out = BufWriter::new(std::io::stdout().lock());
+    match write(&mut out).and_then(|()| out.flush()) {
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
             Err(Failure::io("printing", &error))
         }
@@ -79,7 +93,8 @@ fn validate(args: &ValidateArgs, env: &Env) -> Result<(), Failure> {
         };
         let report = match &loaded {
             Ok(l) => {
-                let mut report = json!({"valid": true, "warnings": list(&l.warnings), "errors": []});
+                let warnings = list(&l.warnings);
+                let mut report = json!({"valid": true, "warnings": warnings, "errors": []});
                 if args.origins {
                     report["origins"] = json!(l.origins);
                 }
@@ -97,16 +112,16 @@ fn validate(args: &ValidateArgs, env: &Env) -> Result<(), Failure> {
     let loaded = loaded.map_err(|problems| Failure::config(&problems))?;
     let mut text = String::new();
     for warning in &loaded.warnings {
-        text += &format!("warning: {warning}\n\n");
+        let _ = writeln!(text, "warning: {warning}\n");
     }
     if args.origins {
         for (path, origin) in &loaded.origins {
-            text += &format!("{path:<40} {origin}\n");
+            let _ = writeln!(text, "{path:<40} {origin}");
         }
     }
     let config = &loaded.config;
     let (sources, metrics) = (config.sources.len(), config.metrics.len());
-    text += &format!("valid: {sources} sources, {metrics} metrics\n");
+    let _ = writeln!(text, "valid: {sources} sources, {metrics} metrics");
     print(&text)
 }
 
@@ -127,10 +142,10 @@ fn client(ask: &AskArgs, config: &ConfigArgs, env: &Env) -> Result<Client, Failu
 }
 
 fn status(args: &StatusArgs, env: &Env) -> Result<(), Failure> {
-    if args.ask.state.is_some() {
-        return Err(absent());
-    }
-    let body = client(&args.ask, &args.config, env)?.get("/api/v1/status")?;
+    let body = match &args.ask.state {
+        Some(dir) => format!("{:#}", crate::engine::stored_status(dir)?),
+        None => client(&args.ask, &args.config, env)?.get("/api/v1/status")?,
+    };
     match args.format {
         ReportFormat::Json => print(&format!("{}\n", body.trim_end())),
         ReportFormat::Text => match serde_json::from_str::<Value>(&body) {
@@ -140,26 +155,123 @@ fn status(args: &StatusArgs, env: &Env) -> Result<(), Failure> {
     }
 }
 
+/// Reads the dead letters of a stopped state again.
+fn replay(args: &ReplayArgs, env: &Env) -> Result<(), Failure> {
+    let mut config = args.config.load(&[], env)?.config;
+    if let Some(dir) = &args.state {
+        config.state.dir.clone_from(dir);
+    }
+    config.engine.clock = config::Clock::Arrival;
+    config.http.listen = None;
+    logging::start(None)?;
+    let options = RunOptions {
+        config,
+        once: true,
+        results: None,
+        rebuild: false,
+        accept_gap: false,
+    };
+    let done = crate::engine::replay(&options)?;
+    let kept = done.tally.read - done.tally.rejected;
+    let mut text = format!(
+        "{} dead letters read again: {kept} records taken up, {} rejected again\n",
+        done.letters, done.tally.rejected
+    );
+    if done.truncated > 0 {
+        text += &format!("{} were cut short and stay\n", done.truncated);
+    }
+    print(&text)
+}
+
+/// Prints the rejected records of a state, oldest first.
+fn list(args: &ReplayArgs, env: &Env) -> Result<(), Failure> {
+    let dir = match &args.state {
+        Some(dir) => dir.clone(),
+        None => args.config.load(&[], env)?.config.state.dir,
+    };
+    let Some(state) = ReadOnly::open(&dir).map_err(EngineError::from)? else {
+        let message = format!("there is no state in {}", dir.display());
+        return Err(Failure::new(exit::UNAVAILABLE, message, "name the folder with --state"));
+    };
+    let mark = state.restored.head.marks.get(DEAD_LETTERS);
+    let letters = Letters::of(&RealDisk, &dir, mark).map_err(EngineError::from)?;
+    let mut failed = None;
+    print_with(|out| {
+        for letter in letters {
+            match letter {
+                Ok(letter) => {
+                    serde_json::to_writer(&mut *out, &letter)?;
+                    out.write_all(b"\n")?;
+                }
+                Err(error) => {
+                    failed = Some(EngineError::from(error));
+                    break;
+                }
+            }
+        }
+        Ok(())
+    })?;
+    failed.map_or(Ok(()), |error| Err(error.into()))
+}
+
+/// Prints a metric of a state that nobody runs.
+fn stored(args: &ResultsArgs, dir: &Path, env: &Env) -> Result<(), Failure> {
+    let config = args.config.load(&[], env)?.config;
+    let Some(name) = &args.name else {
+        let metric = |m: &Metric| json!({"name": m.name, "meaning": m.meaning});
+        let list: Vec<Value> = config.metrics.iter().map(metric).collect();
+        return catalogue(args.format, &json!({ "metrics": list }));
+    };
+    let known = || config.metrics.iter().map(|m| m.name.as_str());
+    let metric = config.metrics.iter().find(|m| m.name == *name);
+    let metric = metric.ok_or_else(|| {
+        let hint = config::problem::meant(name, known());
+        Failure::new(exit::USAGE, format!("the configuration has no metric `{name}`"), hint)
+    })?;
+    let labels: Vec<String> = metric.windows.iter().map(Window::label).collect();
+    if let Some(window) = args.window.as_ref().filter(|w| !labels.contains(w)) {
+        let hint = config::problem::meant(window, labels.iter().map(String::as_str));
+        let message = format!("metric `{name}` has no window `{window}`");
+        return Err(Failure::new(exit::USAGE, message, hint));
+    }
+    let published = crate::engine::recompute(&config, dir)?;
+    let Some(reading) = published.find(name).and_then(|n| published.read(n)) else {
+        return Err(Failure::new(exit::SOFTWARE, format!("metric `{name}` is not planned"), ""));
+    };
+    let mut rows = results::rows(&reading, args.limit);
+    let label = |row: &results::Row| labels.get(usize::from(row.window));
+    rows.retain(|row| args.window.is_none() || label(row) == args.window.as_ref());
+    print_with(|out| results::write(reading.schema(), &rows, args.format.into(), out))
+}
+
+/// Prints the list of metrics.
+fn catalogue(format: PrintFormat, list: &Value) -> Result<(), Failure> {
+    match format {
+        PrintFormat::Table => print(&results::catalogue(list)),
+        _ => print(&format!("{list}\n")),
+    }
+}
+
 fn show(args: &ResultsArgs, env: &Env) -> Result<(), Failure> {
-    if args.ask.state.is_some() {
-        return Err(absent());
+    if let Some(dir) = &args.ask.state {
+        return stored(args, dir, env);
     }
     let client = client(&args.ask, &args.config, env)?;
     let Some(name) = &args.name else {
         let body = client.get("/api/v1/metrics")?;
-        return match (args.format, serde_json::from_str::<Value>(&body)) {
-            (PrintFormat::Table, Ok(value)) => print(&results::catalogue(&value)),
-            _ => print(&format!("{}\n", body.trim_end())),
+        return match serde_json::from_str::<Value>(&body) {
+            Ok(value) => catalogue(args.format, &value),
+            Err(_) => print(&body),
         };
     };
     let json = args.format == PrintFormat::Json;
     let format = if json { "json" } else { "csv" };
     let mut path = format!("/api/v1/metrics/{}?format={format}", escape(name));
     if let Some(window) = &args.window {
-        path += &format!("&window={}", escape(window));
+        let _ = write!(path, "&window={}", escape(window));
     }
     if let Some(limit) = args.limit {
-        path += &format!("&limit={limit}");
+        let _ = write!(path, "&limit={limit}");
     }
     let body = client.get(&path)?;
     match args.format {

@@ -1,23 +1,14 @@
-//! Logs: text on a terminal, JSON otherwise, on standard error. `PINFLOW_LOG` filters them
-//! (`debug`, `pinflow::source=trace`); nothing of a record is logged at the default level.
+//! `--log-format`, as the logs know it.
 
-use std::io::IsTerminal;
-
-use tracing_subscriber::EnvFilter;
-
-use super::LogFormat;
+use super::{Failure, LogFormat, exit};
+use crate::telemetry::log::{self, Format};
 
 /// Starts logging; a second start in one process changes nothing.
-pub fn start(format: Option<LogFormat>) {
-    let terminal = std::io::stderr().is_terminal();
-    let format = format.unwrap_or(if terminal { LogFormat::Text } else { LogFormat::Json });
-    let filter = EnvFilter::try_from_env("PINFLOW_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    let started = match format {
-        LogFormat::Text => builder.with_ansi(terminal).with_target(false).try_init(),
-        LogFormat::Json => builder.json().flatten_event(true).try_init(),
+pub fn start(format: Option<LogFormat>) -> Result<(), Failure> {
+    let format = match format {
+        None => Format::Auto,
+        Some(LogFormat::Text) => Format::Text,
+        Some(LogFormat::Json) => Format::Json,
     };
-    if let Err(error) = started {
-        tracing::debug!(%error, "logging has been started before");
-    }
+    log::init(format).map_err(|error| Failure::new(exit::CONFIG, error.to_string(), ""))
 }

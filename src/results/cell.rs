@@ -1,10 +1,11 @@
-//! One value as text: exact for integers, degrees and times; quotients rounded only here.
+//! One value as text: exact for integers, degrees and times; quotients are rounded exactly, here.
 
 use std::borrow::Cow;
 
-use chrono::DateTime;
 use dataflows::metrics::value::Value;
 use dataflows::record::Type;
+
+use crate::publish::print::{self, Style};
 
 /// Parts of a degree in a cell.
 const DEGREE: i128 = 10_000_000;
@@ -34,47 +35,18 @@ impl Shown<'_> {
 /// A value of a type: `decimals` are those of quotients, `time` a `chrono` pattern.
 pub fn show(value: Value, ty: Type, decimals: Option<u32>, time: Option<&str>) -> Shown<'static> {
     let unit = if ty == Type::Fixed7 { DEGREE } else { 1 };
-    match (value, ty, decimals) {
-        (Value::Null | Value::Ratio(_, 0), ..) => Shown::Null,
-        (Value::Text(sym), ..) => Shown::Text(Cow::Borrowed(sym.as_str())),
-        (Value::Int(n), Type::Time, _) => Shown::Text(moment(n, time).into()),
-        (Value::Ratio(n, d), Type::Time, _) => Shown::Text(moment(n / d, time).into()),
-        (Value::Int(n), _, Some(digits)) => Shown::Number(rounded(n, unit, digits)),
-        (Value::Int(n), Type::Fixed7, None) => Shown::Number(degrees(n)),
-        (Value::Int(n), ..) => Shown::Number(n.to_string()),
-        (Value::Ratio(n, d), _, digits) => match (d.checked_mul(unit), digits) {
-            (Some(d), Some(digits)) => Shown::Number(rounded(n, d, digits)),
-            (Some(d), None) => Shown::Number(shortest(n, d)),
-            (None, _) => Shown::Number((n as f64 / d as f64 / unit as f64).to_string()),
-        },
-    }
-}
-
-/// A time by a pattern, else by RFC 3339 in UTC with a fraction only if there is one.
-pub fn moment(micros: i128, pattern: Option<&str>) -> String {
-    let Some(time) = i64::try_from(micros).ok().and_then(DateTime::from_timestamp_micros) else {
-        return micros.to_string();
+    let (n, d) = match value {
+        Value::Null | Value::Ratio(_, 0) => return Shown::Null,
+        Value::Text(sym) => return Shown::Text(Cow::Borrowed(sym.as_str())),
+        Value::Int(n) => (n, 1),
+        Value::Ratio(n, d) => (n, d),
     };
-    match pattern {
-        Some(pattern) => time.format(pattern).to_string(),
-        None if micros.rem_euclid(1_000_000) == 0 => time.format("%Y-%m-%dT%H:%M:%SZ").to_string(),
-        None => {
-            let text = time.format("%Y-%m-%dT%H:%M:%S%.6f").to_string();
-            format!("{}Z", text.trim_end_matches('0'))
-        }
+    if let (Some(digits), Some(d), false) = (decimals, d.checked_mul(unit), ty == Type::Time) {
+        return Shown::Number(rounded(n, d, digits));
     }
-}
-
-/// Degrees in units of 1e-7 as an exact decimal without needless zeros.
-fn degrees(n: i128) -> String {
-    let sign = if n < 0 { "-" } else { "" };
-    let n = n.unsigned_abs();
-    let (whole, part) = (n / DEGREE.unsigned_abs(), n % DEGREE.unsigned_abs());
-    if part == 0 {
-        return format!("{sign}{whole}");
-    }
-    let part = format!("{part:07}");
-    format!("{sign}{whole}.{}", part.trim_end_matches('0'))
+    let mut out = String::new();
+    print::text(&mut out, value, ty, Style { time, decimals });
+    if ty == Type::Time { Shown::Text(out.into()) } else { Shown::Number(out) }
 }
 
 /// `n / d` with so many digits, halves away from zero; `d` is positive.
@@ -94,11 +66,6 @@ fn rounded(n: i128, d: i128, digits: u32) -> String {
         let width = digits as usize;
         format!("{sign}{}.{:0width$}", units / scale, units % scale)
     }
-}
-
-/// `n / d` as the shortest decimal that reads back as the same double; whole ones exactly.
-fn shortest(n: i128, d: i128) -> String {
-    if n % d == 0 { (n / d).to_string() } else { (n as f64 / d as f64).to_string() }
 }
 
 /// A text within a tab-separated line.

@@ -54,7 +54,7 @@ fn edge(printer: &Printer<'_>, row: &Row, from: From, out: &mut dyn Write) -> io
     };
     match at {
         dataflows::metrics::value::NULL => out.write_all(b"null"),
-        at => quoted(&super::cell::moment(at.into(), None), out),
+        at => quoted(&crate::publish::print::rfc3339(at), out),
     }
 }
 

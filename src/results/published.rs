@@ -8,8 +8,9 @@ use super::{Format, Row, extension, order, write_file};
 use crate::cli::Failure;
 use crate::publish::{Published, Reading, edges};
 
-/// The rows of a reading, in the order in which they are printed.
-pub fn rows(reading: &Reading) -> Vec<Row> {
+/// The rows of a reading, in the order in which they are printed, at most `limit` a window (none:
+/// as many as the metric's `limit` allows).
+pub fn rows(reading: &Reading, limit: Option<usize>) -> Vec<Row> {
     let schema = reading.schema();
     let edges = |window: u16, start: i64| match schema.windows.get(usize::from(window)) {
         Some(w) => edges::edges(w, start, reading.frontier, reading.ended),
@@ -21,7 +22,7 @@ pub fn rows(reading: &Reading) -> Vec<Row> {
         Row { window: row.window(), start, end, keys, values }
     };
     let mut rows: Vec<Row> = reading.table.rows().map(row).collect();
-    order(schema, &mut rows, schema.metric.limit);
+    order(schema, &mut rows, limit);
     rows
 }
 
@@ -29,7 +30,7 @@ pub fn rows(reading: &Reading) -> Vec<Row> {
 pub fn write_all(published: &Published, dir: &Path, format: Format) -> Result<(), Failure> {
     for reading in published.read_all().readings {
         let schema = reading.schema();
-        write_file(dir, schema, &rows(&reading), format).map_err(|error| {
+        write_file(dir, schema, &rows(&reading, None), format).map_err(|error| {
             let name = format!("{}.{}", schema.name, extension(format));
             Failure::io(format_args!("writing {}", dir.join(name).display()), &error)
         })?;

@@ -3,7 +3,7 @@
 //! Promises: of each partition the first `max_bytes` of payload are kept, in position order, and
 //! the rest is counted; no letter stands there twice: the mark that [`DeadLetters::sync`] returns
 //! goes into the cut, and what was written after the newest cut's mark is cut off at start.
-//! Limits: letters since the last sync are held in memory up to [`PENDING`], then written early.
+//! Limits: letters since the last sync are held in memory up to 4 MiB, then written early.
 
 use std::collections::{BTreeMap, HashSet};
 use std::io;

@@ -10,10 +10,12 @@
 //! believed before its checksum holds; reading holds one chunk in memory, never a whole frame.
 //! Limits: a chunk holds at most [`MAX_RAW`] bytes before compression.
 
+use std::cell::RefCell;
 use std::io;
 
 use memchr::memmem;
 use xxhash_rust::xxh3::{Xxh3, xxh3_64};
+use zstd::bulk::{Compressor, Decompressor};
 
 use super::disk::DiskFile;
 
@@ -30,6 +32,12 @@ pub const MAX_RAW: usize = 256 << 20;
 
 /// How many bytes are read at a time when checksums are verified.
 const READ: usize = 1 << 18;
+
+thread_local! {
+    // Making these costs more than packing a small chunk does.
+    static PACKER: RefCell<Compressor<'static>> = RefCell::default();
+    static UNPACKER: RefCell<Decompressor<'static>> = RefCell::default();
+}
 
 /// What a frame is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -95,7 +103,10 @@ impl Builder {
         if raw.len() > MAX_RAW {
             return Err(io::Error::other(format!("a chunk of {} bytes is too large", raw.len())));
         }
-        let stored = zstd::bulk::compress(raw, self.level)?;
+        let stored = PACKER.with_borrow_mut(|packer| {
+            packer.set_compression_level(self.level)?;
+            packer.compress(raw)
+        })?;
         self.bytes.push(section as u8);
         self.bytes.extend_from_slice(&(raw.len() as u32).to_le_bytes());
         self.bytes.extend_from_slice(&(stored.len() as u32).to_le_bytes());
@@ -272,7 +283,7 @@ pub fn read_chunks(
         hasher.update(&packed);
         at += stored;
         let section = Section::from_byte(head[0]).ok_or_else(|| damaged("an unknown section"))?;
-        let bytes = zstd::bulk::decompress(&packed, raw)?;
+        let bytes = UNPACKER.with_borrow_mut(|unpacker| unpacker.decompress(&packed, raw))?;
         if bytes.len() != raw {
             return Err(damaged("a chunk has another length than it says"));
         }

@@ -26,7 +26,7 @@ pub type Fingerprint = BTreeMap<String, String>;
 /// The first frame of a log or base: what the file is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Start {
-    /// [`FORMAT`].
+    /// The format of the state folder.
     pub format: u32,
     /// The state's id, drawn when it began.
     pub state: String,
@@ -50,7 +50,7 @@ pub struct Prior {
 /// The promise: what is durable.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Manifest {
-    /// [`FORMAT`].
+    /// The format of the state folder.
     pub format: u32,
     /// The state's id.
     pub state: String,
@@ -116,6 +116,8 @@ pub fn read(disk: &dyn Disk, dir: &Path) -> io::Result<Found> {
     let bytes = match disk::read_small(disk, &dir.join(NAME), MAX_BYTES) {
         Ok(None) => return Ok(Found::Missing),
         Ok(Some(bytes)) => bytes,
+        // Not allowed to read it is no damage, and must not be taken for it.
+        Err(e) if e.kind() == io::ErrorKind::PermissionDenied => return Err(e),
         Err(e) => return Ok(Found::Damaged(format!("it cannot be read: {e}"))),
     };
     Ok(match serde_json::from_slice::<Manifest>(&bytes) {

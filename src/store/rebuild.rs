@@ -20,6 +20,8 @@ use super::{Store, repair};
 const FORMER: &str = "former";
 /// In it while the old state is being moved there.
 const MOVING: &str = "moving";
+/// In it while a later attempt's state is being removed.
+const DISCARDING: &str = "discarding";
 /// What it is called while it is removed.
 const REMOVED: &str = "old-former";
 
@@ -43,38 +45,37 @@ pub fn begin_rebuild_on(disk: Arc<dyn Disk>, dir: &Path) -> Result<(), StoreErro
 }
 
 fn set_aside(disk: &dyn Disk, dir: &Path) -> io::Result<()> {
-    let ours = ours(disk, dir)?;
-    if ours.is_empty() {
+    if ours(disk, dir)?.is_empty() {
         return Ok(());
     }
     let former = dir.join(FORMER);
-    if disk.list(&former).is_ok() {
-        // The state to be rebuilt is there already; this one is what the last attempt came to.
-        // The manifest and the logs go last, so that a crash leaves no state that seems damaged.
-        return discard(disk, dir, &ours);
-    }
+    // If it is there, the state to be rebuilt is in it, and this one is what the last attempt
+    // came to.
+    let under_way = if disk.list(&former).is_ok() { DISCARDING } else { MOVING };
     disk.create_dir(&former)?;
-    disk.open(&former.join(MOVING), Mode::Create)?.sync()?;
+    disk.open(&former.join(under_way), Mode::Create)?.sync()?;
     disk.sync_dir(&former)?;
     disk.sync_dir(dir)?;
-    move_all(disk, dir)
+    end(disk, dir, under_way)
 }
 
-fn discard(disk: &dyn Disk, dir: &Path, names: &[String]) -> io::Result<()> {
-    for (n, name) in names.iter().enumerate() {
-        let path = dir.join(name);
-        if disk.list(&path).is_ok() {
-            // Whole folders vanish at once; their contents are removed afterwards.
-            disk.rename(&path, &dir.join(format!("old-discarded-{n}")))?;
+/// Does what the file `under_way` in the former state's folder says is to be done.
+fn end(disk: &dyn Disk, dir: &Path, under_way: &str) -> io::Result<()> {
+    let former = dir.join(FORMER);
+    for name in ours(disk, dir)? {
+        let path = dir.join(&name);
+        if under_way == MOVING {
+            disk.rename(&path, &former.join(&name))?;
+        } else if disk.list(&path).is_ok() {
+            disk::remove_all(disk, &path)?;
         } else {
             disk.remove(&path)?;
         }
     }
+    disk.sync_dir(&former)?;
     disk.sync_dir(dir)?;
-    for name in disk.list(dir)?.iter().filter(|name| name.starts_with("old-")) {
-        disk::remove_all(disk, &dir.join(name))?;
-    }
-    Ok(())
+    disk.remove(&former.join(under_way))?;
+    disk.sync_dir(&former)
 }
 
 /// The names in the folder that belong to its state.
@@ -85,32 +86,21 @@ fn ours(disk: &dyn Disk, dir: &Path) -> io::Result<Vec<String>> {
             || name.starts_with("dead-letters-")
             || name.starts_with("manifest.")
     });
-    // The manifest first: without it a state that is not whole does not seem damaged.
-    names.sort_by_key(|name| !name.starts_with("manifest."));
     Ok(names)
-}
-
-fn move_all(disk: &dyn Disk, dir: &Path) -> io::Result<()> {
-    let former = dir.join(FORMER);
-    for name in ours(disk, dir)? {
-        disk.rename(&dir.join(&name), &former.join(&name))?;
-    }
-    disk.sync_dir(&former)?;
-    disk.sync_dir(dir)?;
-    disk.remove(&former.join(MOVING))?;
-    disk.sync_dir(&former)
 }
 
 /// Ends what an earlier process left half done.
 pub fn complete(disk: &dyn Disk, dir: &Path) -> Result<(), StoreError> {
     let former = dir.join(FORMER);
-    let end = || {
-        if disk::list_if_there(disk, &former)?.iter().any(|name| name == MOVING) {
-            move_all(disk, dir)?;
+    let end_all = || {
+        for name in disk::list_if_there(disk, &former)? {
+            if name == MOVING || name == DISCARDING {
+                end(disk, dir, &name)?;
+            }
         }
         disk::remove_all(disk, &dir.join(REMOVED))
     };
-    end().map_err(io_error("end the rebuild that was begun in", dir))
+    end_all().map_err(io_error("end the rebuild that was begun in", dir))
 }
 
 impl Store {

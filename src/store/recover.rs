@@ -188,20 +188,21 @@ impl Survey {
     /// Nothing was ever committed here, not even manifest 0: a process ended before.
     pub fn is_fresh(&self) -> bool {
         self.manifest == Found::Missing
-            && self.generations.iter().all(|(number, g)| {
+            && self.generations.first_key_value().is_none_or(|(number, _)| *number == 0)
+            && self.generations.values().all(|g| {
                 let log = match &g.log {
                     State::Missing => true,
                     State::Good { part, torn, .. } => part.frames.is_empty() && *torn,
                     State::Bad { torn, .. } => *torn,
                 };
-                *number == 0 && log && matches!(g.base, State::Missing)
+                log && matches!(g.base, State::Missing)
             })
     }
 
     /// The process ended between the first cut and the first manifest.
     pub fn is_first_cut(&self) -> bool {
         self.manifest == Found::Missing
-            && self.generations.len() == 1
+            && self.generations.values().filter(|g| !g.is_idle()).count() == 1
             && self.logs().all(|(start, part)| start.generation == 0 && part.frames.len() == 1)
     }
 

@@ -208,7 +208,7 @@ fn remove_leftovers(disk: &dyn Disk, dir: &Path) -> io::Result<()> {
             disk.remove(&path)?;
         } else if generation_of(&name).is_some() {
             for inner in disk.list(&path)? {
-                if inner.ends_with(".tmp") {
+                if Path::new(&inner).extension().is_some_and(|ext| ext == "tmp") {
                     disk.remove(&path.join(inner))?;
                 }
             }

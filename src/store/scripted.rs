@@ -144,15 +144,12 @@ impl ScriptedDisk {
     pub fn damage(&self, path: &Path, edit: impl FnOnce(Vec<u8>) -> Option<Vec<u8>>) {
         let mut world = self.0.lock();
         let number = world.seen[path].expect("a file");
-        match edit(world.contents[number].seen.clone()) {
-            Some(bytes) => {
-                world.contents[number] =
-                    Contents { seen: bytes.clone(), durable: bytes, pending: Vec::new() };
-            }
-            None => {
-                world.seen.remove(path);
-                world.durable.remove(path);
-            }
+        if let Some(bytes) = edit(world.contents[number].seen.clone()) {
+            let durable = bytes.clone();
+            world.contents[number] = Contents { seen: bytes, durable, pending: Vec::new() };
+        } else {
+            world.seen.remove(path);
+            world.durable.remove(path);
         }
     }
 

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use super::clean::{COLUMNS, Cell, Field, Reason, Record, Verdict, clean};
-use super::{Message, Rules, Stream};
+use super::{Message, Rule, Rules, Stream};
 
 /// What orders the records of one stream and index.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -26,10 +26,10 @@ pub struct Version {
 pub struct Seen {
     /// Where it came from.
     pub version: Version,
+    /// The stream that the rules said.
+    pub ruled: Option<Stream>,
     /// What became of it.
     pub verdict: Verdict,
-    /// The stream that the routing rules say.
-    pub ruled: Option<Stream>,
 }
 
 impl Seen {
@@ -95,10 +95,10 @@ impl Model {
                 }
             }
             let ruled = match message.rule {
-                super::Rule::Kind(stream) => Some(stream),
+                Rule::Kind(stream) => Some(stream),
                 _ => None,
             };
-            self.seen.push(Seen { version, verdict, ruled });
+            self.seen.push(Seen { version, ruled, verdict });
         }
     }
 
@@ -187,8 +187,8 @@ impl Model {
             let meta = match &seen.verdict {
                 Verdict::Kept(r) => [Some(r.stream.name()), Some("kept"), None, None, None],
                 Verdict::Rejected(reason, _) => {
-                    let stream = seen.ruled.map(Stream::name);
-                    [stream, Some("rejected"), Some(reason.name()), None, None]
+                    let ruled = seen.ruled.map(Stream::name);
+                    [ruled, Some("rejected"), Some(reason.name()), None, None]
                 }
                 Verdict::Ignored => [None, Some("ignored"), None, None, None],
             };

@@ -72,8 +72,7 @@ fn windows(metric: &Metric, window: &Window, row: &Row, columns: &Columns, now: 
     if let (Shape::Sliding(_, every), false) = (window.shape, window.event) {
         let last = now.at.div_euclid(every) * every + if now.ended { every } else { 0 };
         out.retain(|(_, end)| *end == last);
-    }
-    if let Some(retain) = metric.retain {
+    } else if let Some(retain) = metric.retain {
         out.retain(|(_, end)| now.at < end + retain);
     }
     out

@@ -84,14 +84,13 @@ const GEO: [Column; 8] = [
     ("geo_cell", Ty::Text),
     ("length(country)", Ty::Number),
 ];
-const USER: [Column; 7] = [
+const USER: [Column; 6] = [
     ("user_name", Ty::Text),
     ("age", Ty::Number),
     ("age_group", Ty::Text),
     ("date_joined", Ty::Time),
     ("join_year", Ty::Number),
     ("length(user_name)", Ty::Number),
-    ("year(date_joined)", Ty::Number),
 ];
 const RECORDS: [Column; 3] = [("stream", Ty::Text), ("outcome", Ty::Text), ("reason", Ty::Text)];
 const FIELDS: [Column; 4] =
@@ -126,7 +125,7 @@ fn derived(distinct: &[Column]) -> Vec<Column> {
     let from = |base: &str, all: &[Column]| -> Vec<Column> {
         let of = |name: &str| match base {
             "timestamp" => matches!(name, "post_year" | "hour_of_day"),
-            "date_joined" => matches!(name, "join_year" | "year(date_joined)"),
+            "date_joined" => name == "join_year",
             "age" => name == "age_group",
             "tag_list" => name == "tags",
             _ => name == format!("length({base})"),

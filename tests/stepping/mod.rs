@@ -197,6 +197,7 @@ fn batch(partition: usize, messages: &[Message]) -> Batch {
         block: Block(Arc::new(block)),
         spans,
         positions: Positions::Each(messages.iter().map(|m| m.position).collect()),
+        first_sub: 0,
         arrivals: Arrivals::Each(messages.iter().map(|m| m.arrived_at).collect()),
         arrival_given: true,
         rule,

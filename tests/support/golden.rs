@@ -185,12 +185,15 @@ impl Query {
         };
         let mut out = format!(
             "[[metric]]\nname = \"{name}\"\nmeaning = \"{} as {}\"\nof = \"{}\"\njoin = \"bag\"\n\
-             ties = \"{ties}\"\nmeasure = {measure}\nby = [{}]\n",
+             measure = {measure}\nby = [{}]\n",
             self.query,
             self.semantics,
             if streams.len() == 3 { "posts".into() } else { streams.join("+") },
             keys.iter().map(key).collect::<Vec<_>>().join(", "),
         );
+        if measure.contains("top =") || measure.contains("argmax =") {
+            writeln!(out, "ties = \"{ties}\"").expect("a string takes all");
+        }
         let distinct = match form {
             f if f.ends_with("distinct_user_rows") => {
                 let keys = keys.iter().map(|k| if k.ends_with("year") { year } else { k });

@@ -30,7 +30,7 @@ fn config(csv: bool) -> config::FilesSink {
         dir: PathBuf::from(OUT),
         csv,
         rotate_bytes: 700,
-        rotate_interval: Duration::from_secs(3600),
+        rotate_interval: Duration::from_hours(1),
     }
 }
 
@@ -180,8 +180,12 @@ impl Engine {
 
 fn finished(disk: &ScriptedDisk) -> BTreeMap<PathBuf, Vec<u8>> {
     let out = |path: &PathBuf| path.starts_with(OUT) && parse_name(&name(path)).is_some();
-    let files = disk.files().into_iter().filter(out).filter(|f| !name(f).ends_with(".part"));
+    let files = disk.files().into_iter().filter(out).filter(|f| !is_part(f));
     files.map(|path| (path.clone(), disk.read(&path).expect("listed"))).collect()
+}
+
+fn is_part(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension == "part")
 }
 
 fn name(path: &Path) -> String {
@@ -191,7 +195,7 @@ fn name(path: &Path) -> String {
 /// All rows once, in the order of positions; no `.part`; all dead letters once.
 fn check(disk: &ScriptedDisk, csv: bool, what: &str) {
     let left = disk.files();
-    assert!(!left.iter().any(|file| name(file).ends_with(".part")), "{what}: {left:?}");
+    assert!(!left.iter().any(|file| is_part(file)), "{what}: {left:?}");
     let files = finished(disk);
     for (number, (table, columns)) in crate::sink::TABLES.iter().enumerate() {
         let mut found: BTreeMap<String, Vec<(u64, u32)>> = BTreeMap::new();

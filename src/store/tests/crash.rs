@@ -108,7 +108,7 @@ fn crash_after_crash_loses_nothing() {
                 break;
             }
             let roll = dice.roll(1 << 32);
-            disk = if roll % 3 == 0 { disk.kill() } else { disk.power_cut(roll) };
+            disk = if roll.is_multiple_of(3) { disk.kill() } else { disk.power_cut(roll) };
             check(&disk.copy(), &mut story, &format!("seed {seed}, crash {crash}"));
         }
     }
@@ -206,4 +206,60 @@ fn a_whole_cut_needs_none_of_the_files_before() {
     drop(store);
     let (_, restored) = open().expect("a state");
     assert_eq!(Model::of(&restored.expect("restored")), model);
+}
+
+/// An engine that does all it may: merges what could not be stored, cuts whole when asked to.
+#[test]
+fn any_mixture_of_accidents_keeps_what_was_confirmed() {
+    for seed in 0..seeds(150) {
+        let mut dice = Dice(seed);
+        let mut disk = ScriptedDisk::new();
+        let (mut all, mut confirmed): (Model, Option<Model>) = (Model::default(), None);
+        for life in 0..6 {
+            let what = format!("seed {seed}, life {life}");
+            let opened = Store::open_on(Arc::new(disk.clone()), Path::new(DIR), small());
+            let (mut store, restored) = opened.unwrap_or_else(|e| panic!("{what}: {e}"));
+            let found = restored.map(|restored| {
+                // A manifest that could not be written is no damage of what was stored.
+                assert!(!restored.damage.iter().any(|s| s.contains("lost;")), "{what}");
+                Model::of(&restored)
+            });
+            assert!(found == confirmed || found.as_ref() == Some(&all), "{what}");
+            (all, confirmed) = (found.clone().unwrap_or_default(), found);
+            let mut waiting: Option<Cut> = None;
+            for _ in 0..8 {
+                let accident = match dice.roll(12) {
+                    0 => Fault::Crash,
+                    1 | 2 => Fault::SyncFails,
+                    _ => Fault::Full,
+                };
+                disk.fault_at(disk.operations() + dice.roll(160), accident);
+            }
+            for _ in 0..dice.roll(40) {
+                let number = all.cut.map_or(0, |cut| cut + 1);
+                let next = cut(number, dice.roll(40));
+                all.apply(&next);
+                let mut merged = waiting.take().unwrap_or_default();
+                merged.merge(next);
+                let stored = if store.needs_full() {
+                    let mut whole = merged.clone();
+                    let mut block = Vec::new();
+                    all.slots.iter().for_each(|(index, slot)| push_slot(&mut block, *index, slot));
+                    whole.slots = vec![block];
+                    whole.texts = all.texts.iter().cloned().collect();
+                    store.commit_full(&whole)
+                } else {
+                    store.commit(&merged)
+                };
+                match stored {
+                    Ok(_) => confirmed = Some(all.clone()),
+                    Err(_) if disk.crashed() => break,
+                    Err(_) => waiting = Some(merged),
+                }
+            }
+            drop(store);
+            let roll = dice.roll(1 << 32);
+            disk = if roll.is_multiple_of(2) { disk.kill() } else { disk.power_cut(roll) };
+        }
+    }
 }

@@ -42,7 +42,7 @@ const EDITS: [(&str, Edit); 5] = [
         let from = dice.roll(bytes.len() as u64) as usize;
         let to = (from + 1 + dice.roll(512) as usize).min(bytes.len());
         // A stretch that is zero already would be no damage.
-        bytes[from] = if bytes[from] == 0 { 1 } else { 0 };
+        bytes[from] = u8::from(bytes[from] == 0);
         bytes[from + 1..to].fill(0);
         Some(bytes)
     }),

@@ -45,17 +45,18 @@ fn a_letter_is_text_if_it_can_be() {
     letters.sync().unwrap();
     let file = disk.read(&Path::new(DIR).join("dead-letters-0.jsonl")).unwrap();
     let lines: Vec<&str> = std::str::from_utf8(&file).unwrap().lines().collect();
-    let at = r#""arrived_at":"1970-01-01T00:00:01.500000Z","reason":"not_json""#;
+    let line = |partition: &str, position: u64, sub: u32, payload: &str| {
+        format!(
+            "{{\"source\":\"s\",\"partition\":\"{partition}\",\
+             \"position\":{position},\"sub\":{sub},\
+             \"arrived_at\":\"1970-01-01T00:00:01.500000Z\",\"reason\":\"not_json\",\
+             {payload},\"truncated\":false}}"
+        )
+    };
     let expected = [
-        format!(
-            r#"{{"source":"s","partition":"a","position":9,"sub":0,{at},"payload":"{{\"a\"","truncated":false}}"#
-        ),
-        format!(
-            r#"{{"source":"s","partition":"a","position":9,"sub":1,{at},"payload":"","truncated":false}}"#
-        ),
-        format!(
-            r#"{{"source":"s","partition":"b","position":5,"sub":0,{at},"payload_base64":"/wA=","truncated":false}}"#
-        ),
+        line("a", 9, 0, r#""payload":"{\"a\"""#),
+        line("a", 9, 1, r#""payload":"""#),
+        line("b", 5, 0, r#""payload_base64":"/wA=""#),
     ];
     assert_eq!(lines, expected);
     let all = list(&letters);

@@ -1,8 +1,11 @@
 //! The store against a plain model.
+#![allow(clippy::unwrap_used)] // a test ends at the first surprise
 
 mod crash;
 mod damage;
 mod dead;
+mod points;
+mod rebuild;
 
 use std::collections::BTreeMap;
 use std::path::Path;
