@@ -61,41 +61,39 @@ pub fn changes(app: Arc<App>, metric: usize, positions: bool) -> Response {
 impl Subscriber {
     async fn next(&mut self) -> Option<Event> {
         let mut stop = self.app.stop.clone();
-        loop {
-            let Some(feed) = &mut self.feed else {
-                let (reading, feed) = self.app.parts.published.subscribe(self.metric)?;
-                self.feed = Some(feed);
-                self.told = reading.frontier;
-                let positions = self.positions;
-                let text = tokio::task::spawn_blocking(move || whole(&reading, positions));
-                return Some(self.event("snapshot", text.await.ok()?));
-            };
-            tokio::select! {
-                biased;
-                event = feed.next() => {
-                    let Some(event) = event else {
-                        self.feed = None;
-                        return Some(self.event("lagged", "{}".into()));
-                    };
-                    self.told = event.frontier;
-                    let published = &self.app.parts.published;
-                    let schema = &published.schemas()[self.metric];
-                    let (state, ended) = published.mode();
-                    let text = Printer::new(schema).change(&event, state, ended, self.positions);
-                    return Some(self.event("change", text));
+        let Some(feed) = &mut self.feed else {
+            let (reading, feed) = self.app.parts.published.subscribe(self.metric)?;
+            self.feed = Some(feed);
+            self.told = reading.frontier;
+            let positions = self.positions;
+            let text = tokio::task::spawn_blocking(move || whole(&reading, positions));
+            return Some(self.event("snapshot", text.await.ok()?));
+        };
+        tokio::select! {
+            biased;
+            event = feed.next() => {
+                let Some(event) = event else {
+                    self.feed = None;
+                    return Some(self.event("lagged", "{}".into()));
+                };
+                self.told = event.frontier;
+                let published = &self.app.parts.published;
+                let schema = &published.schemas()[self.metric];
+                let (state, ended) = published.mode();
+                let text = Printer::new(schema).change(&event, state, ended, self.positions);
+                Some(self.event("change", text))
+            }
+            _ = stop.wait_for(|stop| *stop) => None,
+            _ = self.tick.tick() => {
+                let (now, ..) = self.app.parts.published.now();
+                if now == self.told {
+                    return Some(Event::default().comment("nothing new"));
                 }
-                _ = stop.wait_for(|stop| *stop) => return None,
-                _ = self.tick.tick() => {
-                    let (now, ..) = self.app.parts.published.now();
-                    if now == self.told {
-                        return Some(Event::default().comment("nothing new"));
-                    }
-                    self.told = now;
-                    let mut text = String::from("{\"frontier\":");
-                    frontier(&mut text, now);
-                    text.push('}');
-                    return Some(self.event("frontier", text));
-                }
+                self.told = now;
+                let mut text = String::from("{\"frontier\":");
+                frontier(&mut text, now);
+                text.push('}');
+                Some(self.event("frontier", text))
             }
         }
     }

@@ -14,7 +14,7 @@ pub const ANSWER: Duration = Duration::from_secs(10);
 /// A client that takes nothing for this long is cut off.
 pub const STALL: Duration = Duration::from_secs(15);
 /// A connection that is no change feed is closed after this time; the client opens another.
-pub const AGE: Duration = Duration::from_secs(300);
+pub const AGE: Duration = Duration::from_mins(5);
 /// And then has this long to end its request.
 pub const GRACE: Duration = Duration::from_secs(15);
 /// How long an orderly stop waits for answers under way.

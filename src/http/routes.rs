@@ -8,6 +8,7 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router, middleware};
+use dataflows::metrics::schema::Schema;
 use serde_json::json;
 
 use super::catalogue;
@@ -178,7 +179,9 @@ async fn all(State(app): Shared) -> Response {
     frontier(&mut text, at);
     let schemas = app.parts.published.schemas();
     let list: Vec<_> = schemas.iter().map(catalogue::entry).collect();
-    text.push_str(&format!(",\"metrics\":{}}}", json!(list)));
+    text.push_str(",\"metrics\":");
+    text.push_str(&json!(list).to_string());
+    text.push('}');
     body("application/json", text)
 }
 
@@ -200,6 +203,17 @@ struct Asked {
     positions: bool,
 }
 
+/// The place of the key that a parameter names.
+fn key(schema: &Schema, name: &str) -> Result<usize, Failure> {
+    schema.keys.iter().position(|key| key.name == name).ok_or_else(|| {
+        let own = ["window", "limit", "format", "positions"].into_iter();
+        let known = own.chain(schema.keys.iter().map(|k| &*k.name));
+        let all = "parameters are the metric's keys, window, limit, format, positions";
+        let error = format!("metric {} has no key {name:?}", schema.name);
+        Failure::new(StatusCode::BAD_REQUEST, error, nearest(name, known, all))
+    })
+}
+
 fn asked(app: &App, metric: usize, pairs: Vec<(String, String)>) -> Result<Asked, Failure> {
     let schema = &app.parts.published.schemas()[metric];
     let bad = |error: String, hint: &str| Failure::new(StatusCode::BAD_REQUEST, error, hint);
@@ -219,25 +233,18 @@ fn asked(app: &App, metric: usize, pairs: Vec<(String, String)>) -> Result<Asked
                 _ => return Err(bad(format!("there is no format {value:?}"), "json or csv")),
             },
             "positions" => asked.positions = !matches!(&*value, "0" | "false"),
-            _ => match schema.keys.iter().position(|key| key.name == name) {
-                Some(key) => asked.query.keys.push((key, value)),
-                None => {
-                    let own = ["window", "limit", "format", "positions"].into_iter();
-                    let known = own.chain(schema.keys.iter().map(|k| &*k.name));
-                    let all = "parameters are the metric's keys, window, limit, format, positions";
-                    let error = format!("metric {} has no key {name:?}", schema.name);
-                    return Err(bad(error, &nearest(&name, known, all)));
-                }
-            },
+            _ => asked.query.keys.push((key(schema, &name)?, value)),
         }
     }
     let known = names(schema);
-    if let Some(window) = asked.query.windows.iter().find(|w| !w.contains('T') && !known.contains(w))
+    if let Some(window) =
+        asked.query.windows.iter().find(|w| !w.contains('T') && !known.contains(w))
     {
         let error = format!("metric {} has no window {window:?}", schema.name);
-        let hint = match known.is_empty() {
-            true => "it has no windows; leave window out".into(),
-            false => format!("its windows are {}; or give a start as shown", known.join(", ")),
+        let hint = if known.is_empty() {
+            "it has no windows; leave window out".into()
+        } else {
+            format!("its windows are {}; or give a start as shown", known.join(", "))
         };
         return Err(bad(error, &hint));
     }

@@ -18,13 +18,39 @@ use crate::publish::{Frontier, Place, Progress, Published, State};
 use crate::telemetry::status::{Checkpoints, Motion, PartitionStatus, Sample, SourceStatus};
 
 const COUNTRIES: [&str; 18] = [
-    "United States of America", "Brazil", "Japan", "Germany", "France", "Mexico", "India", "Poland",
-    "Albania", "Bosnia and Herzegovina", "Aruba", "Chile", "Kenya", "Norway", "Armenia", "Bouvet Island",
-    "Cote d'Ivoire", "Samoa",
+    "United States of America",
+    "Brazil",
+    "Japan",
+    "Germany",
+    "France",
+    "Mexico",
+    "India",
+    "Poland",
+    "Albania",
+    "Bosnia and Herzegovina",
+    "Aruba",
+    "Chile",
+    "Kenya",
+    "Norway",
+    "Armenia",
+    "Bouvet Island",
+    "Cote d'Ivoire",
+    "Samoa",
 ];
 const CATEGORIES: [&str; 13] = [
-    "art", "beauty", "christmas", "diy-and-crafts", "education", "event-planning", "finance",
-    "home-decor", "mens-fashion", "quotes", "tattoos", "travel", "vehicles",
+    "art",
+    "beauty",
+    "christmas",
+    "diy-and-crafts",
+    "education",
+    "event-planning",
+    "finance",
+    "home-decor",
+    "mens-fashion",
+    "quotes",
+    "tattoos",
+    "travel",
+    "vehicles",
 ];
 const AGES: [&str; 5] = ["under 18", "18-24", "25-35", "36-50", "50+"];
 const SOURCES: [&str; 3] = ["pin", "geo", "user"];
@@ -57,7 +83,8 @@ struct Dice(u64);
 
 impl Dice {
     fn roll(&mut self, n: usize) -> usize {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        self.0 =
+            self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (self.0 >> 33) as usize % n
     }
 
@@ -121,7 +148,8 @@ impl Script {
             }
         }
         for (n, age) in AGES.iter().enumerate() {
-            let value = Value::Int([412, 1_850, 12_400, 8_300, 2_100][n] + self.dice.roll(90) as i128);
+            let value =
+                Value::Int([412, 1_850, 12_400, 8_300, 2_100][n] + self.dice.roll(90) as i128);
             changes.push(row(1, 0, &[Some(*age)], &[value]));
         }
         for (n, country) in COUNTRIES.iter().enumerate() {
@@ -211,7 +239,7 @@ fn a_page_to_look_at() {
     };
     parts.published.set_state(state);
     let begun = Instant::now();
-    while begun.elapsed() < Duration::from_secs(3600) {
+    while begun.elapsed() < Duration::from_hours(1) {
         let wave = (begun.elapsed().as_secs_f64() / 9.0).sin();
         script.publish(&parts.published, (60.0 + 25.0 * wave) as usize, wall());
         std::thread::sleep(Duration::from_millis(200));

@@ -132,7 +132,8 @@ fn every_route_answers() {
 #[test]
 fn results_as_json_and_csv() {
     let (server, _parts) = start(None, 16);
-    let one = |query: &str| get(server.addr, &format!("/api/v1/metrics/category_popularity{query}"));
+    let one =
+        |query: &str| get(server.addr, &format!("/api/v1/metrics/category_popularity{query}"));
     let both = one("").json();
     assert_eq!(both["windows"].as_array().map(Vec::len), Some(2));
     let rows = &both["windows"][0]["rows"];

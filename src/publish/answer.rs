@@ -139,6 +139,9 @@ pub fn by_keys(schema: &Schema, a: &[i64], b: &[i64]) -> Ordering {
     }
 }
 
+/// A group and its rows now.
+type Changed = (GroupKey, Vec<Values>);
+
 /// Writes rows as JSON objects.
 pub struct Printer<'a> {
     schema: &'a Schema,
@@ -205,7 +208,7 @@ impl<'a> Printer<'a> {
     /// A change: in each window touched the rows of the groups that changed, as they are now,
     /// and the keys of those that are gone.
     pub fn change(&self, event: &Event, state: State, ended: bool, positions: bool) -> String {
-        let mut parts: BTreeMap<(u16, i64), Vec<&(GroupKey, Vec<Values>)>> = BTreeMap::new();
+        let mut parts: BTreeMap<(u16, i64), Vec<&Changed>> = BTreeMap::new();
         for change in &event.changes {
             parts.entry((change.0.window, change.0.start)).or_default().push(change);
         }

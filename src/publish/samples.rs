@@ -60,8 +60,8 @@ pub fn popularity() -> Published {
 
 /// A group of texts with one row of values; without values it is gone.
 pub fn row(metric: u16, window: u16, keys: &[Option<&str>], values: &[Value]) -> Change {
-    let cell = |key: &Option<&str>| key.map_or(NULL, |key| intern(key).cell());
-    let key = GroupKey { window, start: NULL, keys: keys.iter().map(cell).collect() };
+    let cell = |key: Option<&str>| key.map_or(NULL, |key| intern(key).cell());
+    let key = GroupKey { window, start: NULL, keys: keys.iter().copied().map(cell).collect() };
     let row = values.iter().copied().collect();
     Change { metric, key, rows: if values.is_empty() { Vec::new() } else { vec![row] } }
 }

@@ -62,9 +62,10 @@ pub struct Table {
 /// One row of a group.
 #[derive(Clone, Copy)]
 pub struct Row<'a> {
-    table: &'a Table,
+    layout: &'a Layout,
     bucket: &'a Bucket,
     slot: usize,
+    cells: &'a [i64],
 }
 
 impl Table {
@@ -142,9 +143,10 @@ impl Table {
 
     /// Every row, in no order but that rows of one group follow each other as they are shown.
     pub fn rows(&self) -> impl Iterator<Item = Row<'_>> {
+        let layout = &*self.layout;
         self.buckets.iter().flat_map(move |bucket| {
-            let slots = bucket.cells.len() / self.layout.stride;
-            (0..slots).map(move |slot| Row { table: self, bucket, slot })
+            let slots = bucket.cells.chunks_exact(layout.stride).enumerate();
+            slots.map(move |(slot, cells)| Row { layout, bucket, slot, cells })
         })
     }
 
@@ -153,7 +155,9 @@ impl Table {
         let hash = hash(i64::from(key.window), key.start, &key.keys);
         let bucket = &self.buckets[self.place(hash)];
         let (first, count) = bucket.find(&self.layout, key);
-        (first..first + count).map(|slot| Row { table: self, bucket, slot }.values()).collect()
+        let layout = &*self.layout;
+        let slots = bucket.cells.chunks_exact(layout.stride).enumerate().skip(first).take(count);
+        slots.map(|(slot, cells)| Row { layout, bucket, slot, cells }.values()).collect()
     }
 
     fn place(&self, hash: usize) -> usize {
@@ -276,30 +280,25 @@ fn hash(window: i64, start: i64, keys: &[i64]) -> usize {
 }
 
 impl<'a> Row<'a> {
-    fn cells(&self) -> &'a [i64] {
-        let stride = self.table.layout.stride;
-        &self.bucket.cells[self.slot * stride..][..stride]
-    }
-
     /// The place of its window in the metric's list.
     pub fn window(&self) -> u16 {
-        self.cells()[0] as u16
+        self.cells[0] as u16
     }
 
     /// The start of its window; [`NULL`] where it follows from `now` or there is none.
     pub fn start(&self) -> i64 {
-        self.cells()[1]
+        self.cells[1]
     }
 
     /// The group keys.
     pub fn keys(&self) -> &'a [i64] {
-        &self.cells()[2..self.table.layout.head]
+        &self.cells[2..self.layout.head]
     }
 
     /// The value of a column.
     pub fn value(&self, n: usize) -> Value {
-        let col = self.table.layout.cols[n];
-        let cells = self.cells();
+        let col = self.layout.cols[n];
+        let cells = self.cells;
         match cells[col.at] {
             cell if col.pair && cells[col.at + 1] > 0 => {
                 Value::Ratio(cell.into(), cells[col.at + 1].into())
@@ -314,8 +313,15 @@ impl<'a> Row<'a> {
         }
     }
 
+    /// The value of a column if it is a plain 64-bit integer: the quick way to most of them.
+    pub fn int(&self, n: usize) -> Option<i64> {
+        let col = self.layout.cols[n];
+        let cell = self.cells[col.at];
+        (cell > WIDE && !col.text && (!col.pair || self.cells[col.at + 1] == 0)).then_some(cell)
+    }
+
     /// All values, in order.
     pub fn values(&self) -> Values {
-        (0..self.table.layout.cols.len()).map(|n| self.value(n)).collect()
+        (0..self.layout.cols.len()).map(|n| self.value(n)).collect()
     }
 }

@@ -96,8 +96,13 @@ fn answers_are_ordered_and_cut() {
         let printer = Printer::new(reading.schema());
         if csv { printer.csv(&parts) } else { printer.answer(&reading, &parts, true) }
     };
-    let head = r#"{"metric":"category_popularity","frontier":{"run":1,"epoch":1,"now":"2018-03-04T05:06:07Z"},"positions":{},"windows":["#;
-    let window = r#"{"window":"5min","start":"2018-03-04T05:01:00Z","end":"2018-03-04T05:06:00Z","rows":["#;
+    let head = concat!(
+        r#"{"metric":"category_popularity","#,
+        r#""frontier":{"run":1,"epoch":1,"now":"2018-03-04T05:06:07Z"},"#,
+        r#""positions":{},"windows":["#
+    );
+    let window =
+        r#"{"window":"5min","start":"2018-03-04T05:01:00Z","end":"2018-03-04T05:06:00Z","rows":["#;
     let two = Query { limit: Some(2), windows: vec!["5min".into()], keys: Vec::new() };
     assert_eq!(
         show(&two, false),
@@ -127,12 +132,21 @@ fn a_feed_continues_its_snapshot_and_a_slow_one_is_cut_off() {
     let (reading, mut feed) = published.subscribe(0).expect("there");
     assert_eq!(reading.table.groups(), 1);
     published.apply(at(2), Arc::default(), vec![]);
-    published.apply(at(3), Arc::default(), vec![change(Some("B"), "art", 2), change(Some("A"), "art", 0)]);
+    published.apply(
+        at(3),
+        Arc::default(),
+        vec![change(Some("B"), "art", 2), change(Some("A"), "art", 0)],
+    );
     let event = feed.try_next().expect("one change");
     assert_eq!((event.frontier.epoch, event.changes.len()), (3, 2));
     let schema = &published.schemas()[0];
     let shown = Printer::new(schema).change(&event, State::CatchingUp, false, false);
-    let tail = r#""catching_up":true,"windows":[{"window":"5min","start":"2018-03-04T05:01:00Z","end":"2018-03-04T05:06:00Z","rows":[{"country":"B","category":"art","count":2}],"gone":[{"country":"A","category":"art"}]}]}"#;
+    let tail = concat!(
+        r#""catching_up":true,"windows":[{"window":"5min","#,
+        r#""start":"2018-03-04T05:01:00Z","end":"2018-03-04T05:06:00Z","#,
+        r#""rows":[{"country":"B","category":"art","count":2}],"#,
+        r#""gone":[{"country":"A","category":"art"}]}]}"#
+    );
     assert!(shown.ends_with(tail), "{shown}");
     assert!(feed.try_next().is_none());
     for epoch in 0..=FEED_EVENTS as u64 {

@@ -29,11 +29,7 @@ pub const FAMILIES: &[(&str, &str, &str)] = &[
     ("pinflow_build_info", "gauge", "The version that runs."),
     ("pinflow_frontier_run", "gauge", "Number of starts on this state."),
     ("pinflow_frontier_epoch", "gauge", "Epoch that the results of this scrape go up to."),
-    (
-        "pinflow_frontier_now_timestamp_seconds",
-        "gauge",
-        "The clock of the results of this scrape.",
-    ),
+    ("pinflow_frontier_now_timestamp_seconds", "gauge", "The clock of the results of this scrape."),
     ("pinflow_results_withheld", "gauge", "1 while results are withheld after a restart."),
     ("pinflow_catching_up", "gauge", "1 while results are served before having caught up."),
     ("pinflow_records_read_total", "counter", "Records read."),

@@ -26,7 +26,10 @@ pub enum Format {
 #[derive(Debug, thiserror::Error)]
 pub enum LogError {
     /// The filter does not parse.
-    #[error("reading {VARIABLE}={given:?}: {why}; write levels such as `info` or `pinflow::http=debug,warn`")]
+    #[error(
+        "reading {VARIABLE}={given:?}: {why}; write levels such as `info` or \
+         `pinflow::http=debug,warn`"
+    )]
     Filter {
         /// What it says.
         given: String,

@@ -67,10 +67,13 @@ impl Machine {
         Machine {
             read_bytes: counters(&r, "read_bytes_total", "Bytes of messages read.", &["source"]),
             source_errors: counters(&r, "source_errors_total", "Errors of sources.", &["source"]),
-            worker_busy: register(&r, CounterVec::new(
-                opts("worker_busy_seconds_total", "Seconds that workers were busy."),
-                &["worker"],
-            )),
+            worker_busy: register(
+                &r,
+                CounterVec::new(
+                    opts("worker_busy_seconds_total", "Seconds that workers were busy."),
+                    &["worker"],
+                ),
+            ),
             epoch_seconds: histogram(
                 &r,
                 "epoch_duration_seconds",
@@ -102,23 +105,26 @@ impl Machine {
                 "Requests answered, by route and status code.",
                 &["route", "code"],
             ),
-            http_seconds: register(&r, CounterVec::new(
-                opts("http_request_seconds_total", "Seconds spent on answers."),
-                &["route"],
-            )),
-            http_connections: register(&r, IntGauge::with_opts(opts(
-                "http_connections",
-                "Connections that are open.",
-            ))),
+            http_seconds: register(
+                &r,
+                CounterVec::new(
+                    opts("http_request_seconds_total", "Seconds spent on answers."),
+                    &["route"],
+                ),
+            ),
+            http_connections: register(
+                &r,
+                IntGauge::with_opts(opts("http_connections", "Connections that are open.")),
+            ),
             http_refused: counter(
                 &r,
                 "http_connections_refused_total",
                 "Connections closed because there were too many.",
             ),
-            http_subscribers: register(&r, IntGauge::with_opts(opts(
-                "http_subscribers",
-                "Subscribers of change feeds.",
-            ))),
+            http_subscribers: register(
+                &r,
+                IntGauge::with_opts(opts("http_subscribers", "Subscribers of change feeds.")),
+            ),
             scrape_seconds: histogram(&r, "scrape_duration_seconds", "Time to render a scrape."),
             label_overflow: counters(
                 &r,

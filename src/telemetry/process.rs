@@ -25,9 +25,9 @@ pub fn read() -> Process {
     let field = |n: usize| fields.get(n - 3)?.parse::<u64>().ok();
     let ticks = rustix::param::clock_ticks_per_second() as f64;
     let page = rustix::param::page_size() as u64;
-    let boot = fs::read_to_string("/proc/stat").ok().and_then(|s| {
-        s.lines().find_map(|l| l.strip_prefix("btime ")?.trim().parse::<f64>().ok())
-    });
+    let boot = fs::read_to_string("/proc/stat")
+        .ok()
+        .and_then(|s| s.lines().find_map(|l| l.strip_prefix("btime ")?.trim().parse::<f64>().ok()));
     let limits = fs::read_to_string("/proc/self/limits").unwrap_or_default();
     let max = limits.lines().find_map(|l| l.strip_prefix("Max open files"));
     Process {

@@ -310,10 +310,13 @@ fn rejects(status: &Status, progress: &Progress) -> Vec<Value> {
         .collect()
 }
 
+// Serde passes fields by reference.
+#[allow(clippy::trivially_copy_pass_by_ref)]
 fn time<S: serde::Serializer>(at: &i64, s: S) -> Result<S::Ok, S::Error> {
     s.serialize_str(&rfc3339(*at))
 }
 
+#[allow(clippy::ref_option)]
 fn maybe_time<S: serde::Serializer>(at: &Option<i64>, s: S) -> Result<S::Ok, S::Error> {
     at.map(rfc3339).serialize(s)
 }

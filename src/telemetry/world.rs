@@ -1,11 +1,193 @@
 //! `pinflow_world_...`: the declared metrics as gauges with bounded label sets.
+//!
+//! A metric with one measure is one family, `pinflow_world_<metric>`; with several, one family
+//! each, `pinflow_world_<metric>_<measure>`. Labels are the group keys, the value that `top` and
+//! `argmax` return, and `window` where there are windows.
+//!
+//! Promises: a key that the configuration names values for (`labels.country`) shows these;
+//! of any other key the `export` greatest values are shown, by the first measure and then by
+//! bytes; all else, null too, is `other`. For counts and sums the parts and `other` add up to
+//! the whole, whatever the bounds. `other` of any other measure (a median cannot be added) is
+//! there only if it stands for one group. A scrape never exceeds `max_series`, and a metric never
+//! `max_series_per_metric`: what is beyond is folded into `other` and counted.
+//! Limits: of windows that are tied to the calendar or to events only the newest that has begun
+//! is shown, and none of a metric with more than [`KEYED_GROUPS`] groups; metrics with such
+//! windows get what the others leave of `max_series`.
 
-use crate::config::Labels;
-use crate::publish::Picture;
+mod fold;
+mod label;
+#[cfg(test)]
+mod tests;
 
+use std::collections::BTreeMap;
+
+use dataflows::metrics::schema::Schema;
+use dataflows::metrics::value::{NULL, Value};
+use dataflows::record::Type;
+
+use self::fold::{Acc, Family, Folded};
+use self::label::{Column, Source};
 use super::expose::Text;
+use crate::config::Labels;
+use crate::publish::answer::names;
+use crate::publish::edges::follows_now;
+use crate::publish::{Picture, Reading, print};
 
-/// Writes the world.
-pub fn write(_text: &mut Text, _picture: &Picture, _labels: &Labels) -> Vec<(String, u64)> {
-    Vec::new()
+/// A metric over keyed windows with more groups is not exported: finding the newest window would
+/// cost every scrape a walk over all of them.
+pub const KEYED_GROUPS: usize = 50_000;
+
+/// Writes the families of all metrics; says of which metrics how many series were folded or left
+/// out for lack of room.
+pub fn write(text: &mut Text, picture: &Picture, labels: &Labels) -> Vec<(String, u64)> {
+    let named = |r: &&Reading| is_name(&r.schema().name);
+    let mut readings: Vec<&Reading> = picture.readings.iter().filter(named).collect();
+    readings.sort_by_key(|r| r.schema().windows.iter().any(|w| !follows_now(w)));
+    let mut left = labels.max_series;
+    let mut overflow = Vec::new();
+    for reading in readings {
+        let room = left.min(labels.max_series_per_metric);
+        let (used, folded) = metric(text, reading, labels, room);
+        left -= used;
+        if folded > 0 {
+            overflow.push((reading.schema().name.clone(), folded));
+        }
+    }
+    overflow
+}
+
+/// Names that stand for files of `--results` alone are no metric names.
+fn is_name(name: &str) -> bool {
+    let mut chars = name.chars();
+    chars.next().is_some_and(|c| c.is_ascii_lowercase())
+        && chars.all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
+}
+
+fn metric(text: &mut Text, reading: &Reading, labels: &Labels, room: usize) -> (usize, u64) {
+    let schema = reading.schema();
+    let starts = starts(reading);
+    let left_out = schema.windows.iter().zip(&starts).any(|(w, s)| s.is_none() && !follows_now(w));
+    let mut folded = u64::from(left_out && reading.table.groups() > KEYED_GROUPS);
+    let shown = |row: &crate::publish::Row<'_>| {
+        starts.get(usize::from(row.window())).copied().flatten() == Some(row.start())
+    };
+    let rows = || reading.table.rows().filter(shown);
+    let mut keys: Vec<Column> =
+        (0..schema.keys.len()).map(|n| Column::new(schema, Source::Key(n), labels)).collect();
+    let lead = crate::publish::answer::leading(schema);
+    label::keep_greatest(&mut keys, rows, lead, schema);
+    let mut used = 0;
+    for family in families(schema) {
+        let mut columns = keys.clone();
+        if let Some(n) = family.returned {
+            let mut column = vec![Column::new(schema, Source::Value(n), labels)];
+            label::keep_greatest(&mut column, rows, family.value, schema);
+            columns.append(&mut column);
+        }
+        let windows = starts.iter().flatten().count();
+        let mut series = Folded::new(&family, columns);
+        let list = schema.windows.len() as u16;
+        series.add(rows(), list, schema.metric.measures.iter().any(|m| m.returned.is_some()));
+        folded += series.bound(room - used, windows);
+        used += series.len();
+        series_of(text, schema, &family, &series);
+    }
+    (used, folded)
+}
+
+/// Which window of each of the metric's list is shown: its start as the groups' keys have it.
+fn starts(reading: &Reading) -> Vec<Option<i64>> {
+    let windows = &reading.schema().windows;
+    if windows.is_empty() {
+        return vec![Some(NULL)];
+    }
+    let mut starts: Vec<Option<i64>> =
+        windows.iter().map(|w| follows_now(w).then_some(NULL)).collect();
+    if windows.iter().all(follows_now) || reading.table.groups() > KEYED_GROUPS {
+        return starts;
+    }
+    for row in reading.table.rows() {
+        let n = usize::from(row.window());
+        let keyed = windows.get(n).is_some_and(|w| !follows_now(w));
+        if keyed && row.start() <= reading.frontier.now && Some(row.start()) > starts[n] {
+            starts[n] = Some(row.start());
+        }
+    }
+    starts
+}
+
+/// The families of a metric: one a measure that is a number.
+fn families(schema: &Schema) -> Vec<Family> {
+    let measures = &schema.metric.measures;
+    let mut at = 0;
+    let mut families = Vec::new();
+    for measure in measures {
+        let returned = measure.returned.is_some().then_some(at);
+        at += usize::from(returned.is_some());
+        if schema.values[at].ty != Type::Text {
+            let base = format!("pinflow_world_{}", schema.name);
+            let alone = measures.len() == 1;
+            families.push(Family {
+                name: if alone { base } else { format!("{base}_{}", plain(&measure.name)) },
+                help: if alone {
+                    schema.meaning.clone()
+                } else {
+                    format!("{}: {}", schema.meaning, measure.name)
+                },
+                value: at,
+                returned,
+                additive: fold::additive(measure.kind),
+            });
+        }
+        at += 1;
+    }
+    families
+}
+
+/// A name with only the characters that labels and families may have.
+fn plain(name: &str) -> String {
+    let good = |c: char| if c.is_ascii_alphanumeric() { c } else { '_' };
+    let name: String = name.chars().map(good).collect();
+    name.trim_end_matches('_').into()
+}
+
+/// The names of a family's labels, distinct.
+fn label_names(schema: &Schema, columns: &[Column]) -> Vec<String> {
+    let mut taken: Vec<String> = Vec::new();
+    if !schema.windows.is_empty() {
+        taken.push("window".into());
+    }
+    let first = taken.len();
+    for column in columns {
+        let mut name = plain(&column.name);
+        while taken.contains(&name) || name.is_empty() {
+            name.push('_');
+        }
+        taken.push(name);
+    }
+    taken.split_off(first)
+}
+
+fn series_of(text: &mut Text, schema: &Schema, family: &Family, series: &Folded) {
+    let windows = names(schema);
+    let label_names = label_names(schema, &series.columns);
+    let ty = schema.values[family.value].ty;
+    let mut sorted: BTreeMap<(u16, Vec<String>), &Acc> = BTreeMap::new();
+    for (window, labels, acc) in series.iter() {
+        sorted.insert((window, labels), acc);
+    }
+    text.family(&family.name, "gauge", &family.help);
+    for ((window, values), acc) in sorted {
+        let Some(value) = acc.shown(family.additive) else { continue };
+        let window = windows.get(usize::from(window)).map(|w| ("window", w.as_str()));
+        let labels = label_names.iter().map(String::as_str).zip(values.iter().map(String::as_str));
+        let labels = labels.chain(window);
+        match (value, ty) {
+            (Value::Int(n), Type::Int | Type::Bool) => text.sample(labels, n),
+            _ => match print::number(value, ty) {
+                Some(number) => text.sample(labels, number),
+                None => continue,
+            },
+        };
+    }
 }
