@@ -53,7 +53,11 @@ fn dispatch(cli: Cli, env: &Env) -> Result<(), Failure> {
         }
         Command::Replay(args) if args.list => list(&args, env),
         Command::Replay(args) => replay(&args, env),
-        Command::Plan(_) | Command::Bench(_) => Err(absent()),
+        Command::Plan(args) => {
+            let loaded = args.config.load(&[], env)?;
+            print(&super::plan::printed(&loaded.config, args.format))
+        }
+        Command::Bench(_) => Err(absent()),
     }
 }
 

@@ -5,6 +5,7 @@ mod commands;
 mod failure;
 mod logging;
 mod options;
+mod plan;
 #[cfg(test)]
 mod tests;
 
