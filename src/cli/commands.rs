@@ -57,13 +57,8 @@ fn dispatch(cli: Cli, env: &Env) -> Result<(), Failure> {
             let loaded = args.config.load(&[], env)?;
             print(&super::plan::printed(&loaded.config, args.format))
         }
-        Command::Bench(_) => Err(absent()),
+        Command::Bench(args) => print(&super::bench::bench(&args, env)?),
     }
-}
-
-/// The answer of commands whose part is not in this build.
-fn absent() -> Failure {
-    Failure::new(exit::SOFTWARE, "this build has no engine", "")
 }
 
 /// The environment; what is not UTF-8 is no setting of ours.

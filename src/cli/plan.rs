@@ -21,7 +21,7 @@ pub fn printed(config: &Config, format: PlanFormat) -> String {
     };
     let series: BTreeMap<String, usize> = plan.metrics.iter().map(bound).collect();
     match format {
-        PlanFormat::Text => text(&explained, &series),
+        PlanFormat::Text => text(&explained, &series, config.labels.max_series),
         PlanFormat::Json => format!("{:#}\n", json(&explained, &series)),
         PlanFormat::Dot => dot(&explained),
     }
@@ -41,7 +41,7 @@ fn make(step: &Step) -> &'static str {
     }
 }
 
-fn text(explained: &Explained, series: &BTreeMap<String, usize>) -> String {
+fn text(explained: &Explained, series: &BTreeMap<String, usize>, most: usize) -> String {
     let mut out = String::from("Operators\n");
     for step in &explained.operators {
         let operator = &step.operator;
@@ -70,7 +70,7 @@ fn text(explained: &Explained, series: &BTreeMap<String, usize>) -> String {
             "    about {first} bytes more for a post that has any, and {more} a bucket"
         );
     }
-    let total: usize = series.values().sum();
+    let total = series.values().sum::<usize>().min(most);
     let _ = writeln!(out, "\nSeries at /metrics, at most {total}");
     for (name, n) in series {
         let _ = writeln!(out, "  {n:>8}  {name}");
@@ -234,7 +234,7 @@ mod tests {
         for (name, made) in
             [("Decode", "timely"), ("Assemble", "own"), ("Distinct", "differential"), ("Groups", "own")]
         {
-            let line = text.lines().find(|l| l.trim_start().starts_with(name));
+            let line = text.lines().find(|l| l.trim_start().starts_with(&format!("{name}  ")));
             assert!(line.is_some_and(|l| l.contains(made)), "{name}: {line:?}");
         }
         assert!(text.contains("own because one look-up a record"));
