@@ -1,7 +1,7 @@
 //! Slots on disk: `[index u64][len u32][body]`, all little-endian. The body is a byte of flags (a bit a
 //! side that is there), for each such side its header and its packed columns, symbols first
 //! widened to the 64-bit hash of their text in the order of the layout; then the arrivals:
-//! `[n u16]` and n times `[bucket i64][count u32]`.
+//! `[n u32]` and n times `[bucket i64][count u32]`.
 
 use rustc_hash::FxHashMap;
 
@@ -73,7 +73,7 @@ pub fn encode(
         }
         out.extend_from_slice(part);
     }
-    out.extend_from_slice(&(arrivals.len() as u16).to_le_bytes());
+    out.extend_from_slice(&(arrivals.len() as u32).to_le_bytes());
     for (bucket, count) in arrivals {
         out.extend_from_slice(&bucket.to_le_bytes());
         out.extend_from_slice(&count.to_le_bytes());
@@ -143,7 +143,7 @@ pub fn decode(
             Layout::put(place, &mut part[HEADER..], cell);
         }
     }
-    let n = u16::from_le_bytes(array(take(2)?, 0));
+    let n = u32::from_le_bytes(array(take(4)?, 0));
     let mut counts = Counts::new();
     for _ in 0..n {
         let entry = take(12)?;
