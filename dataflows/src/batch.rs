@@ -65,6 +65,9 @@ pub struct Batch {
     pub spans: Vec<Span>,
     /// Their positions.
     pub positions: Positions,
+    /// The number within the message of each one's first record: 0, but for dead letters, which
+    /// may be single elements of a message.
+    pub first_sub: u32,
     /// Their arrival times.
     pub arrivals: Arrivals,
     /// Whether the broker or the record itself gave the arrival times.

@@ -153,7 +153,9 @@ impl Work {
         let (plan, options, states) = (&self.plan, &self.options, &mut self.states);
         let (records, fields) = (self.records, self.fields);
         let payload = batch.payload(n);
+        let first = batch.first_sub;
         self.decoder.decode(payload, batch.rule, arrived_at, batch.arrival_given, |sub, decoded| {
+            let sub = first + sub;
             left.tally.read += 1;
             let origin = Origin { arrived_at, partition: batch.partition, position, sub };
             let mut count = |stream: Option<&str>, outcome: &str, reason: Option<&str>| {

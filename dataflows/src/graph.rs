@@ -23,6 +23,7 @@ use crate::assemble::table::spread;
 use crate::assemble::{Assemble, Partitions, Post, Rec};
 use crate::batch::Batch;
 use crate::decode::{DecodeOptions, decode};
+use crate::metrics::declare::Join;
 use crate::metrics::distinct::{DistinctRow, distinct};
 use crate::metrics::group::Groups;
 use crate::metrics::meta::{self, Ledger};
@@ -113,7 +114,7 @@ pub fn build(
             &outbox,
             ledger,
         );
-        let mut rows = vec![rows];
+        let mut rows: Vec<Rows<'_>> = rows.into_iter().collect();
         let mut changes = vec![changes];
         if plan.has_bags() {
             for (updates, distinct) in bags(recs, plan) {
@@ -121,7 +122,7 @@ pub fn build(
                 rows.push(distinct);
             }
         }
-        if plan.nodes.iter().any(|n| !n.distinct.is_empty()) {
+        if !rows.is_empty() {
             changes.push(distinct_updates(rows, plan));
         }
         let changes = scope.concatenate(changes);
@@ -140,21 +141,22 @@ pub fn build(
 
 type Step = Result<Update, (DistinctRow, i64)>;
 
-/// The assemble operator: changes of groups, and changes of rows that are to be made distinct.
+/// The assemble operator: changes of groups, and changes of rows that are to be made distinct, if
+/// any node wants such.
 fn assembled<'s>(
     (recs, ticks): (StreamVec<'s, u64, Rec>, StreamVec<'s, u64, Tick>),
     plan: &Arc<Plan>,
     assemble: &Rc<RefCell<Assemble>>,
     outbox: &Outbox,
     mut first: Option<Arc<Restore>>,
-) -> (StreamVec<'s, u64, Update>, Rows<'s>) {
+) -> (StreamVec<'s, u64, Update>, Option<Rows<'s>>) {
+    let wanted = plan.nodes.iter().any(|n| !n.distinct.is_empty() && n.join == Join::Newest);
     let (plan, assemble, outbox) = (plan.clone(), assemble.clone(), outbox.clone());
-    let by_index = Exchange::new(|r: &Rec| spread(r.index));
-    let steps = sealed(recs, ticks, by_index, "Assemble", move |epoch, recs, tick, give| {
+    let mut work = move |epoch, recs, tick: &Tick, give: &mut dyn FnMut(Step)| {
         let mut distinct = Vec::new();
         let mut assemble = assemble.borrow_mut();
         outbox.at(epoch, |out| {
-            let combine = assemble.epoch(recs, tick, out, &mut distinct);
+            let combine = assemble.epoch(epoch, recs, tick, out, &mut distinct);
             meta::updates(&plan, out.ledger.iter(), combine);
             if let Some(restore) = first.take() {
                 meta::updates(&plan, restore.ledger.iter(), combine);
@@ -162,9 +164,17 @@ fn assembled<'s>(
             combine.drain(|u| give(Ok(u)));
         });
         distinct.into_iter().for_each(|d| give(Err(d)));
-    });
+    };
+    let by_index = Exchange::new(|r: &Rec| spread(r.index));
+    if !wanted {
+        let updates = sealed(recs, ticks, by_index, "Assemble", move |epoch, recs, tick, give| {
+            work(epoch, recs, tick, &mut |step| step.into_iter().for_each(&mut *give));
+        });
+        return (updates, None);
+    }
+    let steps = sealed(recs, ticks, by_index, "Assemble", work);
     let (updates, rows) = steps.ok_err(|step: Step| step);
-    (updates, as_changes(rows, "Distinct rows", |row| row).as_collection())
+    (updates, Some(as_changes(rows, "Distinct rows", |row| row).as_collection()))
 }
 
 type Rows<'s> = VecCollection<'s, u64, DistinctRow, isize>;
@@ -172,7 +182,7 @@ type Rows<'s> = VecCollection<'s, u64, DistinctRow, isize>;
 /// Rows made distinct, as changes of groups.
 fn distinct_updates<'s>(rows: Vec<Rows<'s>>, plan: &Arc<Plan>) -> StreamVec<'s, u64, Update> {
     let mut rows = rows.into_iter();
-    let first = rows.next().expect("assemble gives one");
+    let first = rows.next().expect("there is at least one");
     let rows = rows.fold(first, |a, b| a.concat(b));
     let plan = plan.clone();
     by_epoch(distinct(rows).inner, "Distinct updates", move |_, rows| {

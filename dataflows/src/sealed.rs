@@ -31,6 +31,18 @@ impl Tally {
         self.ignored += other.ignored;
     }
 
+    /// What came since an earlier tally.
+    pub fn minus(&self, earlier: &Tally) -> Tally {
+        Tally {
+            read: self.read - earlier.read,
+            accepted: self.accepted - earlier.accepted,
+            duplicate: self.duplicate - earlier.duplicate,
+            superseded: self.superseded - earlier.superseded,
+            rejected: self.rejected - earlier.rejected,
+            ignored: self.ignored - earlier.ignored,
+        }
+    }
+
     /// `read = accepted + duplicate + superseded + rejected + ignored`.
     pub fn holds(&self) -> bool {
         self.read

@@ -9,6 +9,7 @@ use dataflows::metrics::declare::{Metric, Window};
 use serde_json::{Value, json};
 
 use super::client::{Client, escape};
+use super::RunOptions;
 use super::{
     AskArgs, Cli, Command, ConfigArgs, Failure, PrintFormat, ReplayArgs, ReportFormat, ResultsArgs,
     StatusArgs, ValidateArgs, exit, logging,
@@ -51,7 +52,8 @@ fn dispatch(cli: Cli, env: &Env) -> Result<(), Failure> {
             print(&String::from_utf8_lossy(&script))
         }
         Command::Replay(args) if args.list => list(&args, env),
-        Command::Plan(_) | Command::Replay(_) | Command::Bench(_) => Err(absent()),
+        Command::Replay(args) => replay(&args, env),
+        Command::Plan(_) | Command::Bench(_) => Err(absent()),
     }
 }
 
@@ -140,10 +142,10 @@ fn client(ask: &AskArgs, config: &ConfigArgs, env: &Env) -> Result<Client, Failu
 }
 
 fn status(args: &StatusArgs, env: &Env) -> Result<(), Failure> {
-    if args.ask.state.is_some() {
-        return Err(absent());
-    }
-    let body = client(&args.ask, &args.config, env)?.get("/api/v1/status")?;
+    let body = match &args.ask.state {
+        Some(dir) => format!("{:#}", crate::engine::stored_status(dir)?),
+        None => client(&args.ask, &args.config, env)?.get("/api/v1/status")?,
+    };
     match args.format {
         ReportFormat::Json => print(&format!("{}\n", body.trim_end())),
         ReportFormat::Text => match serde_json::from_str::<Value>(&body) {
@@ -151,6 +153,34 @@ fn status(args: &StatusArgs, env: &Env) -> Result<(), Failure> {
             Err(_) => print(&body),
         },
     }
+}
+
+/// Reads the dead letters of a stopped state again.
+fn replay(args: &ReplayArgs, env: &Env) -> Result<(), Failure> {
+    let mut config = args.config.load(&[], env)?.config;
+    if let Some(dir) = &args.state {
+        config.state.dir.clone_from(dir);
+    }
+    config.engine.clock = config::Clock::Arrival;
+    config.http.listen = None;
+    logging::start(None)?;
+    let options = RunOptions {
+        config,
+        once: true,
+        results: None,
+        rebuild: false,
+        accept_gap: false,
+    };
+    let done = crate::engine::replay(&options)?;
+    let kept = done.tally.read - done.tally.rejected;
+    let mut text = format!(
+        "{} dead letters read again: {kept} records taken up, {} rejected again\n",
+        done.letters, done.tally.rejected
+    );
+    if done.truncated > 0 {
+        text += &format!("{} were cut short and stay\n", done.truncated);
+    }
+    print(&text)
 }
 
 /// Prints the rejected records of a state, oldest first.

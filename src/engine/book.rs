@@ -131,6 +131,13 @@ impl Book {
         self.tallies.iter().map(|t| t.read).sum()
     }
 
+    /// All tallies added up.
+    pub fn total(&self) -> Tally {
+        let mut total = Tally::default();
+        self.tallies.iter().for_each(|t| total.add(t));
+        total
+    }
+
     /// The known partitions of a source with their positions.
     pub fn of(&self, source: &str) -> Vec<(String, u64)> {
         let mine = self.places.iter().zip(&self.next).filter(|(p, _)| &*p.source == source);

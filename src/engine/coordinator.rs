@@ -20,6 +20,7 @@ use super::clock::{Now, wall};
 use super::epochs::{Epochs, Flight};
 use super::keeper::Task;
 use super::messages::{Event, PartRead, Shared, ToWorker};
+use super::rebuild::Former;
 use super::report::Report;
 use super::setup::ENDED;
 use super::sources::{Sources, Waiting};
@@ -78,6 +79,8 @@ pub struct Coordinator {
     pub next_cut: u64,
     /// Ends that must be reached before results are shown, by partition; and until when.
     pub awaited: Option<(BTreeMap<u32, u64>, Instant)>,
+    /// How far the state that this one replaces had come; it goes when this one has.
+    pub former: Option<Former>,
     /// Whether anyone looks at results before the end.
     pub watched: bool,
     pub(super) epochs: Epochs,
@@ -126,6 +129,7 @@ impl Coordinator {
             run,
             next_cut,
             awaited: None,
+            former: None,
             watched: false,
             epochs: Epochs::new(workers),
             phase: Phase::Running,
@@ -144,7 +148,7 @@ impl Coordinator {
     }
 
     /// Runs to the end: of a bounded run, or by an orderly stop.
-    pub fn run(mut self) -> Result<(), EngineError> {
+    pub fn run(mut self) -> Result<Book, EngineError> {
         self.shared.reading.store(true, Relaxed);
         while self.phase != Phase::Done {
             self.report.machine.beat();
@@ -165,7 +169,7 @@ impl Coordinator {
         for worker in 0..self.lines.workers.len() {
             self.tell(worker, ToWorker::Exit);
         }
-        Ok(())
+        Ok(self.book)
     }
 
     pub(super) fn tell(&self, worker: usize, message: ToWorker) {
@@ -257,7 +261,9 @@ impl Coordinator {
         self.seal();
         if let Phase::Draining { ended } = self.phase {
             self.pace.ending = Some(ended);
-            self.book.mark(ENDED, ended.into());
+            if self.pace.marks_end {
+                self.book.mark(ENDED, ended.into());
+            }
         }
         self.phase = Phase::Last;
     }

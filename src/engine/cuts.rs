@@ -7,6 +7,7 @@ use dataflows::tick::CutKind;
 use super::coordinator::{Coordinator, Phase};
 use super::keeper::Task;
 use super::messages::Kept;
+use super::rebuild;
 use crate::store::Cut;
 
 impl Coordinator {
@@ -50,6 +51,10 @@ impl Coordinator {
         self.full_wanted = kept.full_wanted;
         if let Some(cut) = kept.cut {
             self.open_known(cut);
+            if self.former.as_ref().is_some_and(|former| rebuild::passed(former, &self.book)) {
+                self.former = None;
+                self.keep(Task::Passed);
+            }
         }
         if self.phase == Phase::Closing && self.unanswered == 0 {
             self.phase = if kept.trouble.is_none() { Phase::Done } else { self.retry_last() };

@@ -48,6 +48,8 @@ pub enum Task {
         /// Whether it holds all slots.
         full: bool,
     },
+    /// This state has come as far as the one that it replaces, which goes.
+    Passed,
     /// The orderly end: the sinks leave nothing open.
     Finish,
 }
@@ -77,6 +79,7 @@ impl Keeper {
                 Task::Cut { cut, due, whole, full } => {
                     self.cut(*cut, due, whole, full).map(Some)
                 }
+                Task::Passed => self.store.finish_rebuild().map(|()| None).map_err(Into::into),
                 Task::Finish => self.finish().map(Some),
             };
             match done {
@@ -95,7 +98,7 @@ impl Keeper {
         rejects: Vec<Reject>,
         rows: Vec<CleanRows>,
     ) -> Result<(), EngineError> {
-        let names = self.partitions();
+        let names = partitions(&self.partitions.read());
         if !rejects.is_empty() {
             self.dead.append(&names, rejects)?;
         }
@@ -108,14 +111,6 @@ impl Keeper {
         Ok(())
     }
 
-    /// The partitions by number.
-    fn partitions(&self) -> Vec<Partition> {
-        let one = |(source, name): &(String, String)| Partition {
-            source: source.clone(),
-            name: name.clone(),
-        };
-        self.partitions.read().iter().map(one).collect()
-    }
 
     fn cut(&mut self, cut: Cut, due: Instant, whole: bool, full: bool) -> Result<Kept, EngineError> {
         let mut cut = match self.unwritten.take() {
@@ -182,6 +177,15 @@ impl Keeper {
         }
         Ok(Kept::default())
     }
+}
+
+/// The partitions by number, as the store names them.
+pub fn partitions(names: &[(String, String)]) -> Vec<Partition> {
+    let one = |(source, name): &(String, String)| Partition {
+        source: source.clone(),
+        name: name.clone(),
+    };
+    names.iter().map(one).collect()
 }
 
 /// Bytes that the state takes up: the newest base and the logs behind it.

@@ -20,6 +20,7 @@ mod fingerprint;
 mod keeper;
 mod messages;
 mod posts;
+mod rebuild;
 mod recompute;
 mod report;
 mod setup;
@@ -31,8 +32,8 @@ use std::time::Duration;
 
 pub use error::EngineError;
 pub use keeper::DEAD_LETTERS;
-pub use recompute::recompute;
-pub use setup::run;
+pub use recompute::{recompute, stored_status};
+pub use setup::{Replayed, replay, run};
 
 use crate::config::{Clock, Config};
 
@@ -56,17 +57,20 @@ pub struct Pace {
     pub cut_interval: Duration,
     /// See there.
     pub cut_bytes: usize,
-    /// There are cuts before the end (not where bags are joined: these cannot be restored).
+    /// There are cuts before the end (not where bags are joined, which cannot be restored; nor in a
+    /// replay, which is one step).
     pub cuts_between: bool,
     /// Results are withheld at most so long after a restart.
     pub withhold: Duration,
     /// Set at the end: whether the sources came to theirs.
     pub ending: Option<bool>,
+    /// The state keeps whether they did.
+    pub marks_end: bool,
 }
 
 impl Pace {
     /// The pace that a configuration asks for.
-    pub fn new(config: &Config, bags: bool) -> Self {
+    pub fn new(config: &Config, one_cut: bool) -> Self {
         Pace {
             epoch: config.engine.epoch,
             publish: PUBLISH,
@@ -74,9 +78,10 @@ impl Pace {
             wall: config.engine.clock == Clock::Wall,
             cut_interval: config.state.cut_interval,
             cut_bytes: config.state.cut_bytes,
-            cuts_between: !bags,
+            cuts_between: !one_cut,
             withhold: config.engine.withhold,
             ending: None,
+            marks_end: true,
         }
     }
 }

@@ -18,14 +18,12 @@ use crate::cli::{Failure, exit};
 use crate::config::Config;
 use crate::publish::{Frontier, Published, State};
 use crate::store::{Fingerprint, ReadOnly, check_fingerprint};
+use crate::telemetry::status::{Status, view};
 
 /// The results of the state in a folder, as its newest cut holds them.
 pub fn recompute(config: &Config, dir: &Path) -> Result<Published, Failure> {
     let plan = Plan::new(&config.metrics, &config.age_groups, config.state.all_columns);
-    let Some(state) = ReadOnly::open(dir).map_err(EngineError::from)? else {
-        let what = format!("there is no state in {}", dir.display());
-        return Err(Failure::new(exit::UNAVAILABLE, what, "name the folder with --state"));
-    };
+    let state = open(dir)?;
     if plan.has_bags() {
         let hint = "run it again with --results DIR";
         let what = "bag joins are not stored and cannot be shown from a state";
@@ -39,6 +37,28 @@ pub fn recompute(config: &Config, dir: &Path) -> Result<Published, Failure> {
     let (stored, wanted) = (meaning(&state.fingerprint), meaning(&fingerprint(config, &plan)));
     check_fingerprint(dir, &stored, &wanted).map_err(EngineError::from)?;
     replayed(plan, state).map_err(Failure::from)
+}
+
+/// The status of the state in a folder, as its newest cut holds it.
+pub fn stored_status(dir: &Path) -> Result<serde_json::Value, Failure> {
+    let state = open(dir)?;
+    let head = &state.restored.head;
+    let book = Book::new(head, 1);
+    let flow = Flow { handed_over: book.records(), in_flight: 0 };
+    let mut status = Status { state_dir: dir.display().to_string(), ..Status::default() };
+    status.checkpoints.cut = head.cut;
+    status.checkpoints.damage.clone_from(&state.restored.damage);
+    let frontier = Frontier { run: head.run, epoch: head.epoch, now: head.now };
+    let mut view = view(&status, frontier, State::Live, &book.progress(flow));
+    view["live"] = state.live.into();
+    Ok(view)
+}
+
+fn open(dir: &Path) -> Result<ReadOnly, Failure> {
+    ReadOnly::open(dir).map_err(EngineError::from)?.ok_or_else(|| {
+        let what = format!("there is no state in {}", dir.display());
+        Failure::new(exit::UNAVAILABLE, what, "name the folder with --state")
+    })
 }
 
 /// One worker in this thread feeds the slots to the metrics.

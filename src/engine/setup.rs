@@ -1,6 +1,7 @@
 //! A run from its options to its end: plan, state, sources, threads; then the coordinator; then
 //! what is written at the end.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -8,6 +9,7 @@ use crossbeam_channel::unbounded;
 use dataflows::decode::{DecodeOptions, RowFormat};
 use dataflows::graph::Restore;
 use dataflows::metrics::plan::Plan;
+use dataflows::sealed::Tally;
 use serde_json::json;
 use tracing::{info, warn};
 
@@ -22,15 +24,16 @@ use super::report::Report;
 use super::sources::Sources;
 use super::start::{self, Setup};
 use super::worker::Bounds;
-use super::{EngineError, Pace};
+use super::{EngineError, Pace, rebuild};
 use crate::cli::{Failure, RunOptions, exit};
 use crate::config::{Config, Sink as SinkConfig, SourceKind};
 use crate::http::{self, Parts, Server};
 use crate::publish::Published;
 use crate::sink::{self, Begin, Sink};
-use crate::source::{self, progress::Progress};
+use crate::source::replay::ReplaySource;
+use crate::source::{self, Source, progress::Progress};
 use crate::store::dead::DeadLetters;
-use crate::store::{Head, Options, Restored, Store};
+use crate::store::{Fingerprint, Head, Options, ReadOnly, Restored, Store};
 use crate::telemetry::status::{SourceStatus, Status};
 use crate::telemetry::{Machine, SharedStatus};
 
@@ -41,71 +44,130 @@ pub const ENDED: &str = "ended";
 
 /// Runs until the sources end or an orderly stop.
 pub fn run(options: &RunOptions) -> Result<(), Failure> {
-    let plan = Plan::new(
-        &options.config.metrics,
-        &options.config.age_groups,
-        options.config.state.all_columns,
-    );
-    run_plan(options, Arc::new(plan)).map_err(Failure::from)
+    start(options, false).map(drop).map_err(Failure::from)
 }
 
-fn run_plan(options: &RunOptions, plan: Arc<Plan>) -> Result<(), EngineError> {
+/// What became of dead letters that were read again.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Replayed {
+    /// Letters that were read again.
+    pub letters: u64,
+    /// Letters that were cut short and stay.
+    pub truncated: u64,
+    /// What became of their records.
+    pub tally: Tally,
+}
+
+/// Reads a state's dead letters again; they leave the store in the cut that takes them up.
+pub fn replay(options: &RunOptions) -> Result<Replayed, Failure> {
+    start(options, true).map_err(Failure::from)
+}
+
+/// Opens the state, starts all threads and coordinates them to the end.
+fn start(options: &RunOptions, replay: bool) -> Result<Replayed, EngineError> {
     let config = &options.config;
+    let plan = Arc::new(Plan::new(
+        &config.metrics,
+        &config.age_groups,
+        config.state.all_columns,
+    ));
     let bags = plan.has_bags();
-    refuse_bags(config, bags)?;
+    refuse_bags(config, bags, replay)?;
     let dir = &config.state.dir;
     if options.rebuild || bags {
+        if options.rebuild && !options.accept_gap {
+            rebuild::check(dir, sources(options)?)?;
+        }
         // Bags cannot be restored: such a run reads everything again.
         crate::store::begin_rebuild(dir)?;
     }
-    let (store, restored) = Store::open(dir, Options::new(fingerprint(config, &plan)))?;
+    let mut fingerprint = fingerprint(config, &plan);
+    if replay {
+        keep_sources(&mut fingerprint, dir)?;
+    }
+    let (store, restored) = Store::open(dir, Options::new(fingerprint))?;
     let fresh = restored.is_none();
     let mut restored = restored.unwrap_or_default();
-    restored.damage.iter().for_each(|what| warn!("{what}"));
     let head = std::mem::take(&mut restored.head);
-    let workers = config.engine.workers.max(1);
-    let mut book = Book::new(&head, workers);
-    let (dead, damage) = DeadLetters::open(
-        store.disk(),
-        dir,
-        head.marks.get(DEAD_LETTERS),
-        config.dead_letters.max_bytes,
-    )?;
+    let mut book = Book::new(&head, config.engine.workers.max(1));
+    let mark = head.marks.get(DEAD_LETTERS);
+    let max_bytes = config.dead_letters.max_bytes;
+    let (mut dead, damage) = DeadLetters::open(store.disk(), dir, mark, max_bytes)?;
     restored.damage.extend(damage);
+    let former = store.former_head()?.map(|head| rebuild::former(&head));
     let sinks = sinks(config, &store, &head, restored.fell_back)?;
-    let machine = Arc::new(Machine::new());
-    let status = shared_status(config, &restored);
-    let setup = source::Setup {
-        bounded: options.once,
-        clock: Arc::new(wall),
-        max_message: config.cleaning.max_record_bytes,
+    let mut replayed = Replayed::default();
+    let list = if replay {
+        vec![letters(&mut dead, &book, config, &mut replayed)?]
+    } else {
+        sources(options)?
     };
-    let list = config.sources.iter().map(|s| source::build_with(s, setup.clone()));
-    let sources = Sources::new(list.collect::<Result<_, _>>()?, &head, &book)?;
+    let sources = Sources::new(list, &head, &book)?;
     let born = head.marks.get(BORN).and_then(serde_json::Value::as_i64).unwrap_or_else(wall);
     if fresh {
         book.mark(BORN, json!(born));
     }
-    book.mark(ENDED, json!(false));
+    if !replay {
+        book.mark(ENDED, json!(false));
+    }
+    let before = book.total();
+    let mut pace = Pace::new(config, bags || replay);
+    pace.marks_end = !replay;
+    let keep = Keep { store, dead, sinks };
+    let known = Known { head, book, sources, born, fresh, former };
+    let (book, published) = conduct(options, plan, pace, keep, known, restored)?;
+    if let Some(to) = &options.results {
+        crate::results::write_all(&published, &to.dir, to.format)?;
+    }
+    replayed.tally = book.total().minus(&before);
+    Ok(replayed)
+}
+
+/// What the keeper is given.
+struct Keep {
+    store: Store,
+    dead: DeadLetters,
+    sinks: Vec<Box<dyn Sink>>,
+}
+
+/// What the coordinator is given.
+struct Known {
+    head: Head,
+    book: Book,
+    sources: Sources,
+    born: i64,
+    fresh: bool,
+    former: Option<rebuild::Former>,
+}
+
+/// Starts the threads and coordinates them to the end.
+fn conduct(
+    options: &RunOptions,
+    plan: Arc<Plan>,
+    pace: Pace,
+    keep: Keep,
+    known: Known,
+    restored: Restored,
+) -> Result<(Book, Arc<Published>), EngineError> {
+    let (config, book, head) = (&options.config, known.book, known.head);
+    let workers = config.engine.workers.max(1);
+    let machine = Arc::new(Machine::new());
+    let status = shared_status(config, &restored);
     let shared = Arc::new(Shared::default());
-    let read = book.records();
-    *shared.flow.lock() = Flow { handed_over: read, in_flight: 0 };
-    let restore = Arc::new(restore(restored)?);
-    let began = Instant::now();
+    *shared.flow.lock() = Flow { handed_over: book.records(), in_flight: 0 };
     let (events, inbox) = unbounded();
-    let threads = start::workers(
-        workers,
-        Setup {
-            plan: plan.clone(),
-            options: decode_options(config, &book),
-            restore: restore.clone(),
-            shared: shared.clone(),
-            bounds: bounds(config, workers),
-        },
-        &events,
-    )?;
-    drop(restore);
-    info!(seconds = began.elapsed().as_secs_f64(), records = read, "the state is in memory");
+    let began = Instant::now();
+    let setup = Setup {
+        plan: plan.clone(),
+        options: decode_options(config, &book),
+        restore: Arc::new(restore(restored)?),
+        shared: shared.clone(),
+        bounds: bounds(config, workers),
+    };
+    let threads = start::workers(workers, setup, &events)?;
+    let seconds = began.elapsed().as_secs_f64();
+    info!(seconds, records = book.records(), "the state is in memory");
+    let Keep { store, dead, sinks } = keep;
     let partitions = book.partitions.clone();
     let keeper = Keeper { store, dead, sinks, partitions, unwritten: None, machine: machine.clone() };
     let (tasks, keeper) = start::keeper(keeper, &events)?;
@@ -118,27 +180,75 @@ fn run_plan(options: &RunOptions, plan: Arc<Plan>) -> Result<(), EngineError> {
     let mut coordinator = Coordinator::new(
         lines,
         shared,
-        Pace::new(config, bags),
-        Now::new(config.engine.clock, head.now, born),
-        (book, sources),
+        pace,
+        Now::new(config.engine.clock, head.now, known.born),
+        (book, known.sources),
         published.clone(),
         Report::new(machine, status, progress),
-        (head.run + 1, if fresh { 0 } else { head.cut + 1 }),
+        (head.run + 1, if known.fresh { 0 } else { head.cut + 1 }),
     );
     coordinator.watched = server.is_some();
-    coordinator.run()?;
+    coordinator.former = known.former;
+    let book = coordinator.run()?;
     // All threads have been told to end; the keeper has answered for its last cut.
     drop(keeper.join());
     drop(threads.guards);
-    if let Some(to) = &options.results {
-        crate::results::write_all(&published, &to.dir, to.format)?;
-    }
     drop(server);
+    Ok((book, published))
+}
+
+/// The configured sources, fresh.
+fn sources(options: &RunOptions) -> Result<Vec<Box<dyn Source>>, EngineError> {
+    let setup = source::Setup {
+        bounded: options.once,
+        clock: Arc::new(wall),
+        max_message: options.config.cleaning.max_record_bytes,
+    };
+    let build = |s| source::build_with(s, setup.clone());
+    Ok(options.config.sources.iter().map(build).collect::<Result<_, _>>()?)
+}
+
+/// The state's letters as a source; they are taken out of the store, in force with the next cut.
+fn letters(
+    dead: &mut DeadLetters,
+    book: &Book,
+    config: &Config,
+    replayed: &mut Replayed,
+) -> Result<Box<dyn Source>, EngineError> {
+    let mut again = Vec::new();
+    for letter in dead.list()? {
+        let letter = letter?;
+        match letter.bytes() {
+            Ok(payload) if !letter.truncated => again.push((letter, payload)),
+            _ => replayed.truncated += 1,
+        }
+    }
+    replayed.letters = again.len() as u64;
+    let known = book.partitions.read().clone();
+    let gone = again.iter().map(|(letter, _)| letter.id()).collect();
+    dead.remove(&super::keeper::partitions(&known), &gone)?;
+    Ok(Box::new(ReplaySource::new(again, &known, &config.sources)))
+}
+
+/// A replay reads from no source: what the state was made from is taken as it is.
+fn keep_sources(fingerprint: &mut Fingerprint, dir: &Path) -> Result<(), EngineError> {
+    let Some(state) = ReadOnly::open(dir)? else {
+        let what = format!("there is no state in {}", dir.display());
+        return Err(Failure::new(exit::UNAVAILABLE, what, "name the folder with --state").into());
+    };
+    fingerprint.retain(|item, _| !item.starts_with("source."));
+    let sources = state.fingerprint.into_iter().filter(|(item, _)| item.starts_with("source."));
+    fingerprint.extend(sources);
     Ok(())
 }
 
 /// What bag joins cannot be combined with.
-fn refuse_bags(config: &Config, bags: bool) -> Result<(), EngineError> {
+fn refuse_bags(config: &Config, bags: bool, replay: bool) -> Result<(), EngineError> {
+    if bags && replay {
+        let hint = "run it again; every run with join = \"bag\" reads everything";
+        let what = "bag joins are not stored, so nothing can be added to them later";
+        return Err(Failure::new(exit::CONFIG, what, hint).into());
+    }
     if bags && !config.sinks.is_empty() {
         let hint = "write cleaned rows by a run without join = \"bag\"";
         let what = "bag joins read everything again at each start, so rows would be doubled";

@@ -17,6 +17,7 @@ pub mod progress;
 
 pub mod demo;
 pub mod files;
+pub mod replay;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

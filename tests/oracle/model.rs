@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use super::clean::{COLUMNS, Cell, Field, Reason, Record, Verdict, clean};
-use super::{Message, Rules, Stream};
+use super::{Message, Rule, Rules, Stream};
 
 /// What orders the records of one stream and index.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -26,6 +26,8 @@ pub struct Version {
 pub struct Seen {
     /// Where it came from.
     pub version: Version,
+    /// The stream that the rules said.
+    pub ruled: Option<Stream>,
     /// What became of it.
     pub verdict: Verdict,
 }
@@ -92,7 +94,11 @@ impl Model {
                     *held = place;
                 }
             }
-            self.seen.push(Seen { version, verdict });
+            let ruled = match message.rule {
+                Rule::Kind(stream) => Some(stream),
+                _ => None,
+            };
+            self.seen.push(Seen { version, ruled, verdict });
         }
     }
 
@@ -181,7 +187,8 @@ impl Model {
             let meta = match &seen.verdict {
                 Verdict::Kept(r) => [Some(r.stream.name()), Some("kept"), None, None, None],
                 Verdict::Rejected(reason, _) => {
-                    [None, Some("rejected"), Some(reason.name()), None, None]
+                    let ruled = seen.ruled.map(Stream::name);
+                    [ruled, Some("rejected"), Some(reason.name()), None, None]
                 }
                 Verdict::Ignored => [None, Some("ignored"), None, None, None],
             };

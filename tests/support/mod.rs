@@ -4,6 +4,7 @@
 #![allow(dead_code)]
 
 pub mod compare;
+pub mod declare;
 pub mod generate;
 pub mod golden;
 pub mod http;

@@ -5,17 +5,24 @@ use std::sync::Arc;
 
 use crate::oracle::{Message, Rule, Stream};
 
-/// The messages of a file's bytes; a last line without its end is one too.
+/// The messages of a file's bytes; a last line without its end is one too. Lines of nothing but
+/// blanks are none, and the end of a line may have a `\r`.
 pub fn lines(bytes: &[u8], partition: &str, rule: Rule, arrived_at: i64) -> Vec<Message> {
     let (source, partition): (Arc<str>, Arc<str>) = ("input".into(), partition.into());
     let mut out = Vec::new();
     let mut position = 0;
     for line in bytes.split_inclusive(|b| *b == b'\n') {
+        let payload = line.strip_suffix(b"\n").unwrap_or(line);
+        let payload = payload.strip_suffix(b"\r").unwrap_or(payload);
+        if payload.iter().all(u8::is_ascii_whitespace) {
+            position += line.len() as u64;
+            continue;
+        }
         out.push(Message {
             source: source.clone(),
             partition: partition.clone(),
             position,
-            payload: line.strip_suffix(b"\n").unwrap_or(line).to_vec(),
+            payload: payload.to_vec(),
             rule,
             arrived_at,
             given: false,

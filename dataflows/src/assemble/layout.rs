@@ -173,7 +173,11 @@ pub struct Side {
     pub bytes: usize,
 }
 
-/// The layout of a slot: eight bytes of index, then pin, geo and user.
+/// Bytes before the sides: the index, the stamp of the epoch that last touched the slot, whether
+/// a cut holds it.
+const HEAD: usize = 13;
+
+/// The layout of a slot: its head, then pin, geo and user.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Layout {
     /// The sides.
@@ -189,7 +193,7 @@ impl Layout {
         let wide = |k: &Kept| std::cmp::Reverse(Width::of(k.column, k.form).bytes());
         kept.sort_by_key(|k| (wide(k), *k));
         kept.dedup();
-        let mut start = 8;
+        let mut start = HEAD;
         let sides = Stream::ALL.map(|stream| {
             let mut bytes = 0;
             let mine = kept.iter().filter(|k| k.column.stream() == stream);

@@ -87,11 +87,13 @@ pub fn newer(a: &Origin, b: &Origin, partitions: &Partitions) -> bool {
         .is_gt()
 }
 
-/// A slot as it was before the epoch touched it.
+/// What an epoch has touched, as it was before.
+#[derive(Default)]
 struct Before {
-    slot: u32,
+    slots: Vec<u32>,
+    /// The slots' bytes, one after the other.
     bytes: Vec<u8>,
-    arrivals: Counts,
+    arrivals: Vec<Counts>,
 }
 
 /// The state of record of one worker.
@@ -103,7 +105,9 @@ pub struct Assemble {
     /// How many slots have each side.
     present: [u64; 3],
     /// Slots changed since the last cut.
-    unsaved: HashSet<u32, FxBuildHasher>,
+    unsaved: Vec<u32>,
+    /// What the epoch has touched; empty between epochs.
+    before: Before,
     /// Texts that cuts of this run have held.
     saved_texts: HashSet<Sym, FxBuildHasher>,
     /// Slots that came back from disk and are to be fed to the metrics.
@@ -120,7 +124,8 @@ impl Assemble {
             partitions,
             arrivals: Arrivals::default(),
             present: [0; 3],
-            unsaved: HashSet::default(),
+            unsaved: Vec::new(),
+            before: Before::default(),
             saved_texts: HashSet::default(),
             restored: false,
             plan,
@@ -148,6 +153,7 @@ impl Assemble {
             counts.into_iter().for_each(|(b, n)| self.arrivals.add(slot, b, n));
         }
         for slot in 0..self.table.len() as u32 {
+            self.table.set_saved(slot, true);
             let there = sides(&self.plan, self.table.slot(slot)).map(|s| s.is_some());
             self.present.iter_mut().zip(there).for_each(|(n, is)| *n += u64::from(is));
         }
@@ -159,6 +165,7 @@ impl Assemble {
     /// Takes up an epoch's records; gives the changes of groups and of distinct rows.
     pub fn epoch(
         &mut self,
+        epoch: u64,
         recs: Vec<Vec<Rec>>,
         tick: &Tick,
         sealed: &mut Sealed,
@@ -167,27 +174,54 @@ impl Assemble {
         if std::mem::take(&mut self.restored) {
             self.feed_all(distinct);
         }
-        let mut before: FxHashMap<u32, Before> = FxHashMap::default();
-        let mut tallies: FxHashMap<u32, Tally> = FxHashMap::default();
+        let mut tallies: Vec<(u32, Tally)> = Vec::new();
         for rec in recs.iter().flatten() {
             let slot = self.table.find_or_add(&self.plan.layout, rec.index);
-            before.entry(slot).or_insert_with(|| Before {
-                slot,
-                bytes: self.table.slot(slot).to_vec(),
-                arrivals: if self.plan.arrivals { self.arrivals.of(slot) } else { Counts::new() },
-            });
-            self.apply(slot, rec, tallies.entry(rec.partition).or_default());
+            // Stamp 0 is that of a new slot.
+            if self.table.touch(slot, (epoch as u32).wrapping_add(1)) {
+                self.remember(slot);
+            }
+            let last = tallies.last().is_some_and(|t| t.0 == rec.partition);
+            if !last {
+                tallies.push((rec.partition, Tally::default()));
+            }
+            let at = tallies.len() - 1;
+            self.apply(slot, rec, &mut tallies[at].1);
         }
-        sealed.tallies.extend(tallies);
+        sealed.tallies.append(&mut tallies);
         self.retire(tick.now);
-        for before in before.into_values() {
-            self.unsaved.insert(before.slot);
-            self.changed(&before, distinct);
+        let mut before = std::mem::take(&mut self.before);
+        let stride = self.plan.layout.stride;
+        for (n, slot) in before.slots.iter().enumerate() {
+            if self.table.set_saved(*slot, false) || self.is_new(&before.bytes[n * stride..]) {
+                self.unsaved.push(*slot);
+            }
+            let arrivals = before.arrivals.get(n).cloned().unwrap_or_default();
+            self.changed(*slot, &before.bytes[n * stride..][..stride], &arrivals, distinct);
         }
+        before.slots.clear();
+        before.bytes.clear();
+        before.arrivals.clear();
+        self.before = before;
         self.cut(tick.cut, sealed);
-        sealed.unsaved_bytes = self.unsaved.len() * self.plan.layout.stride;
+        sealed.unsaved_bytes = self.unsaved.len() * stride;
         sealed.posts = (self.table.len() as u64, self.present);
         &mut self.combine
+    }
+
+    /// Keeps a slot as it is before the epoch changes it.
+    fn remember(&mut self, slot: u32) {
+        self.before.slots.push(slot);
+        self.before.bytes.extend_from_slice(self.table.slot(slot));
+        if self.plan.arrivals {
+            self.before.arrivals.push(self.arrivals.of(slot));
+        }
+    }
+
+    /// Whether a slot's bytes are those of one that was just made: no side was there.
+    fn is_new(&self, bytes: &[u8]) -> bool {
+        let sides = &self.plan.layout.sides;
+        sides.iter().all(|side| Header::read(&bytes[side.offset..]).is_none())
     }
 
     /// Applies the version rule to one record.
@@ -227,25 +261,30 @@ impl Assemble {
     }
 
     /// A post was touched: what it gave is taken back, what it gives is added.
-    fn changed(&mut self, before: &Before, distinct: &mut Vec<(DistinctRow, i64)>) {
+    fn changed(
+        &mut self,
+        slot: u32,
+        old: &[u8],
+        old_arrivals: &Counts,
+        distinct: &mut Vec<(DistinctRow, i64)>,
+    ) {
         let plan = self.plan.clone();
-        let (old, new) = (&before.bytes[..], self.table.slot(before.slot));
+        let new = self.table.slot(slot);
         let same = Stream::ALL.map(|s| {
             let (a, b) = (plan.layout.part(old, s), plan.layout.part(new, s));
             Header::read(a).is_some() == Header::read(b).is_some() && a[HEADER..] == b[HEADER..]
         });
-        let arrived =
-            if plan.arrivals { self.arrivals.of(before.slot) } else { Counts::new() };
-        let index = self.table.index_of(before.slot);
+        let arrived = if plan.arrivals { self.arrivals.of(slot) } else { Counts::new() };
+        let index = self.table.index_of(slot);
         let (old, new) = (sides(&plan, old), sides(&plan, new));
         for (n, node) in plan.nodes.iter().enumerate().filter(|(_, n)| n.join == Join::Newest) {
             let unmoved = Stream::ALL.iter().all(|s| !node.sides[*s as usize] || same[*s as usize]);
             let arrivals = matches!(node.fact, Fact::Arrivals(_));
-            if unmoved && !(arrivals && before.arrivals != arrived) {
+            if unmoved && !(arrivals && *old_arrivals != arrived) {
                 continue;
             }
             let mut out = Out { n, node, combine: &mut self.combine, distinct };
-            let rows = [(old, &before.arrivals, -1), (new, &arrived, 1)];
+            let rows = [(old, old_arrivals, -1), (new, &arrived, 1)];
             for (sides, counts, sign) in rows {
                 out.post(index, sides, counts, sign);
             }
@@ -270,7 +309,7 @@ impl Assemble {
     fn cut(&mut self, kind: CutKind, sealed: &mut Sealed) {
         let slots: Vec<u32> = match kind {
             CutKind::No => return,
-            CutKind::Changed => self.unsaved.drain().collect(),
+            CutKind::Changed => std::mem::take(&mut self.unsaved),
             CutKind::Full => {
                 self.unsaved.clear();
                 self.saved_texts.clear();
@@ -278,6 +317,7 @@ impl Assemble {
             }
         };
         for slot in slots {
+            self.table.set_saved(slot, true);
             let counts = self.arrivals.of(slot);
             let bytes = self.table.slot(slot);
             codec::encode(&self.plan.layout, bytes, &counts, &mut sealed.slots, |sym| {
@@ -344,7 +384,9 @@ struct Out<'a> {
 impl Out<'_> {
     /// A post with these sides came or went.
     fn post(&mut self, index: u64, sides: [Option<&[u8]>; 3], counts: &Counts, sign: i64) {
-        if (0..3).any(|s| self.node.sides[s] && sides[s].is_none()) {
+        // Facts about records are none of a post: the ledger feeds them.
+        let about_records = matches!(self.node.fact, Fact::Records | Fact::Fields);
+        if about_records || (0..3).any(|s| self.node.sides[s] && sides[s].is_none()) {
             return;
         }
         let row = Row::Sides { index, sides: sides.map(Option::unwrap_or_default) };

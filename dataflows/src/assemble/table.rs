@@ -61,6 +61,21 @@ impl Table {
         &mut self.chunks[slot / CHUNK][slot % CHUNK * self.stride..][..self.stride]
     }
 
+    /// Stamps a slot with an epoch; whether it had another stamp.
+    #[inline]
+    pub fn touch(&mut self, slot: u32, stamp: u32) -> bool {
+        let head = &mut self.slot_mut(slot)[8..12];
+        let fresh = head != stamp.to_le_bytes();
+        head.copy_from_slice(&stamp.to_le_bytes());
+        fresh
+    }
+
+    /// Sets whether a cut holds the slot as it is; what it was.
+    #[inline]
+    pub fn set_saved(&mut self, slot: u32, saved: bool) -> bool {
+        std::mem::replace(&mut self.slot_mut(slot)[12], saved.into()) == 1
+    }
+
     /// The index of a slot.
     pub fn index_of(&self, slot: u32) -> u64 {
         u64::from_le_bytes(array(self.slot(slot), 0))

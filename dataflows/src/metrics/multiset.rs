@@ -62,8 +62,9 @@ impl PartialOrd for Ordered {
 pub enum Multiset {
     /// By value.
     Values(Values),
-    /// By value and what comes with it; the flag says that the latter is text.
-    Ranked(BTreeMap<(i64, Ordered), i64>, bool),
+    /// By value and what comes with it, as cells; the flag says that the latter is text. Texts are
+    /// compared only among those tied for the answer.
+    Ranked(BTreeMap<(i64, i64), i64>, bool),
     /// By frequency.
     Often(Often),
 }
@@ -82,12 +83,11 @@ impl Multiset {
     pub fn update(&mut self, value: i64, with: i64, diff: i64) {
         match self {
             Multiset::Values(v) => v.update(value, diff),
-            Multiset::Ranked(map, text) => {
-                let key = (value, Ordered::new(with, *text));
-                let count = map.entry(key).or_insert(0);
+            Multiset::Ranked(map, _) => {
+                let count = map.entry((value, with)).or_insert(0);
                 *count += diff;
                 if *count == 0 {
-                    map.remove(&key);
+                    map.remove(&(value, with));
                 }
             }
             Multiset::Often(o) => o.update(value, diff),
@@ -115,9 +115,11 @@ impl Multiset {
     pub fn argmax(&self, all: bool) -> Vec<(Value, Value)> {
         let Multiset::Ranked(map, text) = self else { return Vec::new() };
         let Some((&(greatest, _), _)) = map.last_key_value() else { return Vec::new() };
-        let least = if *text { Ordered::Text(crate::symbol::intern("")) } else { Ordered::Int(NULL) };
-        let tied = map.range((greatest, least)..).map(|((v, w), _)| (w.value(), Value::Int((*v).into())));
-        tied.take(if all { usize::MAX } else { 1 }).collect()
+        let tied = map.range((greatest, NULL)..).map(|((_, with), _)| Ordered::new(*with, *text));
+        let mut tied: Vec<Ordered> =
+            if all { tied.collect() } else { tied.min().into_iter().collect() };
+        tied.sort();
+        tied.into_iter().map(|w| (w.value(), Value::Int(greatest.into()))).collect()
     }
 
     /// The `k` most frequent values with their counts, and those tied with the last if `all`.

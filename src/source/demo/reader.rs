@@ -105,6 +105,7 @@ impl DemoReader {
             block: self.pool.give(bytes),
             spans,
             positions: Positions::Counted(from),
+            first_sub: 0,
             arrivals: Arrivals::Each(arrivals),
             arrival_given: true,
             rule: self.rule,

@@ -268,6 +268,7 @@ impl Common {
             block: self.pool.give(bytes),
             spans,
             positions: Positions::Bytes(at),
+            first_sub: 0,
             arrivals,
             arrival_given: given,
             rule: self.rule,

@@ -1,0 +1,32 @@
+# make run     builds pinflow and runs its demo: http://127.0.0.1:8765
+# make test    every test
+# make check   format, lints, documentation, dependencies
+# make bench   the benchmarks
+#
+# Each installs what it needs and lacks, and nothing where all is there.
+# ARGS go to what is run: make run ARGS="--rate 3000", make test ARGS=golden.
+
+.PHONY: run test check bench
+.DEFAULT_GOAL := run
+
+run:
+	@scripts/setup build
+	cargo build --release --locked
+	@echo "The page is at http://127.0.0.1:8765, the metrics at http://127.0.0.1:8765/metrics"
+	@cargo run --quiet --release --locked -- run --config config/demo.toml $(ARGS)
+
+test:
+	@scripts/setup build test
+	cargo test --release --locked --workspace $(ARGS)
+
+# The release profile throughout, so that one build of the dependencies serves all of it and test.
+check:
+	@scripts/setup build check
+	cargo fmt --all --check
+	cargo clippy --release --locked --workspace --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --release --locked --workspace --no-deps
+	scripts/audit
+
+bench:
+	@scripts/setup build test
+	cargo bench --locked --workspace $(ARGS)

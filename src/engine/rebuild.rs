@@ -1,0 +1,76 @@
+//! Beginning anew: whether the sources still hold what the state to be replaced has read, and how
+//! far the new state has to come before the old one may go.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use tracing::warn;
+
+use super::EngineError;
+use super::book::Book;
+use crate::cli::{Failure, exit};
+use crate::source::{Memos, Source};
+use crate::store::{Head, ReadOnly, StoreError};
+
+/// How far a former state had read, by (source, partition).
+pub type Former = BTreeMap<(String, String), u64>;
+
+/// The positions of a state.
+pub fn former(head: &Head) -> Former {
+    let name = |n: &u32| {
+        let partition = head.partitions.get(*n as usize)?;
+        Some((partition.source.clone(), partition.name.clone()))
+    };
+    head.positions.iter().filter_map(|(n, next)| Some((name(n)?, *next))).collect()
+}
+
+/// Refuses to begin anew where the sources (fresh ones, which nothing is read from) no longer
+/// reach what the state in a folder has read.
+pub fn check(dir: &Path, sources: Vec<Box<dyn Source>>) -> Result<(), EngineError> {
+    let state = match ReadOnly::open(dir) {
+        Ok(Some(state)) => state,
+        Ok(None) => return Ok(()),
+        // What cannot be read cannot be compared; that is what a rebuild is for.
+        Err(error @ (StoreError::Damaged { .. } | StoreError::Format { .. })) => {
+            warn!(%error, "the former state cannot be compared with what the sources hold");
+            return Ok(());
+        }
+        Err(error) => return Err(error.into()),
+    };
+    let mut former = former(&state.restored.head);
+    former.retain(|(source, _), next| *next > 0 && source != crate::source::replay::NAME);
+    for mut source in sources {
+        source.restore(&Memos::new(), &[])?;
+        let name = source.name().to_owned();
+        for found in source.discover()?.found {
+            let key = (name.clone(), found.name.clone());
+            let end = source.open(&found.name, 0, found.start)?.end();
+            if let Some(next) = former.get(&key)
+                && found.start == 0
+                && end.is_none_or(|end| end >= *next)
+            {
+                former.remove(&key);
+            }
+        }
+    }
+    match former.first_key_value() {
+        None => Ok(()),
+        Some(((source, partition), next)) => {
+            let what = format!(
+                "{source}/{partition} was read up to {next}, and its source no longer holds all \
+                 of that ({} such partitions)",
+                former.len()
+            );
+            let hint = "put it back; or give it up with --rebuild --accept-gap";
+            Err(Failure::new(exit::DATA, what, hint).into())
+        }
+    }
+}
+
+/// Whether the book has come as far as the former state.
+pub fn passed(former: &Former, book: &Book) -> bool {
+    let reached = |((source, name), next): (&(String, String), &u64)| {
+        book.number(source, name).is_some_and(|n| book.next(n) >= *next)
+    };
+    former.iter().all(reached)
+}
