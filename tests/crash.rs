@@ -183,11 +183,10 @@ impl Seen {
         self.positions.insert((run, epoch), by);
     }
 
-    /// The last positions that were seen at or before a manifest's epoch: a lower bound of what
-    /// it holds.
-    fn held(&self, run: u64, epoch: u64) -> Places {
-        let last = self.positions.range(..=(run, epoch)).next_back();
-        last.map(|(_, by)| by.clone()).unwrap_or_default()
+    /// The last positions that were seen in a manifest's run, at or before its epoch: a lower
+    /// bound of what it holds. What earlier runs showed may have been read again.
+    fn held(&self, run: u64, epoch: u64) -> Option<Places> {
+        self.positions.range((run, 0)..=(run, epoch)).next_back().map(|(_, by)| by.clone())
     }
 }
 
@@ -271,7 +270,7 @@ fn crashes_change_nothing() {
         let begun = growing.written.load(Ordering::Relaxed) > 0;
         if let Some((run, epoch)) = manifest(&dir.join("state")) {
             between += u64::from(begun && !ended);
-            held = seen.lock().unwrap().held(run, epoch);
+            held = seen.lock().unwrap().held(run, epoch).unwrap_or(held);
         }
     }
     growing.allowed.store(1000, Ordering::Relaxed);

@@ -1,5 +1,7 @@
 //! What the daemon says of itself: machine metrics, the metrics of the world, status, logs.
 
+#[cfg(test)]
+mod contract;
 pub mod expose;
 pub mod log;
 pub mod machine;
