@@ -12,7 +12,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use differential_dataflow::{AsCollection, VecCollection};
-use timely::dataflow::channels::pact::Exchange;
+use timely::dataflow::channels::pact::{Exchange, Pipeline};
 use timely::dataflow::operators::{Concatenate, OkErr, Probe};
 use timely::dataflow::operators::vec::input::Handle;
 use timely::dataflow::{InputHandleVec, ProbeHandle, StreamVec};
@@ -28,6 +28,7 @@ use crate::metrics::distinct::{DistinctRow, distinct};
 use crate::metrics::group::Groups;
 use crate::metrics::meta::{self, Ledger};
 use crate::metrics::plan::Plan;
+use crate::metrics::slide::{self, Slides};
 use crate::metrics::update::Update;
 use crate::metrics::{bag, distinct as distinct_rows};
 use crate::operators::{as_changes, by_epoch, sealed};
@@ -151,6 +152,7 @@ fn assembled<'s>(
     mut first: Option<Arc<Restore>>,
 ) -> (StreamVec<'s, u64, Update>, Option<Rows<'s>>) {
     let wanted = plan.nodes.iter().any(|n| !n.distinct.is_empty() && n.join == Join::Newest);
+    let slides = plan.clone();
     let (plan, assemble, outbox) = (plan.clone(), assemble.clone(), outbox.clone());
     let mut work = move |epoch, recs, tick: &Tick, give: &mut dyn FnMut(Step)| {
         let mut distinct = Vec::new();
@@ -172,8 +174,15 @@ fn assembled<'s>(
         });
         return (updates, None);
     }
-    let steps = sealed(recs, ticks, by_index, "Assemble", work);
-    let (updates, rows) = steps.ok_err(|step: Step| step);
+    let steps = sealed(recs, ticks.clone(), by_index, "Assemble", work);
+    let (updates, mut rows) = steps.ok_err(|step: Step| step);
+    if slide::wanted(&slides) {
+        let mut slides = Slides::new(slides);
+        rows = sealed(rows, ticks, Pipeline, "Distinct slides", move |_, rows, tick, give| {
+            rows.into_iter().flatten().for_each(|row| slides.row(row, give));
+            slides.tick(tick, give);
+        });
+    }
     (updates, Some(as_changes(rows, "Distinct rows", |row| row).as_collection()))
 }
 

@@ -9,6 +9,7 @@ pub mod meta;
 pub mod multiset;
 pub mod plan;
 pub mod schema;
+pub mod slide;
 pub mod update;
 pub mod value;
 pub mod window;
