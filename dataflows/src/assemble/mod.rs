@@ -316,6 +316,8 @@ impl Assemble {
                 (0..self.table.len() as u32).collect()
             }
         };
+        // One allocation: growing a buffer of megabytes costs more than filling it.
+        sealed.slots.reserve(slots.len() * (self.plan.layout.stride + 32));
         for slot in slots {
             self.table.set_saved(slot, true);
             let counts = self.arrivals.of(slot);
