@@ -171,7 +171,7 @@ pub const WINDOWS: [(&str, &str); 9] = [
 const RETAINS: [&str; 4] = ["", "0s", "10min", "36h"];
 
 /// The measures of a fact's columns, each as TOML.
-pub fn measures(fact: &str, columns: &[Column]) -> Vec<String> {
+fn measures(fact: &str, columns: &[Column]) -> Vec<String> {
     let mut out = vec![r#""count""#.to_string()];
     if matches!(fact, "records" | "fields") {
         out.extend(columns.iter().map(|(c, _)| format!(r#"{{ count = "{c}" }}"#)));

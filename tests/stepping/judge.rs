@@ -21,6 +21,7 @@ use crate::oracle::rows::{Now, rows};
 
 /// Where results are looked at.
 #[derive(Clone, Copy, Debug)]
+#[allow(dead_code)] // the epoch is there to be printed
 pub struct Frontier {
     /// The epoch, counted from the process's start.
     pub epoch: usize,

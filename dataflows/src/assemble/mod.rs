@@ -316,6 +316,8 @@ impl Assemble {
                 (0..self.table.len() as u32).collect()
             }
         };
+        // One allocation: growing a buffer of megabytes costs more than filling it.
+        sealed.slots.reserve(slots.len() * (self.plan.layout.stride + 32));
         for slot in slots {
             self.table.set_saved(slot, true);
             let counts = self.arrivals.of(slot);
@@ -341,9 +343,9 @@ impl Assemble {
         Some(Post { index, sides: Stream::ALL.map(side) })
     }
 
-    /// Slots, bytes of slots, entries of arrivals.
-    pub fn sizes(&self) -> (usize, usize, usize) {
-        (self.table.len(), self.table.bytes(), self.arrivals.len())
+    /// What is held: slots, then arrivals, as (entries, bytes).
+    pub fn sizes(&self) -> [(usize, usize); 2] {
+        [(self.table.len(), self.table.bytes()), (self.arrivals.len(), self.arrivals.bytes())]
     }
 }
 
