@@ -105,12 +105,12 @@ fn mistakes_are_named_all_at_once_with_line_and_column() {
                 by = [\"categry\"]\nmeasure = \"count\"\nwindow = [\"day\"]\n";
     let config = room.write("bad.toml", text);
     let state = room.text("state");
-    for args in [
-        vec!["validate", "--config", &config],
-        vec!["run", "--config", &config, "--state", &state],
-    ] {
+    for args in
+        [vec!["validate", "--config", &config], vec!["run", "--config", &config, "--state", &state]]
+    {
         let ended = pinflow(args);
-        let words = ["bad.toml:2:1", "workers", "bad.toml:8:7", "category", "bad.toml:10:1", "windows"];
+        let words =
+            ["bad.toml:2:1", "workers", "bad.toml:8:7", "category", "bad.toml:10:1", "windows"];
         refused(&ended, 78, &words);
     }
     assert!(!room.path("state").exists(), "a mistake leaves nothing behind");

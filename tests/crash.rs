@@ -147,7 +147,12 @@ impl Growing {
     }
 
     /// The messages of the files between some positions; none = from the head, to the end.
-    fn messages(&self, from: Option<&Places>, to: Option<&Places>, arrivals: &Moments) -> Vec<Message> {
+    fn messages(
+        &self,
+        from: Option<&Places>,
+        to: Option<&Places>,
+        arrivals: &Moments,
+    ) -> Vec<Message> {
         let mut out = Vec::new();
         for (name, bytes) in NAMES.iter().zip(&self.whole) {
             let of = |places: &Places| places.get(*name).map_or(0, |at| *at as usize);
@@ -249,7 +254,9 @@ fn live(dir: &Path, life: Duration, held: &Places, seen: &Mutex<Seen>, ask: bool
             for name in ["arrived", "medians", "days", "refused", "persons"] {
                 let path = format!("/api/v1/metrics/{name}?positions=1");
                 let known = seen.answers.len();
-                if known < 1000 && let Some(answer) = api.json(&path) {
+                if known < 1000
+                    && let Some(answer) = api.json(&path)
+                {
                     seen.answers.push((name, answer));
                     first = false;
                 }
@@ -279,7 +286,8 @@ fn crashes_change_nothing() {
     let mut held = BTreeMap::new();
     for kill in 0..kills {
         growing.allowed.store((kill + 1) * 1000 / (kills + 2), Ordering::Relaxed);
-        let life = if random.chance(150) { 20 + random.below(300) } else { 500 + random.below(1500) };
+        let life =
+            if random.chance(150) { 20 + random.below(300) } else { 500 + random.below(1500) };
         let life = Duration::from_millis(life);
         live(dir, life, &held, &seen, kill % 10 == 3);
         let ended = growing.done.load(Ordering::Relaxed);

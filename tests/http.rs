@@ -112,7 +112,8 @@ fn http_scrapes_add_up_and_grow() {
 fn agree(scrape: &Scrape) {
     let world = |name: &str, labels: &[(&str, &str)]| -> f64 {
         let full = format!("pinflow_world_{name}");
-        let names = scrape.samples.keys().filter(|n| **n == full || n.starts_with(&format!("{full}_")));
+        let names =
+            scrape.samples.keys().filter(|n| **n == full || n.starts_with(&format!("{full}_")));
         let mut found: Vec<&String> = names.collect();
         found.sort();
         let name = found.first().unwrap_or_else(|| panic!("{full} is not exported"));

@@ -114,7 +114,8 @@ impl Case {
             args.extend([flag.to_string(), value]);
         }
         if self.random.chance(500) {
-            let at = ["after_log_append", "after_log_write", "after_manifest_write", "after_sink_sync"];
+            let at =
+                ["after_log_append", "after_log_write", "after_manifest_write", "after_sink_sync"];
             let fault = format!("{}:{}", self.random.pick(&at), 1 + self.random.below(6));
             let mut cut_off = command(&args);
             cut_off.env("PINFLOW_FAULT", fault);

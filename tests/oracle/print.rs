@@ -59,8 +59,7 @@ pub fn header(metric: &Metric) -> Vec<String> {
     if let Some(columns) = &metric.columns {
         return columns.clone();
     }
-    let edges: &[&str] =
-        if metric.windows.is_empty() { &[] } else { &["window", "start", "end"] };
+    let edges: &[&str] = if metric.windows.is_empty() { &[] } else { &["window", "start", "end"] };
     let names = metric.keys.iter().map(|(name, _)| name);
     let measures = metric.measures.iter().flat_map(|m| &m.names);
     edges.iter().map(ToString::to_string).chain(names.chain(measures).cloned()).collect()

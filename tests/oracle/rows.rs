@@ -58,7 +58,13 @@ fn holding(shape: Shape, t: i64) -> Vec<(i64, i64)> {
 }
 
 /// The windows that a row counts in and that are shown now.
-fn windows(metric: &Metric, window: &Window, row: &Row, columns: &Columns, now: Now) -> Vec<(i64, i64)> {
+fn windows(
+    metric: &Metric,
+    window: &Window,
+    row: &Row,
+    columns: &Columns,
+    now: Now,
+) -> Vec<(i64, i64)> {
     let time = if window.event {
         match columns.value(row, "timestamp") {
             Cell::Time(nanos) => Some(nanos.div_euclid(1000) as i64),

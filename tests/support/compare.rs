@@ -225,7 +225,14 @@ pub fn same_letters(listed: &[Value], model: &Model) {
 }
 
 /// Asserts that the written results of all metrics are the oracle's.
-pub fn same_results(dir: &Path, ending: &str, metrics: &[Metric], model: &Model, columns: &Columns, now: Now) {
+pub fn same_results(
+    dir: &Path,
+    ending: &str,
+    metrics: &[Metric],
+    model: &Model,
+    columns: &Columns,
+    now: Now,
+) {
     for metric in metrics {
         let mut ours = table::read(&dir.join(format!("{}.{ending}", metric.name)));
         if metric.header {

@@ -96,9 +96,10 @@ impl Running {
 
     fn finish(&mut self) -> Finished {
         let code = self.child.wait().expect("it can be waited for").code();
-        let mut texts = self.readers.drain(..).map(|r| {
-            String::from_utf8_lossy(&r.join().expect("the reader ends")).into_owned()
-        });
+        let mut texts = self
+            .readers
+            .drain(..)
+            .map(|r| String::from_utf8_lossy(&r.join().expect("the reader ends")).into_owned());
         let stdout = texts.next().expect("two readers");
         let stderr = texts.next().expect("two readers");
         Finished { code, stdout, stderr }
