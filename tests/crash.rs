@@ -159,7 +159,9 @@ impl Growing {
             let (start, end) = (from.map_or(0, of), to.map_or(bytes.len(), of));
             let at = arrivals.get(*name).copied().unwrap_or(0);
             let mut part = wire::lines(&bytes[start..end], name, wire::rule(name), at);
-            part.iter_mut().for_each(|message| message.position += start as u64);
+            for message in &mut part {
+                message.position += start as u64;
+            }
             out.extend(part);
         }
         out
@@ -282,7 +284,7 @@ fn crashes_change_nothing() {
         move || growing.write(Duration::from_millis(kills * 1500), seed)
     });
     let seen = Mutex::new(Seen::default());
-    let (mut random, mut between) = (Random::new(seed ^ 0xC0FFEE), 0);
+    let (mut random, mut between) = (Random::new(seed ^ 0x00C0_FFEE), 0);
     let mut held = BTreeMap::new();
     for kill in 0..kills {
         growing.allowed.store((kill + 1) * 1000 / (kills + 2), Ordering::Relaxed);
@@ -341,10 +343,11 @@ fn shown(
     answers.sort_by_key(|(at, _)| at.values().sum::<u64>());
     let step = (answers.len() / 60).max(1);
     let (mut at, mut model) = (Places::new(), Model::new(&[], &Rules::default()));
-    let mut checked = 0;
+    let (mut checked, mut passed) = (0, Vec::new());
     for (to, (name, answer)) in answers.into_iter().step_by(step) {
         // The model only grows: positions that lie behind in one of the files are passed over.
         if at.iter().any(|(file, at)| to.get(file).is_none_or(|to| to < at)) {
+            passed.push(format!("{name}: {to:?} behind {at:?}"));
             continue;
         }
         for message in growing.messages(Some(&at), Some(&to), arrivals) {
@@ -359,8 +362,9 @@ fn shown(
         let what = format!("{name} at {to:?}, {}", answer["frontier"]);
         table::same(&what, &http::rows(answer, &names.collect::<Vec<_>>()), &right);
         checked += usize::from(!right.is_empty());
+        passed.push(format!("{name}: {to:?}, {} rows", right.len()));
         at = to;
     }
     let seen = seen.answers.len();
-    assert!(checked >= 5, "only {checked} of {seen} answers were worth a check");
+    assert!(checked >= 5, "only {checked} of {seen} answers were worth a check: {passed:#?}");
 }

@@ -103,7 +103,7 @@ impl Room {
         if let Some(fault) = fault {
             command.env("PINFLOW_FAULT", fault);
         }
-        Running::start(command).wait(std::time::Duration::from_secs(120))
+        Running::start(command).wait(std::time::Duration::from_mins(2))
     }
 
     /// Asserts that results, dead letters and cleaned rows are the oracle's.

@@ -36,7 +36,7 @@ fn still() -> Still {
     let args = ["run", "--config", &config, "--input", &input, "--state", &state];
     let mut daemon = Running::start(command(args.iter().chain(&["--listen", &listen])));
     let api = Api::new(port);
-    api.wait("/readyz", &mut daemon, Duration::from_secs(60));
+    api.wait("/readyz", &mut daemon, Duration::from_mins(1));
     let read = |api: &Api| api.json("/api/v1/status").unwrap()["totals"]["read"].as_u64();
     for _ in 0..600 {
         if read(&api) >= Some(1200) {

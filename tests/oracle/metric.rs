@@ -97,6 +97,7 @@ pub struct Measure {
 
 /// A metric.
 #[derive(Clone, Debug)]
+#[allow(clippy::struct_excessive_bools)] // as it is written
 pub struct Metric {
     /// Its name.
     pub name: String,

@@ -123,7 +123,7 @@ fn reader(mut from: impl Read + Send + 'static) -> JoinHandle<Vec<u8>> {
 
 /// Runs the binary to its end, at most two minutes.
 pub fn pinflow<S: AsRef<OsStr>>(args: impl IntoIterator<Item = S>) -> Finished {
-    Running::start(command(args)).wait(Duration::from_secs(120))
+    Running::start(command(args)).wait(Duration::from_mins(2))
 }
 
 /// The arguments of `run --once` over a folder.
