@@ -55,7 +55,7 @@ pub fn decode<'s>(
 ) -> StreamVec<'s, u64, Rec> {
     let mut work = Work::new(plan.clone(), options.clone());
     let deal = Exchange::new(|b: &Batch| spread(b.next ^ (u64::from(b.partition) << 48)) >> 7);
-    batches.unary(deal, "Decode", move |_capability, _info| {
+    batches.unary(deal, crate::names::DECODE.name, move |_capability, _info| {
         move |input, output| {
             input.for_each(|cap, batches| {
                 let Some(&epoch) = cap.least() else { return };

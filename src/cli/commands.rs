@@ -53,13 +53,12 @@ fn dispatch(cli: Cli, env: &Env) -> Result<(), Failure> {
         }
         Command::Replay(args) if args.list => list(&args, env),
         Command::Replay(args) => replay(&args, env),
-        Command::Plan(_) | Command::Bench(_) => Err(absent()),
+        Command::Plan(args) => {
+            let loaded = args.config.load(&[], env)?;
+            print(&super::plan::printed(&loaded.config, args.format))
+        }
+        Command::Bench(args) => print(&super::bench::bench(&args, env)?),
     }
-}
-
-/// The answer of commands whose part is not in this build.
-fn absent() -> Failure {
-    Failure::new(exit::SOFTWARE, "this build has no engine", "")
 }
 
 /// The environment; what is not UTF-8 is no setting of ours.

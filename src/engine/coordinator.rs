@@ -189,8 +189,11 @@ impl Coordinator {
                     self.tick(epoch, &arrivals);
                 }
             }
-            Event::Sealed { worker, epoch, sealed, busy } => {
+            Event::Sealed { worker, epoch, sealed, busy, sizes } => {
                 self.report.busy(worker, busy);
+                if let Some(sizes) = sizes {
+                    self.report.sizes(worker, sizes);
+                }
                 if let Some(flight) = self.epochs.sealed(epoch, worker, *sealed) {
                     self.complete(flight);
                 }

@@ -3,10 +3,9 @@
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::time::Duration;
 
-use crossbeam_channel::Sender;
 use parking_lot::Mutex;
-use dataflows::graph::Sizes;
 use dataflows::sealed::Sealed;
+use dataflows::size::Size;
 use dataflows::tick::Tick;
 
 use super::EngineError;
@@ -58,8 +57,6 @@ pub enum ToWorker {
         /// Where to.
         reply: Reply,
     },
-    /// Sizes of its state.
-    Sizes(Sender<Sizes>),
     /// The end: everything is sealed.
     Exit,
 }
@@ -85,6 +82,8 @@ pub enum Event {
         sealed: Box<Sealed>,
         /// Seconds it was busy since it last said so.
         busy: f64,
+        /// What its operators hold, now and then.
+        sizes: Option<Vec<Size>>,
     },
     /// A partition cannot be read now.
     Trouble {

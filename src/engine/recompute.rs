@@ -4,6 +4,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use dataflows::assemble::codec::entries;
 use dataflows::decode::DecodeOptions;
 use dataflows::graph;
 use dataflows::metrics::plan::Plan;
@@ -52,6 +53,16 @@ pub fn stored_status(dir: &Path) -> Result<serde_json::Value, Failure> {
     let mut view = view(&status, frontier, State::Live, &book.progress(flow));
     view["live"] = state.live.into();
     Ok(view)
+}
+
+/// How many posts a stopped run's state holds.
+pub fn stored_posts(dir: &Path) -> Result<u64, Failure> {
+    let state = open(dir)?;
+    let mut indexes = rustc_hash::FxHashSet::default();
+    for entry in state.restored.slots.iter().flat_map(|b| entries(b)) {
+        indexes.insert(entry.map_err(EngineError::from)?.0);
+    }
+    Ok(indexes.len() as u64)
 }
 
 fn open(dir: &Path) -> Result<ReadOnly, Failure> {

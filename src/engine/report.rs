@@ -6,7 +6,9 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
+use dataflows::names;
 use dataflows::sealed::Reject;
+use dataflows::size::Size;
 
 use super::book::Book;
 use super::clock::wall;
@@ -14,7 +16,7 @@ use super::messages::{Kept, PartRead, Shared};
 use super::sources::Sources;
 use crate::publish::Place;
 use crate::source::progress::Progress;
-use crate::telemetry::status::{Awaited, Motion, PartitionStatus, Sample, Trouble};
+use crate::telemetry::status::{Awaited, Motion, Operator, PartitionStatus, Sample, Trouble};
 use crate::telemetry::{Machine, SharedStatus};
 
 /// How often the parts of the status that move are brought up to date.
@@ -31,12 +33,21 @@ pub struct Report {
     progress: Option<Progress>,
     refreshed: Instant,
     moved: Vec<Option<Instant>>,
+    /// What each worker's operators hold.
+    sizes: BTreeMap<usize, Vec<Size>>,
 }
 
 impl Report {
     /// Reports into these.
     pub fn new(machine: Arc<Machine>, status: SharedStatus, progress: Option<Progress>) -> Self {
-        Report { machine, status, progress, refreshed: Instant::now(), moved: Vec::new() }
+        Report {
+            machine,
+            status,
+            progress,
+            refreshed: Instant::now(),
+            moved: Vec::new(),
+            sizes: BTreeMap::new(),
+        }
     }
 
     /// Ends that are waited for before results are shown.
@@ -100,6 +111,11 @@ impl Report {
     /// A worker was busy for so long.
     pub fn busy(&self, worker: usize, seconds: f64) {
         self.machine.worker_busy.with_label_values(&[&worker.to_string()]).inc_by(seconds);
+    }
+
+    /// What a worker's operators hold.
+    pub fn sizes(&mut self, worker: usize, sizes: Vec<Size>) {
+        self.sizes.insert(worker, sizes);
     }
 
     /// Samples of rejected records.
@@ -168,6 +184,9 @@ impl Report {
         }
         let mut status = self.status.write();
         status.memory.queued_bytes = shared.queued_bytes.load(Relaxed);
+        status.operators = operators(&self.sizes);
+        let state = |o: &&Operator| [names::ASSEMBLE.name, names::ARRIVALS].contains(&&*o.name);
+        status.memory.state_bytes = status.operators.iter().filter(state).map(|o| o.bytes).sum();
         for (n, partition) in status.partitions.iter_mut().enumerate() {
             let moved = self.moved.get(n).copied().flatten();
             let still = moved.map_or(STALLED, |m| m.elapsed());
@@ -200,6 +219,25 @@ impl Report {
             progress.finish();
         }
     }
+}
+
+/// The workers' operators, each once with what it holds on all of them.
+fn operators(sizes: &BTreeMap<usize, Vec<Size>>) -> Vec<Operator> {
+    let mut out: Vec<Operator> = Vec::new();
+    for size in sizes.values().flatten() {
+        match out.iter_mut().find(|o| o.name == size.name) {
+            Some(operator) => {
+                operator.records += size.records;
+                operator.bytes += size.bytes;
+            }
+            None => out.push(Operator {
+                name: size.name.clone(),
+                records: size.records,
+                bytes: size.bytes,
+            }),
+        }
+    }
+    out
 }
 
 /// A source does as the worst of its partitions, unless that has ended.

@@ -20,6 +20,7 @@ mod tests;
 
 use std::collections::BTreeMap;
 
+use dataflows::metrics::declare::Window;
 use dataflows::metrics::schema::Schema;
 use dataflows::metrics::value::{NULL, Value};
 use dataflows::record::Type;
@@ -55,6 +56,25 @@ fn is_name(name: &str) -> bool {
     let mut chars = name.chars();
     chars.next().is_some_and(|c| c.is_ascii_lowercase())
         && chars.all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
+}
+
+/// The greatest number of series that a metric may ever have.
+pub fn bound(schema: &Schema, labels: &Labels) -> usize {
+    if !is_name(&schema.name) {
+        return 0;
+    }
+    let shown = |w: &&Window| follows_now(w) || schema.keys.is_empty();
+    let windows = match schema.windows.len() {
+        0 => 1,
+        _ => schema.windows.iter().filter(shown).count(),
+    };
+    let most = |source| Column::new(schema, source, labels).most();
+    let keys = (0..schema.keys.len()).map(|n| most(Source::Key(n)));
+    let keys = keys.fold(1, u128::saturating_mul);
+    let one = |f: &Family| keys.saturating_mul(f.returned.map_or(1, |n| most(Source::Value(n))));
+    let all = families(schema).iter().map(one).fold(0, u128::saturating_add);
+    let cap = labels.max_series.min(labels.max_series_per_metric) as u128;
+    all.saturating_mul(windows as u128).min(cap) as usize
 }
 
 fn metric(text: &mut Text, reading: &Reading, labels: &Labels, room: usize) -> (usize, u64) {

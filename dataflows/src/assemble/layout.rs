@@ -106,6 +106,11 @@ impl Place {
         }
     }
 
+    /// Bytes of the cell.
+    pub fn bytes(&self) -> usize {
+        self.width.bytes()
+    }
+
     /// Whether the cell is a symbol.
     pub fn is_symbol(&self) -> bool {
         self.kept.form == Form::Symbol

@@ -7,6 +7,8 @@
 //! their cursors (see [`super::multiset`]); differential's operators on the same rows cost twice
 //! the CPU and five times the memory.
 
+pub mod size;
+
 use std::collections::BTreeMap;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
@@ -101,11 +103,6 @@ impl Groups {
                 self.nodes[n].publish(node, &plan.metrics, changes);
             }
         }
-    }
-
-    /// How many groups each node has.
-    pub fn sizes(&self) -> Vec<usize> {
-        self.nodes.iter().map(|n| n.groups.len()).collect()
     }
 }
 

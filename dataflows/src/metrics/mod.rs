@@ -3,6 +3,7 @@
 pub mod bag;
 pub mod declare;
 pub mod distinct;
+pub mod explain;
 pub mod expr;
 pub mod group;
 pub mod meta;

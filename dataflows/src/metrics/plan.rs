@@ -265,7 +265,7 @@ impl Plan {
 }
 
 /// What rows equal in count once: `distinct`, and for people what makes a person.
-fn distinct_exprs(metric: &Metric) -> Vec<Expr> {
+pub fn distinct_exprs(metric: &Metric) -> Vec<Expr> {
     if metric.fact == Fact::People && metric.distinct.is_empty() {
         return [Column::UserName, Column::Age, Column::DateJoined].map(Expr::Column).to_vec();
     }
@@ -381,7 +381,8 @@ fn kept_columns(metrics: &[Metric], all_columns: bool) -> BTreeSet<Kept> {
     kept
 }
 
-fn metric_columns(metric: &Metric) -> Vec<Kept> {
+/// The columns that a metric needs in the slots.
+pub fn metric_columns(metric: &Metric) -> Vec<Kept> {
     let mut kept = condition_columns(&metric.filter);
     let mut value = |e: Expr| kept.extend(columns(e, Need::Value));
     metric.keys.iter().for_each(|k| value(k.expr));

@@ -53,6 +53,16 @@ impl Slides {
         Slides { nodes: plan.nodes.iter().map(node).collect(), plan }
     }
 
+    /// How many rows are held, each once a bucket.
+    pub fn len(&self) -> usize {
+        self.nodes.iter().flat_map(|n| n.buckets.values()).map(FxHashMap::len).sum()
+    }
+
+    /// Whether none is held.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
     /// A row came or went; those of other windows pass.
     pub fn row(&mut self, (row, diff): Change, give: &mut dyn FnMut(Change)) {
         if row.window != SLIDING {
