@@ -105,12 +105,12 @@ fn mistakes_are_named_all_at_once_with_line_and_column() {
                 by = [\"categry\"]\nmeasure = \"count\"\nwindow = [\"day\"]\n";
     let config = room.write("bad.toml", text);
     let state = room.text("state");
-    for args in [
-        vec!["validate", "--config", &config],
-        vec!["run", "--config", &config, "--state", &state],
-    ] {
+    for args in
+        [vec!["validate", "--config", &config], vec!["run", "--config", &config, "--state", &state]]
+    {
         let ended = pinflow(args);
-        let words = ["bad.toml:2:1", "workers", "bad.toml:8:7", "category", "bad.toml:10:1", "windows"];
+        let words =
+            ["bad.toml:2:1", "workers", "bad.toml:8:7", "category", "bad.toml:10:1", "windows"];
         refused(&ended, 78, &words);
     }
     assert!(!room.path("state").exists(), "a mistake leaves nothing behind");
@@ -160,7 +160,7 @@ fn a_second_daemon_on_a_state_is_75() {
     let room = Room::new();
     let config = support::config("demo.toml");
     let (mut first, api) = daemon(&config, &room.text("state"), &[]);
-    api.wait("/readyz", &mut first, Duration::from_secs(60));
+    api.wait("/readyz", &mut first, Duration::from_mins(1));
     let (second, _) = daemon(&config, &room.text("state"), &[]);
     let ended = second.wait(Duration::from_secs(30));
     refused(&ended, 75, &["state"]);
@@ -186,7 +186,7 @@ fn an_orderly_stop_reads_nothing_again() {
     first.terminate();
     first.wait(Duration::from_secs(30)).ok();
     let (mut second, api) = daemon(&config, &room.text("state"), &more);
-    api.wait("/readyz", &mut second, Duration::from_secs(60));
+    api.wait("/readyz", &mut second, Duration::from_mins(1));
     std::thread::sleep(Duration::from_millis(500));
     let scrape = api.scrape().unwrap();
     let again: f64 = scrape.by("pinflow_read_bytes_total", "source").values().sum();

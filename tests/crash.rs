@@ -147,14 +147,21 @@ impl Growing {
     }
 
     /// The messages of the files between some positions; none = from the head, to the end.
-    fn messages(&self, from: Option<&Places>, to: Option<&Places>, arrivals: &Moments) -> Vec<Message> {
+    fn messages(
+        &self,
+        from: Option<&Places>,
+        to: Option<&Places>,
+        arrivals: &Moments,
+    ) -> Vec<Message> {
         let mut out = Vec::new();
         for (name, bytes) in NAMES.iter().zip(&self.whole) {
             let of = |places: &Places| places.get(*name).map_or(0, |at| *at as usize);
             let (start, end) = (from.map_or(0, of), to.map_or(bytes.len(), of));
             let at = arrivals.get(*name).copied().unwrap_or(0);
             let mut part = wire::lines(&bytes[start..end], name, wire::rule(name), at);
-            part.iter_mut().for_each(|message| message.position += start as u64);
+            for message in &mut part {
+                message.position += start as u64;
+            }
             out.extend(part);
         }
         out
@@ -249,7 +256,9 @@ fn live(dir: &Path, life: Duration, held: &Places, seen: &Mutex<Seen>, ask: bool
             for name in ["arrived", "medians", "days", "refused", "persons"] {
                 let path = format!("/api/v1/metrics/{name}?positions=1");
                 let known = seen.answers.len();
-                if known < 1000 && let Some(answer) = api.json(&path) {
+                if known < 1000
+                    && let Some(answer) = api.json(&path)
+                {
                     seen.answers.push((name, answer));
                     first = false;
                 }
@@ -275,11 +284,12 @@ fn crashes_change_nothing() {
         move || growing.write(Duration::from_millis(kills * 1500), seed)
     });
     let seen = Mutex::new(Seen::default());
-    let (mut random, mut between) = (Random::new(seed ^ 0xC0FFEE), 0);
+    let (mut random, mut between) = (Random::new(seed ^ 0x00C0_FFEE), 0);
     let mut held = BTreeMap::new();
     for kill in 0..kills {
         growing.allowed.store((kill + 1) * 1000 / (kills + 2), Ordering::Relaxed);
-        let life = if random.chance(150) { 20 + random.below(300) } else { 500 + random.below(1500) };
+        let life =
+            if random.chance(150) { 20 + random.below(300) } else { 500 + random.below(1500) };
         let life = Duration::from_millis(life);
         live(dir, life, &held, &seen, kill % 10 == 3);
         let ended = growing.done.load(Ordering::Relaxed);
@@ -333,10 +343,11 @@ fn shown(
     answers.sort_by_key(|(at, _)| at.values().sum::<u64>());
     let step = (answers.len() / 60).max(1);
     let (mut at, mut model) = (Places::new(), Model::new(&[], &Rules::default()));
-    let mut checked = 0;
+    let (mut checked, mut passed) = (0, Vec::new());
     for (to, (name, answer)) in answers.into_iter().step_by(step) {
         // The model only grows: positions that lie behind in one of the files are passed over.
         if at.iter().any(|(file, at)| to.get(file).is_none_or(|to| to < at)) {
+            passed.push(format!("{name}: {to:?} behind {at:?}"));
             continue;
         }
         for message in growing.messages(Some(&at), Some(&to), arrivals) {
@@ -351,8 +362,9 @@ fn shown(
         let what = format!("{name} at {to:?}, {}", answer["frontier"]);
         table::same(&what, &http::rows(answer, &names.collect::<Vec<_>>()), &right);
         checked += usize::from(!right.is_empty());
+        passed.push(format!("{name}: {to:?}, {} rows", right.len()));
         at = to;
     }
     let seen = seen.answers.len();
-    assert!(checked >= 5, "only {checked} of {seen} answers were worth a check");
+    assert!(checked >= 5, "only {checked} of {seen} answers were worth a check: {passed:#?}");
 }

@@ -32,7 +32,7 @@ fn demo(rate: &str) -> Demo {
     let args = ["run", "--config", config, "--state", &state, "--listen", &listen, "--rate", rate];
     let mut daemon = Running::start(command(args));
     let api = Api::new(port);
-    api.wait("/readyz", &mut daemon, Duration::from_secs(60));
+    api.wait("/readyz", &mut daemon, Duration::from_mins(1));
     Demo { daemon, api, port, _dir: dir }
 }
 
@@ -112,7 +112,8 @@ fn http_scrapes_add_up_and_grow() {
 fn agree(scrape: &Scrape) {
     let world = |name: &str, labels: &[(&str, &str)]| -> f64 {
         let full = format!("pinflow_world_{name}");
-        let names = scrape.samples.keys().filter(|n| **n == full || n.starts_with(&format!("{full}_")));
+        let names =
+            scrape.samples.keys().filter(|n| **n == full || n.starts_with(&format!("{full}_")));
         let mut found: Vec<&String> = names.collect();
         found.sort();
         let name = found.first().unwrap_or_else(|| panic!("{full} is not exported"));
@@ -158,7 +159,7 @@ fn http_changes_follow_a_snapshot() {
     let path = "/api/v1/metrics/posts_by_country/changes?positions=1";
     let request = format!("GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{}\r\n\r\n", demo.port);
     stream.write_all(request.as_bytes()).unwrap();
-    let (mut bytes, mut piece) = (Vec::new(), [0u8; 65536]);
+    let (mut bytes, mut piece) = (Vec::new(), [0u8; 8192]);
     let start = std::time::Instant::now();
     while start.elapsed() < Duration::from_secs(3) {
         match stream.read(&mut piece) {
