@@ -103,7 +103,7 @@ impl Room {
         if let Some(fault) = fault {
             command.env("PINFLOW_FAULT", fault);
         }
-        Running::start(command).wait(std::time::Duration::from_secs(120))
+        Running::start(command).wait(std::time::Duration::from_mins(2))
     }
 
     /// Asserts that results, dead letters and cleaned rows are the oracle's.
@@ -203,7 +203,8 @@ fn faults_in_any_file_of_the_state_are_found_and_mended_or_explained() {
         files(&room.path("state")).into_iter().filter(|f| f != Path::new("lock")).collect();
     assert!(list.len() >= 2, "the state is more than {list:?}");
     let (mut random, mut wrong) = (Random::new(17), Vec::new());
-    let ways = ["flipped early", "flipped", "flipped", "zeroed", "cut", "emptied", "longer", "gone"];
+    let ways =
+        ["flipped early", "flipped", "flipped", "zeroed", "cut", "emptied", "longer", "gone"];
     for (n, file) in list.iter().enumerate() {
         for (m, how) in ways.iter().enumerate() {
             let state = format!("state-{n}-{m}");
@@ -224,7 +225,9 @@ fn faults_in_any_file_of_the_state_are_found_and_mended_or_explained() {
                 ["hint", "--rebuild", "backup", "damaged"].iter().any(|w| said.contains(w))
             };
             let fine = match ended.code {
-                Some(0) => std::panic::catch_unwind(AssertUnwindSafe(|| room.check(&state))).is_ok(),
+                Some(0) => {
+                    std::panic::catch_unwind(AssertUnwindSafe(|| room.check(&state))).is_ok()
+                }
                 Some(65) => explained(&ended.stderr),
                 _ => false,
             };

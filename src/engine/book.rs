@@ -197,9 +197,7 @@ impl Book {
             *self.ledger.entry(key).or_insert(0) += n;
         }
         self.posts[worker] = sealed.posts;
-        if !sealed.slots.is_empty() {
-            self.pending.slots.push(std::mem::take(&mut sealed.slots));
-        }
+        self.pending.slots.append(&mut sealed.slots);
         self.pending.texts.append(&mut sealed.texts);
     }
 

@@ -4,7 +4,8 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use dataflows::assemble::codec::entries;
+use dataflows::assemble::block::entries;
+use dataflows::assemble::codec::CodecError;
 use dataflows::decode::DecodeOptions;
 use dataflows::graph;
 use dataflows::metrics::plan::Plan;
@@ -60,7 +61,8 @@ pub fn stored_posts(dir: &Path) -> Result<u64, Failure> {
     let state = open(dir)?;
     let mut indexes = rustc_hash::FxHashSet::default();
     for entry in state.restored.slots.iter().flat_map(|b| entries(b)) {
-        indexes.insert(entry.map_err(EngineError::from)?.0);
+        let entry = entry.map_err(|e| EngineError::from(CodecError::from(e)))?;
+        indexes.insert(entry.index);
     }
     Ok(indexes.len() as u64)
 }

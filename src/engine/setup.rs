@@ -93,6 +93,7 @@ fn start(options: &RunOptions, replay: bool) -> Result<Replayed, EngineError> {
     let mark = head.marks.get(DEAD_LETTERS);
     let max_bytes = config.dead_letters.max_bytes;
     let (mut dead, damage) = DeadLetters::open(store.disk(), dir, mark, max_bytes)?;
+    damage.iter().for_each(|what| warn!("{what}"));
     restored.damage.extend(damage);
     let former = store.former_head()?.map(|head| rebuild::former(&head));
     let sinks = sinks(config, &store, &head, restored.fell_back)?;

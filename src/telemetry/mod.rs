@@ -7,6 +7,8 @@ pub mod log;
 pub mod machine;
 mod process;
 pub mod status;
+#[cfg(test)]
+mod tests;
 pub mod world;
 
 pub use machine::Machine;

@@ -97,6 +97,7 @@ pub struct Measure {
 
 /// A metric.
 #[derive(Clone, Debug)]
+#[allow(clippy::struct_excessive_bools)] // as it is written
 pub struct Metric {
     /// Its name.
     pub name: String,
@@ -377,9 +378,7 @@ fn constant(column: &str, raw: &str) -> Cell {
     let bare = raw.trim_matches(['\'', '"']);
     match column {
         "latitude" | "longitude" => Cell::Fixed(parse::degrees(raw, 360).expect("degrees")),
-        "timestamp" | "date_joined" => {
-            Cell::Time(parse::timestamp(bare, &[]).expect("a time"))
-        }
+        "timestamp" | "date_joined" => Cell::Time(parse::timestamp(bare, &[]).expect("a time")),
         _ if raw.len() != bare.len() => Cell::Text(bare.into()),
         _ => Cell::Int(raw.parse().expect("an integer")),
     }

@@ -178,8 +178,8 @@ pub struct Side {
     pub bytes: usize,
 }
 
-/// Bytes before the sides: the index, the stamp of the epoch that last touched the slot, whether
-/// a cut holds it.
+/// Bytes before the sides: the index, the stamp of the epoch that last touched the slot, the
+/// sides that no cut holds as they are.
 const HEAD: usize = 13;
 
 /// The layout of a slot: its head, then pin, geo and user.

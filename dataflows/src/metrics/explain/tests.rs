@@ -99,6 +99,6 @@ fn operators_are_those_that_the_plan_needs() {
     let want = ["Decode", "Assemble", "Records as a bag", "Bag join", "Bag updates", "Groups"];
     assert_eq!(names(&[bag]), want);
     assert!(e.operators.iter().all(|s| {
-        (s.operator.make == names::Make::Own) == !s.operator.reason.is_empty()
+        (s.operator.make == names::Make::Own) != s.operator.reason.is_empty()
     }));
 }
