@@ -25,9 +25,9 @@ use differential_dataflow::input::Input;
 use differential_dataflow::operators::CountTotal;
 use proptest::prelude::*;
 use timely::dataflow::InputHandleVec;
+use timely::dataflow::ProbeHandle;
 use timely::dataflow::channels::pact::Exchange;
 use timely::dataflow::operators::{Concatenate, Inspect, Probe};
-use timely::dataflow::ProbeHandle;
 
 /// A row: category, followers, the poster's place; the latter two may be null.
 type Cells = (u8, Option<i64>, Option<usize>);
@@ -143,9 +143,9 @@ fn recomputed(rows: &[(&Cells, isize)]) -> Vec<(usize, String)> {
 }
 
 /// The same by differential's operators: counts and sums by `count_total`, all else by `reduce`.
-fn theirs<'s>(
-    rows: VecCollection<'s, u64, Cells, isize>,
-) -> VecCollection<'s, u64, ((u8, usize), String), isize> {
+fn theirs(
+    rows: VecCollection<'_, u64, Cells, isize>,
+) -> VecCollection<'_, u64, ((u8, usize), String), isize> {
     let counted = rows.clone().map(|r| r.0).count_total();
     let counted = counted.map(|(category, n)| ((category, 0), n.to_string()));
     // Of rows without a value the count and the sum stay 0, which `count_total` does not show.
@@ -199,12 +199,13 @@ fn run(epochs: Vec<Vec<(Cells, isize)>>, workers: usize) -> (Vec<Shown>, Vec<Sho
             let mut groups = Groups::new(plan.clone());
             let a = a.clone();
             let route = Exchange::new(Update::route);
-            let done = sealed::<_, (), _, _>(changes, ticks, route, "Groups", move |e, us, t, _| {
-                us.into_iter().flatten().for_each(|u| groups.update(u));
-                let mut changes = Vec::new();
-                groups.tick(t, &mut changes);
-                a.lock().unwrap().extend(changes.into_iter().map(|c| (e, c)));
-            });
+            let done =
+                sealed::<_, (), _, _>(changes, ticks, route, "Groups", move |e, us, t, _| {
+                    us.into_iter().flatten().for_each(|u| groups.update(u));
+                    let mut changes = Vec::new();
+                    groups.tick(t, &mut changes);
+                    a.lock().unwrap().extend(changes.into_iter().map(|c| (e, c)));
+                });
             let b = b.clone();
             let theirs = theirs(rows).inner.inspect(move |c| b.lock().unwrap().push(c.clone()));
             let theirs = by_epoch(theirs, "Nothing", |_, _| Vec::<()>::new());

@@ -24,7 +24,8 @@ impl Declared {
         let whole = text.join("\n");
         let mut file = tempfile::NamedTempFile::with_suffix(".toml").expect("a file");
         std::io::Write::write_all(&mut file, whole.as_bytes()).expect("it can be written");
-        let loaded = pinflow::config::load(&[file.path().into()], &[], &Default::default());
+        let loaded =
+            pinflow::config::load(&[file.path().into()], &[], &pinflow::config::Env::new());
         let metrics = match loaded {
             Ok(loaded) => loaded.config.metrics,
             Err(problems) => {
@@ -186,7 +187,8 @@ fn measures(fact: &str, columns: &[Column]) -> Vec<String> {
             out.push(format!(r#"{{ sum = "{column}" }}"#));
             out.push(format!(r#"{{ mean = "{column}" }}"#));
             out.push(format!(r#"{{ median = "{column}", method = "interpolated" }}"#));
-            out.push(format!(r#"{{ quantile = "{column}", q = "0.9", method = "interpolated" }}"#));
+            let method = r#"method = "interpolated""#;
+            out.push(format!(r#"{{ quantile = "{column}", q = "0.9", {method} }}"#));
         }
         if *ty != Ty::Text {
             out.push(format!(r#"{{ min = "{column}" }}"#));
@@ -275,15 +277,15 @@ fn declaration(n: usize, picks: &[u8]) -> String {
     let keys = p.some(&has, 2);
     let of: Vec<_> = has.iter().filter(|c| !keys.contains(c)).copied().collect();
     let mut out = format!("[[metric]]\nname = \"m{n}\"\nmeaning = \"random\"\nof = \"{fact}\"\n");
-    let _ = write!(out, "by = [{}]\n", quoted(&keys));
+    let _ = writeln!(out, "by = [{}]", quoted(&keys));
     if !distinct.is_empty() {
-        let _ = write!(out, "distinct = [{}]\n", quoted(&distinct));
+        let _ = writeln!(out, "distinct = [{}]", quoted(&distinct));
     }
     if p.chance(3) {
-        let _ = write!(out, "where = {:?}\n", p.one(&conditions(fact, &all)));
+        let _ = writeln!(out, "where = {:?}", p.one(&conditions(fact, &all)));
     }
     let (list, ties) = chosen(&mut p, fact, &of, &has);
-    let _ = write!(out, "measures = [{}]\n", list.join(", "));
+    let _ = writeln!(out, "measures = [{}]", list.join(", "));
     if ties {
         out += "ties = \"all\"\n";
     }
@@ -302,7 +304,7 @@ fn chosen(p: &mut Picks<'_>, fact: &str, of: &[Column], has: &[Column]) -> (Vec<
     let possible = measures(fact, of);
     let mut list: Vec<String> = Vec::new();
     let mut winners = false;
-    for at in 0..1 + p.below(3) {
+    for at in 0..=p.below(3) {
         let mut measure = p.one(&possible);
         let winner = measure.contains("top =") || measure.contains("argmax =");
         // One of these a metric: names and rows of two would meet.
@@ -323,7 +325,8 @@ fn chosen(p: &mut Picks<'_>, fact: &str, of: &[Column], has: &[Column]) -> (Vec<
         list.push(measure);
     }
     let ties = winners && p.chance(5);
-    let counts: Vec<usize> = (0..list.len()).filter(|at| list[*at].starts_with("{ count = ")).collect();
+    let counts: Vec<usize> =
+        (0..list.len()).filter(|at| list[*at].starts_with("{ count = ")).collect();
     if let [first, .., last] = counts[..]
         && p.chance(5)
     {
@@ -358,10 +361,13 @@ fn windows(p: &mut Picks<'_>, fact: &str, bag: bool, distinct: bool) -> String {
 
 fn windowed(time: &str, list: &str, retain: &str) -> String {
     let mut out = format!("time = \"{time}\"\nwindows = {list}\n");
-    let all_slide = time == "arrival" && list.matches("size").count() == list.matches("every").count()
-        && !list.contains("\"hour\"") && !list.contains("\"day\"") && !list.contains("\"month\"");
+    let all_slide = time == "arrival"
+        && list.matches("size").count() == list.matches("every").count()
+        && !list.contains("\"hour\"")
+        && !list.contains("\"day\"")
+        && !list.contains("\"month\"");
     if !retain.is_empty() && !all_slide {
-        let _ = write!(out, "retain = \"{retain}\"\n");
+        let _ = writeln!(out, "retain = \"{retain}\"");
     }
     out
 }

@@ -278,11 +278,7 @@ struct Process<'a> {
 
 impl Process<'_> {
     /// Judges each epoch; what the next process goes on from.
-    fn judged(
-        mut self,
-        fed: &[Fed],
-        sealed: Vec<Vec<Sealed>>,
-    ) -> Result<Saved, TestCaseError> {
+    fn judged(mut self, fed: &[Fed], sealed: Vec<Vec<Sealed>>) -> Result<Saved, TestCaseError> {
         let mut held = self.saved.clone();
         let mut shown: BTreeMap<(u16, GroupKey), Vec<Values>> = BTreeMap::new();
         for (n, (fed, sealed)) in fed.iter().zip(sealed).enumerate() {
@@ -302,10 +298,11 @@ impl Process<'_> {
                 for change in worker.changes {
                     prop_assert!(fed.tick.publish, "changes without being asked");
                     let key = (change.metric, change.key);
-                    match change.rows.is_empty() {
-                        true => shown.remove(&key),
-                        false => shown.insert(key, change.rows),
-                    };
+                    if change.rows.is_empty() {
+                        shown.remove(&key);
+                    } else {
+                        shown.insert(key, change.rows);
+                    }
                 }
                 prop_assert!(worker.slots.is_empty() || fed.tick.cut != CutKind::No);
                 held.slots.extend(worker.slots.iter().map(|b| b.bytes().to_vec()));
@@ -314,11 +311,12 @@ impl Process<'_> {
                 (0..3).for_each(|s| posts.1[s] += worker.posts.1[s]);
             }
             let read = self.messages.iter().zip(fed.read).flat_map(|(m, n)| &m[..n]);
-            let model =
-                oracle::model::Model::new(&read.cloned().collect::<Vec<_>>(), &Default::default());
+            let rules = oracle::Rules::default();
+            let model = oracle::model::Model::new(&read.cloned().collect::<Vec<_>>(), &rules);
             judge::counts(&model, &held.tallies, posts)?;
             if fed.tick.publish {
-                let frontier = judge::Frontier { epoch: n, now: fed.tick.now, ended: fed.tick.ended };
+                let frontier =
+                    judge::Frontier { epoch: n, now: fed.tick.now, ended: fed.tick.ended };
                 judge::results(self.plan, self.declared, &model, &shown, frontier)?;
             }
             if fed.tick.cut != CutKind::No {
