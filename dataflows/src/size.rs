@@ -8,7 +8,7 @@ use differential_dataflow::logging::{DifferentialEvent, DifferentialEventBuilder
 use timely::worker::Worker;
 
 use crate::metrics::distinct::DistinctRow;
-use crate::metrics::explain::node_name;
+use crate::metrics::explain::{bucket_name, node_name};
 use crate::metrics::group::size::GroupsSize;
 use crate::metrics::plan::Plan;
 use crate::names;
@@ -90,6 +90,10 @@ pub(crate) fn sizes(
     }
     for (n, size) in groups.iter().enumerate() {
         out.push(Size::new(node_name(plan, n), size.groups, size.bytes));
+        let node = &plan.nodes[n];
+        if node.windows.iter().any(|w| node.slides(w)) {
+            out.push(Size::new(bucket_name(plan, n), size.shares, size.share_bytes));
+        }
     }
     out
 }

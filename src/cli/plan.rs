@@ -132,7 +132,7 @@ fn grouped(out: &mut String, group: &Grouped) {
         line("shared by", group.metrics.join(", "));
     }
     let share = group.bucket_share_bytes;
-    let share = share.map_or(String::new(), |b| format!(", and {b} for each bucket it has rows in"));
+    let share = share.map_or(String::new(), |b| format!(", and {b} for each bucket that it has rows in"));
     line("memory", format!("about {} bytes a group{share}", group.group_bytes));
 }
 

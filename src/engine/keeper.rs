@@ -129,6 +129,7 @@ impl Keeper {
                     cut: Some(cut.head.cut),
                     bytes,
                     disk_bytes: disk_bytes(&self.store),
+                    dead_letter_bytes: self.dead.kept().values().map(|k| k.bytes).sum(),
                     took: due.elapsed(),
                     full_wanted: self.store.needs_full(),
                     trouble: None,

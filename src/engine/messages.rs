@@ -144,6 +144,8 @@ pub struct Kept {
     pub bytes: u64,
     /// Bytes that the state takes up.
     pub disk_bytes: u64,
+    /// Bytes of dead letters kept.
+    pub dead_letter_bytes: u64,
     /// From its due time until it was durable.
     pub took: Duration,
     /// The next cut must hold all slots.

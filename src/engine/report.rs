@@ -151,6 +151,9 @@ impl Report {
     /// The keeper is done with a cut.
     pub fn kept(&self, kept: &Kept) {
         let mut status = self.status.write();
+        if kept.cut.is_some() {
+            status.dead_letter_bytes = kept.dead_letter_bytes;
+        }
         let checkpoints = &mut status.checkpoints;
         if let Some(cut) = kept.cut {
             checkpoints.cut = cut;

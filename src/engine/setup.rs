@@ -75,6 +75,7 @@ fn start(options: &RunOptions, replay: bool) -> Result<Replayed, EngineError> {
     refuse_bags(config, bags, replay)?;
     let dir = &config.state.dir;
     if options.rebuild || bags {
+        refuse_old_sinks(config)?;
         if options.rebuild && !options.accept_gap {
             rebuild::check(dir, sources(options)?)?;
         }
@@ -190,7 +191,14 @@ fn conduct(
     );
     coordinator.watched = server.is_some();
     coordinator.former = known.former;
-    let book = coordinator.run()?;
+    let book = match coordinator.run() {
+        Ok(book) => book,
+        Err(error) => {
+            // The process is about to end, and the workers have not been told to.
+            std::mem::forget(threads.guards);
+            return Err(error);
+        }
+    };
     // All threads have been told to end; the keeper has answered for its last cut.
     drop(keeper.join());
     drop(threads.guards);
@@ -254,6 +262,19 @@ fn refuse_bags(config: &Config, bags: bool, replay: bool) -> Result<(), EngineEr
         let hint = "write cleaned rows by a run without join = \"bag\"";
         let what = "bag joins read everything again at each start, so rows would be doubled";
         return Err(Failure::new(exit::CONFIG, what, hint).into());
+    }
+    Ok(())
+}
+
+/// A new state begins with new outputs: a sink's folder that holds anything belongs to another.
+fn refuse_old_sinks(config: &Config) -> Result<(), EngineError> {
+    for SinkConfig::Files(files) in &config.sinks {
+        let used = std::fs::read_dir(&files.dir).is_ok_and(|mut list| list.next().is_some());
+        if used {
+            let what = format!("{} holds the rows of another state", files.dir.display());
+            let hint = "give --rebuild a new folder for cleaned rows";
+            return Err(Failure::new(exit::CONFIG, what, hint).into());
+        }
     }
     Ok(())
 }

@@ -431,7 +431,7 @@ fn horizon(metrics: &[Metric]) -> Option<i64> {
         return None;
     }
     let mut horizon = 0;
-    for (metric, window) in arrival_windows(metrics) {
+    for (metric, window) in arrival_windows(metrics).filter(|(m, _)| is_arrivals(m)) {
         horizon = horizon.max(match (window.shape, metric.retain) {
             (Shape::Sliding { size, every }, _) => size + every,
             (_, None) => return None,
