@@ -158,23 +158,32 @@ fn compare(
 ) -> Result<(), Failure> {
     let limit = yardstick.and_then(|y| y.limit.as_ref());
     let limit_out = bench.scratch.join("limit-out");
-    let args: Vec<OsString> =
-        vec!["batch".into(), dir.into(), limit_out.clone().into(), bench.workers.to_string().into()];
+    let args: Vec<OsString> = vec![
+        "batch".into(),
+        dir.into(),
+        limit_out.clone().into(),
+        bench.workers.to_string().into(),
+    ];
     let (mut ours, mut theirs): (Vec<Run>, Vec<Cost>) = Default::default();
     for _ in 0..runs {
         ours.push(bench.run(dir, None, empty)?);
         if let Some(limit) = limit {
-            std::fs::create_dir_all(&limit_out).map_err(|e| Failure::io("creating a folder", &e))?;
+            std::fs::create_dir_all(&limit_out)
+                .map_err(|e| Failure::io("creating a folder", &e))?;
             theirs.push(measure(limit, &args, &bench.scratch.join("limit-log"))?);
         }
     }
     let verdict = |out: &Path| yardstick.map_or("not checked".into(), |y| y.check(dir, out));
     let (records, posts) = (ours[0].records, ours[0].posts);
-    println!("\n{title}: {records} records, {posts} posts, {:.0} MiB", data::bytes(dir) as f64 / MIB);
+    println!(
+        "\n{title}: {records} records, {posts} posts, {:.0} MiB",
+        data::bytes(dir) as f64 / MIB
+    );
     println!("| program | wall s | CPU s | peak MiB | bytes/post | records/s | answers |");
     println!("|---|---|---|---|---|---|---|");
     let costs: Vec<Cost> = ours.iter().map(|r| r.cost).collect();
-    let pinflow = row("pinflow", &costs, records, posts, empty, &verdict(&bench.scratch.join("out")));
+    let pinflow =
+        row("pinflow", &costs, records, posts, empty, &verdict(&bench.scratch.join("out")));
     if theirs.is_empty() {
         return Ok(());
     }

@@ -40,22 +40,25 @@ impl Arranged {
         let arranged = Arranged::default();
         let count = arranged.0.clone();
         if let Some(mut register) = worker.log_register() {
-            register.insert::<DifferentialEventBuilder, _>("differential/arrange", move |_, log| {
-                for (_, event) in log.iter().flat_map(|events| events.iter()) {
-                    let change = match event {
-                        DifferentialEvent::Batch(b) => b.length as isize,
-                        DifferentialEvent::Drop(d) => -(d.length as isize),
-                        DifferentialEvent::Merge(m) => match m.complete {
-                            Some(merged) => {
-                                merged as isize - m.length1 as isize - m.length2 as isize
-                            }
-                            None => 0,
-                        },
-                        _ => 0,
-                    };
-                    count.set(count.get() + change);
-                }
-            });
+            register.insert::<DifferentialEventBuilder, _>(
+                "differential/arrange",
+                move |_, log| {
+                    for (_, event) in log.iter().flat_map(|events| events.iter()) {
+                        let change = match event {
+                            DifferentialEvent::Batch(b) => b.length as isize,
+                            DifferentialEvent::Drop(d) => -(d.length as isize),
+                            DifferentialEvent::Merge(m) => match m.complete {
+                                Some(merged) => {
+                                    merged as isize - m.length1 as isize - m.length2 as isize
+                                }
+                                None => 0,
+                            },
+                            _ => 0,
+                        };
+                        count.set(count.get() + change);
+                    }
+                },
+            );
         }
         arranged
     }

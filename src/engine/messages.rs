@@ -3,10 +3,10 @@
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::time::Duration;
 
-use parking_lot::Mutex;
 use dataflows::sealed::Sealed;
 use dataflows::size::Size;
 use dataflows::tick::Tick;
+use parking_lot::Mutex;
 
 use super::EngineError;
 use super::posts::Reply;

@@ -25,7 +25,10 @@ use crate::telemetry::status::{Status, view};
 
 /// The results of the state in a folder, as its newest cut holds them.
 pub fn recompute(config: &Config, dir: &Path) -> Result<Published, Failure> {
-    let plan = Plan::new(&config.metrics, &config.age_groups, config.state.all_columns);
+    let mut config = config.clone();
+    config.state.dir = dir.to_path_buf();
+    let config = &config;
+    let plan = super::fingerprint::plan(config);
     let state = open(dir)?;
     if plan.has_bags() {
         let hint = "run it again with --results DIR";
@@ -89,11 +92,8 @@ fn replayed(plan: Plan, mut state: ReadOnly) -> Result<Published, EngineError> {
     let book = Book::new(&head, 1);
     let ended = head.marks.get(ENDED) == Some(&serde_json::Value::Bool(true));
     let tick = Tick { now: head.now, publish: true, cut: CutKind::No, ended };
-    let options = DecodeOptions {
-        rules: Arc::default(),
-        partitions: book.partitions.clone(),
-        rows: None,
-    };
+    let options =
+        DecodeOptions { rules: Arc::default(), partitions: book.partitions.clone(), rows: None };
     let restore = Arc::new(restore(state.restored)?);
     let schemas = plan.metrics.iter().map(|m| m.schema.clone()).collect();
     let sealed = timely::execute_directly(move |worker| {

@@ -62,9 +62,10 @@ impl Report {
             until: *end,
         };
         status.awaited = ends.iter().map(one).collect();
-        status.held_by = status.awaited.first().map(|a| {
-            format!("{}/{} is at {} of {}", a.source, a.partition, a.position, a.until)
-        });
+        status.held_by = status
+            .awaited
+            .first()
+            .map(|a| format!("{}/{} is at {} of {}", a.source, a.partition, a.position, a.until));
     }
 
     fn partition(&mut self, number: u32, change: impl FnOnce(&mut PartitionStatus)) {
@@ -127,15 +128,18 @@ impl Report {
         for reject in rejects.iter().rev().take(64).rev() {
             let place = book.place(reject.partition);
             let (payload, truncated) = Sample::shorten(&reject.payload);
-            status.sample(reject.reason, Sample {
-                source: place.source.to_string(),
-                partition: place.partition.to_string(),
-                position: reject.position,
-                sub: reject.sub,
-                arrived_at: reject.arrived_at,
-                payload,
-                truncated,
-            });
+            status.sample(
+                reject.reason,
+                Sample {
+                    source: place.source.to_string(),
+                    partition: place.partition.to_string(),
+                    position: reject.position,
+                    sub: reject.sub,
+                    arrived_at: reject.arrived_at,
+                    payload,
+                    truncated,
+                },
+            );
         }
     }
 

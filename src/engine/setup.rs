@@ -16,7 +16,7 @@ use tracing::{info, warn};
 use super::book::{self, Book};
 use super::clock::{Now, wall};
 use super::coordinator::{Coordinator, Lines};
-use super::fingerprint::fingerprint;
+use super::fingerprint::{self, fingerprint};
 use super::keeper::{DEAD_LETTERS, Keeper, mark_name};
 use super::messages::{Flow, Shared};
 use super::posts::Lookup;
@@ -66,11 +66,11 @@ pub fn replay(options: &RunOptions) -> Result<Replayed, Failure> {
 /// Opens the state, starts all threads and coordinates them to the end.
 fn start(options: &RunOptions, replay: bool) -> Result<Replayed, EngineError> {
     let config = &options.config;
-    let plan = Arc::new(Plan::new(
-        &config.metrics,
-        &config.age_groups,
-        config.state.all_columns,
-    ));
+    let plan = Arc::new(if options.rebuild {
+        Plan::new(&config.metrics, &config.age_groups, config.state.all_columns)
+    } else {
+        fingerprint::plan(config)
+    });
     let bags = plan.has_bags();
     refuse_bags(config, bags, replay)?;
     let dir = &config.state.dir;
@@ -171,7 +171,8 @@ fn conduct(
     info!(seconds, records = book.records(), "the state is in memory");
     let Keep { store, dead, sinks } = keep;
     let partitions = book.partitions.clone();
-    let keeper = Keeper { store, dead, sinks, partitions, unwritten: None, machine: machine.clone() };
+    let keeper =
+        Keeper { store, dead, sinks, partitions, unwritten: None, machine: machine.clone() };
     let (tasks, keeper) = start::keeper(keeper, &events)?;
     start::signals(&events)?;
     let schemas = plan.metrics.iter().map(|m| m.schema.clone()).collect();
@@ -330,9 +331,7 @@ fn decode_options(config: &Config, book: &Book) -> DecodeOptions {
     let csv = |s: &SinkConfig| match s {
         SinkConfig::Files(files) => files.csv,
     };
-    let rows = config.sinks.first().map(|s| {
-        if csv(s) { RowFormat::Csv } else { RowFormat::Json }
-    });
+    let rows = config.sinks.first().map(|s| if csv(s) { RowFormat::Csv } else { RowFormat::Json });
     DecodeOptions {
         rules: Arc::new(config.cleaning.clone()),
         partitions: book.partitions.clone(),

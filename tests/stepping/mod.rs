@@ -278,11 +278,7 @@ struct Process<'a> {
 
 impl Process<'_> {
     /// Judges each epoch; what the next process goes on from.
-    fn judged(
-        mut self,
-        fed: &[Fed],
-        sealed: Vec<Vec<Sealed>>,
-    ) -> Result<Saved, TestCaseError> {
+    fn judged(mut self, fed: &[Fed], sealed: Vec<Vec<Sealed>>) -> Result<Saved, TestCaseError> {
         let mut held = self.saved.clone();
         let mut shown: BTreeMap<(u16, GroupKey), Vec<Values>> = BTreeMap::new();
         for (n, (fed, sealed)) in fed.iter().zip(sealed).enumerate() {
@@ -318,7 +314,8 @@ impl Process<'_> {
                 oracle::model::Model::new(&read.cloned().collect::<Vec<_>>(), &Default::default());
             judge::counts(&model, &held.tallies, posts)?;
             if fed.tick.publish {
-                let frontier = judge::Frontier { epoch: n, now: fed.tick.now, ended: fed.tick.ended };
+                let frontier =
+                    judge::Frontier { epoch: n, now: fed.tick.now, ended: fed.tick.ended };
                 judge::results(self.plan, self.declared, &model, &shown, frontier)?;
             }
             if fed.tick.cut != CutKind::No {

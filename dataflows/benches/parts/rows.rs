@@ -28,19 +28,37 @@ pub fn line(stream: usize, index: u64, r: &mut Random) -> String {
              \"easy,cozy,modern,vintage,winter\", \"is_image_or_video\": \"image\", \"image_src\": \
              \"https://i.pinimg.com/originals/{:016x}.jpg\", \"downloaded\": 1, \"save_location\": \
              \"Local save in /data/category-{}\", \"category\": \"category-{}\"}}",
-            r.below(u64::MAX), r.below(1000), r.below(1000), r.below(5000), r.below(999),
-            r.below(u64::MAX), index % 13, index % 13
+            r.below(u64::MAX),
+            r.below(1000),
+            r.below(1000),
+            r.below(5000),
+            r.below(999),
+            r.below(u64::MAX),
+            index % 13,
+            index % 13
         ),
         1 => format!(
             "{{\"ind\": {index}, \"timestamp\": \"2024-03-{:02} {:02}:{:02}:{:02}\", \"latitude\": \
              {}.{:04}, \"longitude\": {}.{:03}, \"country\": \"Country {}\"}}",
-            1 + r.below(28), r.below(24), r.below(60), r.below(60), r.below(90), r.below(10_000),
-            r.below(180), r.below(1000), r.below(200)
+            1 + r.below(28),
+            r.below(24),
+            r.below(60),
+            r.below(60),
+            r.below(90),
+            r.below(10_000),
+            r.below(180),
+            r.below(1000),
+            r.below(200)
         ),
         _ => format!(
             "{{\"ind\": {index}, \"first_name\": \"First{}\", \"last_name\": \"Last{}\", \"age\": \
              {}, \"date_joined\": \"201{}-0{}-1{} 10:11:12\"}}",
-            r.below(50), r.below(50), 18 + r.below(60), r.below(10), 1 + r.below(9), r.below(10)
+            r.below(50),
+            r.below(50),
+            18 + r.below(60),
+            r.below(10),
+            1 + r.below(9),
+            r.below(10)
         ),
     }
 }

@@ -2,9 +2,9 @@
 //! how much memory a post, an arrival and a group take.
 
 mod measured;
-mod text;
 #[cfg(test)]
 mod tests;
+mod text;
 
 use serde::Serialize;
 

@@ -76,9 +76,10 @@ impl NodeGroups {
             0
         } else {
             let sample = self.groups.values().take(SAMPLE);
-            let bytes: usize = sample.flat_map(|g| g.sets.iter().zip(&node.sets)).map(|(set, s)| {
-                set.distinct() * member(s.order)
-            }).sum();
+            let bytes: usize = sample
+                .flat_map(|g| g.sets.iter().zip(&node.sets))
+                .map(|(set, s)| set.distinct() * member(s.order))
+                .sum();
             bytes * self.groups.len() / self.groups.len().clamp(1, SAMPLE)
         };
         GroupsSize {
