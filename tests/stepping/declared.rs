@@ -275,15 +275,15 @@ fn declaration(n: usize, picks: &[u8]) -> String {
     let keys = p.some(&has, 2);
     let of: Vec<_> = has.iter().filter(|c| !keys.contains(c)).copied().collect();
     let mut out = format!("[[metric]]\nname = \"m{n}\"\nmeaning = \"random\"\nof = \"{fact}\"\n");
-    let _ = write!(out, "by = [{}]\n", quoted(&keys));
+    let _ = writeln!(out, "by = [{}]", quoted(&keys));
     if !distinct.is_empty() {
-        let _ = write!(out, "distinct = [{}]\n", quoted(&distinct));
+        let _ = writeln!(out, "distinct = [{}]", quoted(&distinct));
     }
     if p.chance(3) {
-        let _ = write!(out, "where = {:?}\n", p.one(&conditions(fact, &all)));
+        let _ = writeln!(out, "where = {:?}", p.one(&conditions(fact, &all)));
     }
     let (list, ties) = chosen(&mut p, fact, &of, &has);
-    let _ = write!(out, "measures = [{}]\n", list.join(", "));
+    let _ = writeln!(out, "measures = [{}]", list.join(", "));
     if ties {
         out += "ties = \"all\"\n";
     }
@@ -302,7 +302,7 @@ fn chosen(p: &mut Picks<'_>, fact: &str, of: &[Column], has: &[Column]) -> (Vec<
     let possible = measures(fact, of);
     let mut list: Vec<String> = Vec::new();
     let mut winners = false;
-    for at in 0..1 + p.below(3) {
+    for at in 0..=p.below(3) {
         let mut measure = p.one(&possible);
         let winner = measure.contains("top =") || measure.contains("argmax =");
         // One of these a metric: names and rows of two would meet.
@@ -365,7 +365,7 @@ fn windowed(time: &str, list: &str, retain: &str) -> String {
         && !list.contains("\"day\"")
         && !list.contains("\"month\"");
     if !retain.is_empty() && !all_slide {
-        let _ = write!(out, "retain = \"{retain}\"\n");
+        let _ = writeln!(out, "retain = \"{retain}\"");
     }
     out
 }

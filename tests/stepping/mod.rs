@@ -298,10 +298,7 @@ impl Process<'_> {
                 for change in worker.changes {
                     prop_assert!(fed.tick.publish, "changes without being asked");
                     let key = (change.metric, change.key);
-                    match change.rows.is_empty() {
-                        true => shown.remove(&key),
-                        false => shown.insert(key, change.rows),
-                    };
+                    if change.rows.is_empty() { shown.remove(&key) } else { shown.insert(key, change.rows) };
                 }
                 prop_assert!(worker.slots.is_empty() || fed.tick.cut != CutKind::No);
                 held.slots.extend(worker.slots.iter().map(|b| b.bytes().to_vec()));

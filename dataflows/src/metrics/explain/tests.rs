@@ -116,6 +116,6 @@ fn operators_are_those_that_the_plan_needs() {
     assert!(
         e.operators
             .iter()
-            .all(|s| { (s.operator.make == names::Make::Own) == !s.operator.reason.is_empty() })
+            .all(|s| { (s.operator.make == names::Make::Own) != s.operator.reason.is_empty() })
     );
 }
