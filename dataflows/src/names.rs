@@ -95,3 +95,6 @@ pub const GROUPS: Operator = own(
      winners need ordered multisets with cursors: differential's reduce reads every value of a \
      changed key again",
 );
+
+/// A part of [`GROUPS`]' state: what arrived, by bucket and group, where windows slide.
+pub const BUCKETS: &str = "Buckets";

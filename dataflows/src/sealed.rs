@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::assemble::block::Block;
 use crate::metrics::meta::Ledger;
 use crate::metrics::value::Change;
 use crate::record::Reason;
@@ -45,8 +46,7 @@ impl Tally {
 
     /// `read = accepted + duplicate + superseded + rejected + ignored`.
     pub fn holds(&self) -> bool {
-        self.read
-            == self.accepted + self.duplicate + self.superseded + self.rejected + self.ignored
+        self.read == self.accepted + self.duplicate + self.superseded + self.rejected + self.ignored
     }
 }
 
@@ -90,10 +90,10 @@ pub struct Sealed {
     pub rows: Vec<CleanRows>,
     /// Changed results, if this epoch publishes.
     pub changes: Vec<Change>,
-    /// Changed slots, if this epoch is a cut: entries as [`crate::assemble`] encodes them.
-    pub slots: Vec<u8>,
-    /// Texts that the slots use and that no earlier cut of this run held.
-    pub texts: Vec<String>,
+    /// Changed sides of slots, if this epoch is a cut, as [`crate::assemble::codec`] encodes them.
+    pub slots: Vec<Block>,
+    /// Texts that the slots use and that no earlier cut held, by the numbers that name them.
+    pub texts: Vec<(u64, &'static str)>,
     /// Changes of the counts that metrics over `records` and `fields` keep, if this is a cut.
     /// How many more records and fields of each kind there are, for metrics over them.
     pub ledger: Ledger,

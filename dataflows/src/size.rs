@@ -8,7 +8,7 @@ use differential_dataflow::logging::{DifferentialEvent, DifferentialEventBuilder
 use timely::worker::Worker;
 
 use crate::metrics::distinct::DistinctRow;
-use crate::metrics::explain::node_name;
+use crate::metrics::explain::{bucket_name, node_name};
 use crate::metrics::group::size::GroupsSize;
 use crate::metrics::plan::Plan;
 use crate::names;
@@ -40,22 +40,25 @@ impl Arranged {
         let arranged = Arranged::default();
         let count = arranged.0.clone();
         if let Some(mut register) = worker.log_register() {
-            register.insert::<DifferentialEventBuilder, _>("differential/arrange", move |_, log| {
-                for (_, event) in log.iter().flat_map(|events| events.iter()) {
-                    let change = match event {
-                        DifferentialEvent::Batch(b) => b.length as isize,
-                        DifferentialEvent::Drop(d) => -(d.length as isize),
-                        DifferentialEvent::Merge(m) => match m.complete {
-                            Some(merged) => {
-                                merged as isize - m.length1 as isize - m.length2 as isize
-                            }
-                            None => 0,
-                        },
-                        _ => 0,
-                    };
-                    count.set(count.get() + change);
-                }
-            });
+            register.insert::<DifferentialEventBuilder, _>(
+                "differential/arrange",
+                move |_, log| {
+                    for (_, event) in log.iter().flat_map(|events| events.iter()) {
+                        let change = match event {
+                            DifferentialEvent::Batch(b) => b.length as isize,
+                            DifferentialEvent::Drop(d) => -(d.length as isize),
+                            DifferentialEvent::Merge(m) => match m.complete {
+                                Some(merged) => {
+                                    merged as isize - m.length1 as isize - m.length2 as isize
+                                }
+                                None => 0,
+                            },
+                            _ => 0,
+                        };
+                        count.set(count.get() + change);
+                    }
+                },
+            );
         }
         arranged
     }
@@ -90,6 +93,10 @@ pub(crate) fn sizes(
     }
     for (n, size) in groups.iter().enumerate() {
         out.push(Size::new(node_name(plan, n), size.groups, size.bytes));
+        let node = &plan.nodes[n];
+        if node.windows.iter().any(|w| node.slides(w)) {
+            out.push(Size::new(bucket_name(plan, n), size.shares, size.share_bytes));
+        }
     }
     out
 }

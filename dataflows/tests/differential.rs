@@ -25,9 +25,9 @@ use differential_dataflow::input::Input;
 use differential_dataflow::operators::CountTotal;
 use proptest::prelude::*;
 use timely::dataflow::InputHandleVec;
+use timely::dataflow::ProbeHandle;
 use timely::dataflow::channels::pact::Exchange;
 use timely::dataflow::operators::{Concatenate, Inspect, Probe};
-use timely::dataflow::ProbeHandle;
 
 /// A row: category, followers, the poster's place; the latter two may be null.
 type Cells = (u8, Option<i64>, Option<usize>);
@@ -199,12 +199,13 @@ fn run(epochs: Vec<Vec<(Cells, isize)>>, workers: usize) -> (Vec<Shown>, Vec<Sho
             let mut groups = Groups::new(plan.clone());
             let a = a.clone();
             let route = Exchange::new(Update::route);
-            let done = sealed::<_, (), _, _>(changes, ticks, route, "Groups", move |e, us, t, _| {
-                us.into_iter().flatten().for_each(|u| groups.update(u));
-                let mut changes = Vec::new();
-                groups.tick(t, &mut changes);
-                a.lock().unwrap().extend(changes.into_iter().map(|c| (e, c)));
-            });
+            let done =
+                sealed::<_, (), _, _>(changes, ticks, route, "Groups", move |e, us, t, _| {
+                    us.into_iter().flatten().for_each(|u| groups.update(u));
+                    let mut changes = Vec::new();
+                    groups.tick(t, &mut changes);
+                    a.lock().unwrap().extend(changes.into_iter().map(|c| (e, c)));
+                });
             let b = b.clone();
             let theirs = theirs(rows).inner.inspect(move |c| b.lock().unwrap().push(c.clone()));
             let theirs = by_epoch(theirs, "Nothing", |_, _| Vec::<()>::new());

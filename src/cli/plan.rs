@@ -121,7 +121,8 @@ fn grouped(out: &mut String, group: &Grouped) {
         list => format!(" where {}", list.join(" and ")),
     };
     for cell in &group.cells {
-        let of = if cell.measures.is_empty() { "every group".into() } else { cell.measures.join(", ") };
+        let of =
+            if cell.measures.is_empty() { "every group".into() } else { cell.measures.join(", ") };
         line("adds up", format!("{}{}: {of}", cell.what, conditions(&cell.filter)));
     }
     for set in &group.multisets {
@@ -132,7 +133,8 @@ fn grouped(out: &mut String, group: &Grouped) {
         line("shared by", group.metrics.join(", "));
     }
     let share = group.bucket_share_bytes;
-    let share = share.map_or(String::new(), |b| format!(", and {b} for each bucket it has rows in"));
+    let share =
+        share.map_or(String::new(), |b| format!(", and {b} for each bucket that it has rows in"));
     line("memory", format!("about {} bytes a group{share}", group.group_bytes));
 }
 
@@ -149,7 +151,8 @@ fn post(out: &mut String, post: &PostSize) {
             form => format!("{}({}) {}", form, c.name, c.bytes),
         };
         let columns: Vec<String> = side.columns.iter().map(column).collect();
-        let text = format!("{:<4} version {}, {}", side.side, side.header_bytes, columns.join(", "));
+        let text =
+            format!("{:<4} version {}, {}", side.side, side.header_bytes, columns.join(", "));
         let mut lines = String::new();
         wrapped(&mut lines, 9, text.trim_end_matches([',', ' ']));
         let _ = write!(out, "    {}", lines.trim_start());
@@ -187,7 +190,8 @@ fn dot(explained: &Explained) -> String {
             let _ = write!(label, " per {}", windows.join(", "));
         }
         let label = quoted(&label);
-        let _ = writeln!(out, "  {from} -> {name};\n  {name} [label={label}, shape=note, style=\"\"];");
+        let _ =
+            writeln!(out, "  {from} -> {name};\n  {name} [label={label}, shape=note, style=\"\"];");
         for metric in &group.metrics {
             let id = quoted(&format!("metric {metric}"));
             let metric = quoted(metric);
@@ -224,16 +228,21 @@ mod tests {
                 assert!(text.contains(&metric.name) && dot.contains(&metric.name));
             }
             assert!(text.lines().all(|l| l.len() <= 100), "{text}");
-            assert!(dot.starts_with("digraph") && dot.matches('{').count() == dot.matches('}').count());
+            assert!(
+                dot.starts_with("digraph") && dot.matches('{').count() == dot.matches('}').count()
+            );
         }
     }
 
     #[test]
     fn every_operator_says_what_it_is_made_of() {
         let text = shown("default.toml", PlanFormat::Text);
-        for (name, made) in
-            [("Decode", "timely"), ("Assemble", "own"), ("Distinct", "differential"), ("Groups", "own")]
-        {
+        for (name, made) in [
+            ("Decode", "timely"),
+            ("Assemble", "own"),
+            ("Distinct", "differential"),
+            ("Groups", "own"),
+        ] {
             let line = text.lines().find(|l| l.trim_start().starts_with(&format!("{name}  ")));
             assert!(line.is_some_and(|l| l.contains(made)), "{name}: {line:?}");
         }

@@ -407,4 +407,4 @@ impl Coordinator {
 }
 
 /// Practically never.
-const FAR: Duration = Duration::from_secs(3600);
+const FAR: Duration = Duration::from_hours(1);

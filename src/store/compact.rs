@@ -2,30 +2,36 @@
 //!
 //! Promises: commits go on meanwhile (into the next generation's log); the base is verified by
 //! reading it back before it gets its name; stopped at any point it leaves nothing but a
-//! temporary file. Memory: 16 bytes per index and the texts' hashes, not the slots.
+//! temporary file. Memory: 17 bytes per index, more while that table grows, and the texts'
+//! numbers, not the slots.
+//!
+//! The inputs are read once, from the newest entry to the oldest: the first of its kind is the
+//! one that holds.
 
-use std::collections::HashSet;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use hashbrown::HashMap;
+use dataflows::assemble::block::{self, Entry, Writer};
+use hashbrown::{HashMap, HashSet};
 use rustc_hash::FxBuildHasher;
-use xxhash_rust::xxh3::xxh3_128;
 
-use super::cut::{Head, Ledger, push_slot, slot_entries};
+use super::cut::{Head, Ledger};
 use super::disk::{Disk, DiskFile, Mode};
 use super::fault;
-use super::frame::{self, Builder, CHUNK, FrameAt, Kind, Section};
-use super::log::{generation_dir, start_frame, text_chunks, texts_of};
+use super::frame::{self, Builder, CHUNK, Kind, Section};
+use super::log::{generation_dir, push_text, start_frame, texts_of};
 use super::manifest::Start;
 
 /// zstd's level for what is written once and read at starts.
-const LEVEL: i32 = 3;
+const LEVEL: i32 = 1;
 
-/// A frame of a base is closed when it holds so many bytes before compression.
-const PART: usize = 8 * CHUNK;
+/// A frame of a base is closed when it holds so many bytes.
+const PART: usize = 2 * CHUNK;
+
+/// About so many bytes of a base go with one index.
+const BYTES_PER_INDEX: u64 = 64;
 
 /// A file that goes into the base, up to a length.
 #[derive(Clone, Debug)]
@@ -46,6 +52,10 @@ pub struct Job {
     pub start: Start,
     /// The files of the state, oldest first.
     pub inputs: Vec<Input>,
+    /// What their heads come to.
+    pub head: Head,
+    /// What their ledgers come to.
+    pub ledger: Ledger,
     /// Set by whoever wants it to end early.
     pub stop: Arc<AtomicBool>,
 }
@@ -89,50 +99,63 @@ pub fn run(job: &Job) -> Result<u64, Failure> {
 
 /// Writes the temporary file; the number of its parts.
 fn write(job: &Job, temporary: &Path) -> Result<u64, Failure> {
-    let merged = Merged::of(job)?;
-    let file = job.disk.open(temporary, Mode::Create)?;
-    let mut out = Out { file, at: 0, parts: 0, builder: Builder::new(LEVEL), raw: 0 };
-    out.write(&start_frame(&job.start)?)?;
-    out.chunk(Section::Head, &serde_json::to_vec(&merged.head).map_err(io::Error::from)?)?;
-    for block in merged.ledger.encode_blocks(CHUNK) {
+    let mut out = Out::create(job, temporary)?;
+    out.chunk(Section::Head, &serde_json::to_vec(&job.head).map_err(io::Error::from)?)?;
+    for block in job.ledger.encode_blocks(CHUNK) {
         out.chunk(Section::Ledger, &block)?;
     }
-    let mut seen = HashSet::new();
+    let bytes: u64 = job.inputs.iter().map(|input| input.len).sum();
+    let mut seen = Seen::with_capacity((bytes / BYTES_PER_INDEX) as usize);
+    let mut named: HashSet<u64, FxBuildHasher> = HashSet::default();
+    let mut writer = Writer::default();
     let mut texts = Vec::new();
-    let mut held = 0;
-    let mut block = Vec::new();
-    let mut ordinal = 0;
     each_chunk(job, |section, bytes| {
         match section {
-            Section::Texts => texts_of(&bytes, |text| {
-                if seen.insert(xxh3_128(text.as_bytes())) {
-                    held += text.len();
-                    texts.push(text.to_owned());
-                }
-            })?,
-            Section::Slots => {
-                for entry in slot_entries(&bytes) {
-                    let (index, slot) = entry?;
-                    if merged.newest.get(&index) == Some(&ordinal) {
-                        push_slot(&mut block, index, slot);
+            Section::Texts => {
+                let new = |number, text: &str| {
+                    if named.insert(number) {
+                        push_text(&mut texts, number, text);
                     }
-                    ordinal += 1;
+                };
+                texts_of(bytes, new).map_err(Failure::Damaged)?;
+                if texts.len() >= CHUNK {
+                    out.chunk(Section::Texts, &texts)?;
+                    texts.clear();
+                }
+            }
+            Section::Slots => {
+                let entries = block::entries(bytes).collect::<Result<Vec<Entry<'_>>, _>>();
+                let entries = entries.map_err(|e| Failure::Damaged(e.to_string()))?;
+                for entry in entries.iter().rev().filter(|e| seen.is_new(e)) {
+                    if let Some(block) = writer.push(entry) {
+                        out.chunk(Section::Slots, block.bytes())?;
+                    }
                 }
             }
             _ => {}
         }
-        if held >= CHUNK {
-            out.texts(&mut texts).map_err(|e| e.to_string())?;
-            held = 0;
-        }
-        if block.len() >= PART {
-            out.slots(&mut block).map_err(|e| e.to_string())?;
-        }
         Ok(())
     })?;
-    out.texts(&mut texts)?;
-    out.slots(&mut block)?;
+    out.chunk(Section::Texts, &texts)?;
+    if let Some(block) = writer.finish() {
+        out.chunk(Section::Slots, block.bytes())?;
+    }
     out.finish()
+}
+
+/// Which parts of which indexes there were already.
+struct Seen(HashMap<u64, u8, FxBuildHasher>);
+
+impl Seen {
+    fn with_capacity(indexes: usize) -> Self {
+        Seen(HashMap::with_capacity_and_hasher(indexes, FxBuildHasher))
+    }
+
+    fn is_new(&mut self, entry: &Entry<'_>) -> bool {
+        let parts = self.0.entry(entry.index).or_default();
+        let before = std::mem::replace(parts, *parts | 1 << entry.part);
+        before != *parts
+    }
 }
 
 /// Reads the temporary file back from the medium; its bytes.
@@ -150,66 +173,37 @@ fn verify(job: &Job, temporary: &Path, parts: u64) -> Result<u64, Failure> {
     }
 }
 
-/// What the first reading of all inputs tells.
-struct Merged {
-    head: Head,
-    ledger: Ledger,
-    /// Which entry of each index is the newest, by its place among all entries read.
-    newest: HashMap<u64, u64, FxBuildHasher>,
-}
-
-impl Merged {
-    fn of(job: &Job) -> Result<Self, Failure> {
-        let mut merged =
-            Merged { head: Head::default(), ledger: Ledger::default(), newest: HashMap::default() };
-        let mut ordinal = 0;
-        each_chunk(job, |section, bytes| {
-            match section {
-                Section::Head => {
-                    let head = serde_json::from_slice(&bytes).map_err(|e| e.to_string())?;
-                    merged.head.merge(&head);
-                }
-                Section::Ledger => merged.ledger.add(&bytes)?,
-                Section::Slots => {
-                    for entry in slot_entries(&bytes) {
-                        merged.newest.insert(entry?.0, ordinal);
-                        ordinal += 1;
-                    }
-                }
-                Section::Start | Section::Texts => {}
-            }
-            Ok(())
-        })?;
-        Ok(merged)
-    }
-}
-
-/// Hands all chunks of all inputs to `each`, in order.
+/// Hands the chunks of all inputs to `each`, the newest first.
 fn each_chunk(
     job: &Job,
-    mut each: impl FnMut(Section, Vec<u8>) -> Result<(), String>,
+    mut each: impl FnMut(Section, &[u8]) -> Result<(), Failure>,
 ) -> Result<(), Failure> {
-    for input in &job.inputs {
+    let (mut packed, mut raw) = (Vec::new(), Vec::new());
+    for input in job.inputs.iter().rev() {
         let damaged = |what: &str| Failure::Damaged(format!("{}: {what}", input.path.display()));
         let file = match job.disk.open(&input.path, Mode::Read) {
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Err(damaged("it is gone")),
             opened => opened?,
         };
-        let frames: Vec<FrameAt> = match frame::headers(&*file, input.len)? {
-            Some(frames) => frames,
-            None => return Err(damaged("a frame is damaged")),
-        };
-        for at in &frames {
+        let frames = frame::headers(&*file, input.len)?;
+        for at in frames.ok_or_else(|| damaged("a frame is damaged"))?.iter().rev() {
             if job.stop.load(Ordering::Relaxed) {
                 return Err(Failure::Stopped);
             }
-            // An error of the disk while writing comes through here as text, too; a second look
-            // at the frame tells the two apart.
-            if let Err(e) = frame::read_chunks(&*file, at, &mut each) {
-                return Err(match frame::read_chunks(&*file, at, |_, _| Ok(())) {
-                    Ok(()) => Failure::Io(e),
-                    Err(again) => damaged(&again.to_string()),
-                });
+            // What cannot be read twice is damaged, whatever the system calls it.
+            let chunks = match frame::chunks(&*file, at) {
+                Err(_) => frame::chunks(&*file, at).map_err(|e| damaged(&e.to_string()))?,
+                Ok(chunks) => chunks,
+            };
+            for chunk in chunks.iter().rev() {
+                if matches!(chunk.section, Section::Slots | Section::Texts) {
+                    let read = chunk.read(&*file, &mut packed, &mut raw);
+                    read.map_err(|e| damaged(&e.to_string()))?;
+                    each(chunk.section, &raw).map_err(|failure| match failure {
+                        Failure::Damaged(what) => damaged(&what),
+                        other => other,
+                    })?;
+                }
             }
         }
     }
@@ -222,10 +216,17 @@ struct Out {
     at: u64,
     parts: u64,
     builder: Builder,
-    raw: usize,
 }
 
 impl Out {
+    fn create(job: &Job, temporary: &Path) -> Result<Self, Failure> {
+        let file = job.disk.open(temporary, Mode::Create)?;
+        let builder = Builder::new(LEVEL, Vec::with_capacity(PART + PART / 4));
+        let mut out = Out { file, at: 0, parts: 0, builder };
+        out.write(&start_frame(&job.start)?)?;
+        Ok(out)
+    }
+
     fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.file.write_at(bytes, self.at)?;
         self.at += bytes.len() as u64;
@@ -234,51 +235,23 @@ impl Out {
 
     fn chunk(&mut self, section: Section, raw: &[u8]) -> io::Result<()> {
         self.builder.chunk(section, raw)?;
-        self.raw += raw.len();
-        if self.raw >= PART { self.part() } else { Ok(()) }
+        if self.builder.len() >= PART { self.part() } else { Ok(()) }
     }
 
     fn part(&mut self) -> io::Result<()> {
-        let builder = std::mem::replace(&mut self.builder, Builder::new(LEVEL));
-        self.write(&builder.finish(Kind::Part, self.parts))?;
+        let builder = std::mem::replace(&mut self.builder, Builder::new(LEVEL, Vec::new()));
+        let frame = builder.finish(Kind::Part, self.parts);
+        self.write(&frame)?;
+        self.builder = Builder::new(LEVEL, frame);
         self.parts += 1;
-        self.raw = 0;
-        Ok(())
-    }
-
-    fn texts(&mut self, texts: &mut Vec<String>) -> io::Result<()> {
-        for chunk in text_chunks(texts.iter().map(String::as_str)) {
-            self.chunk(Section::Texts, &chunk)?;
-        }
-        texts.clear();
-        Ok(())
-    }
-
-    /// Writes a block of slots in the order of their indexes, which packs better.
-    fn slots(&mut self, block: &mut Vec<u8>) -> io::Result<()> {
-        let mut entries: Vec<(u64, &[u8])> = slot_entries(block).filter_map(Result::ok).collect();
-        entries.sort_unstable_by_key(|(index, _)| *index);
-        let mut chunk = Vec::with_capacity(CHUNK.min(block.len()));
-        let mut chunks = Vec::new();
-        for (index, slot) in entries {
-            push_slot(&mut chunk, index, slot);
-            if chunk.len() >= CHUNK {
-                chunks.push(std::mem::take(&mut chunk));
-            }
-        }
-        chunks.push(chunk);
-        for chunk in chunks {
-            self.chunk(Section::Slots, &chunk)?;
-        }
-        block.clear();
         Ok(())
     }
 
     fn finish(mut self) -> Result<u64, Failure> {
-        if self.raw > 0 {
+        if self.builder.len() > 0 {
             self.part()?;
         }
-        let end = Builder::new(LEVEL).finish(Kind::End, self.parts);
+        let end = Builder::new(LEVEL, Vec::new()).finish(Kind::End, self.parts);
         self.write(&end)?;
         fault::point("after_base_write");
         self.file.sync()?;

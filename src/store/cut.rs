@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use dataflows::assemble::block::Block;
 use dataflows::sealed::Tally;
 use serde::{Deserialize, Serialize};
 
@@ -68,10 +69,10 @@ impl Head {
 pub struct Cut {
     /// The structured part.
     pub head: Head,
-    /// Changed slots, one block per worker.
-    pub slots: Vec<Vec<u8>>,
-    /// Texts that the slots name by their hash.
-    pub texts: Vec<String>,
+    /// Changed sides of slots.
+    pub slots: Vec<Block>,
+    /// Texts that the slots name, by their numbers.
+    pub texts: Vec<(u64, &'static str)>,
     /// Additive entries `[key len u16 LE][key][i64 LE]`; equal keys add up.
     pub ledger: Vec<u8>,
 }
@@ -91,42 +92,17 @@ impl Cut {
 pub struct Restored {
     /// The merged head of the newest undamaged cut.
     pub head: Head,
-    /// Blocks of slot entries, oldest first: later entries replace earlier ones.
+    /// Blocks of slots, oldest first: later entries replace earlier ones of the same index and
+    /// part.
     pub slots: Vec<Vec<u8>>,
-    /// All texts.
-    pub texts: Vec<String>,
+    /// All texts by their numbers.
+    pub texts: Vec<(u64, String)>,
     /// Blocks of ledger entries; they add up.
     pub ledger: Vec<Vec<u8>>,
     /// What was damaged and what it means, in sentences; empty = nothing.
     pub damage: Vec<String>,
     /// Cuts that had been stored are lost: sinks may be ahead of this state.
     pub fell_back: bool,
-}
-
-/// The entries `(index, slot)` of a block of slots; an error names the first that is cut off.
-pub fn slot_entries(block: &[u8]) -> impl Iterator<Item = Result<(u64, &[u8]), String>> {
-    let mut at = 0;
-    std::iter::from_fn(move || {
-        let rest = &block[at..];
-        if rest.is_empty() {
-            return None;
-        }
-        let entry = rest.split_first_chunk::<8>().and_then(|(index, rest)| {
-            let (len, rest) = rest.split_first_chunk::<4>()?;
-            let slot = rest.get(..u32::from_le_bytes(*len) as usize)?;
-            Some((u64::from_le_bytes(*index), slot))
-        });
-        let offset = at;
-        at = entry.map_or(block.len(), |(_, slot)| at + 12 + slot.len());
-        Some(entry.ok_or_else(|| format!("the slot entry at byte {offset} is cut off")))
-    })
-}
-
-/// Appends a slot entry to a block.
-pub fn push_slot(block: &mut Vec<u8>, index: u64, slot: &[u8]) {
-    block.extend_from_slice(&index.to_le_bytes());
-    block.extend_from_slice(&(slot.len() as u32).to_le_bytes());
-    block.extend_from_slice(slot);
 }
 
 /// Sums of ledger entries by key; entries that came back to zero are left out when written.

@@ -3,7 +3,8 @@
 //!
 //! ```text
 //! frame  = "PFw1" kind:u8 0:u8*3 number:u64 body_len:u64 body_sum:u64 header_sum:u64 body
-//! body   = (section:u8 raw_len:u32 stored_len:u32 zstd)*          all little-endian, sums xxh3-64
+//! body   = (section:u8 raw_len:u32 stored_len:u32 bytes)*         all little-endian, sums xxh3-64
+//! bytes  = zstd, or the chunk as it is where both lengths are equal
 //! ```
 //!
 //! Promises: a frame that [`scan`] names is as it was written, byte for byte; no length is
@@ -23,6 +24,9 @@ const MAGIC: &[u8; 4] = b"PFw1";
 
 /// Bytes of a frame's header.
 pub const HEADER: usize = 40;
+
+/// Bytes of a chunk's header.
+const CHUNK_HEADER: usize = 9;
 
 /// A chunk is closed when it holds so many bytes before compression.
 pub const CHUNK: usize = 1 << 20;
@@ -90,9 +94,11 @@ pub struct Builder {
 }
 
 impl Builder {
-    /// An empty frame; `level` is zstd's.
-    pub fn new(level: i32) -> Self {
-        Builder { bytes: vec![0; HEADER], level }
+    /// An empty frame in a buffer of before; `level` is zstd's.
+    pub fn new(level: i32, mut buffer: Vec<u8>) -> Self {
+        buffer.clear();
+        buffer.resize(HEADER, 0);
+        Builder { bytes: buffer, level }
     }
 
     /// Appends a chunk; an empty one is left out.
@@ -103,15 +109,30 @@ impl Builder {
         if raw.len() > MAX_RAW {
             return Err(io::Error::other(format!("a chunk of {} bytes is too large", raw.len())));
         }
-        let stored = PACKER.with_borrow_mut(|packer| {
-            packer.set_compression_level(self.level)?;
-            packer.compress(raw)
-        })?;
+        let head = self.bytes.len();
         self.bytes.push(section as u8);
         self.bytes.extend_from_slice(&(raw.len() as u32).to_le_bytes());
-        self.bytes.extend_from_slice(&(stored.len() as u32).to_le_bytes());
-        self.bytes.extend_from_slice(&stored);
+        self.bytes.extend_from_slice(&[0; 4]);
+        let from = self.bytes.len();
+        self.bytes.reserve(zstd::zstd_safe::compress_bound(raw.len()));
+        let packed = PACKER.with_borrow_mut(|packer| {
+            packer.set_compression_level(self.level)?;
+            let mut to = io::Cursor::new(&mut self.bytes);
+            to.set_position(from as u64);
+            packer.compress_to_buffer(raw, &mut to)
+        })?;
+        if packed >= raw.len() {
+            self.bytes.truncate(from);
+            self.bytes.extend_from_slice(raw);
+        }
+        let stored = (self.bytes.len() - from) as u32;
+        self.bytes[head + 5..from].copy_from_slice(&stored.to_le_bytes());
         Ok(())
+    }
+
+    /// Bytes so far.
+    pub fn len(&self) -> usize {
+        self.bytes.len() - HEADER
     }
 
     /// The whole frame.
@@ -262,32 +283,104 @@ pub fn read_chunks(
     frame: &FrameAt,
     mut each: impl FnMut(Section, Vec<u8>) -> Result<(), String>,
 ) -> io::Result<()> {
-    let damaged = |what: &str| io::Error::new(io::ErrorKind::InvalidData, what.to_owned());
+    let mut packed = Vec::new();
     let mut hasher = Xxh3::new();
-    let (mut at, end) = (frame.offset + HEADER as u64, frame.end());
-    while at < end {
-        if end - at < 9 {
-            return Err(damaged("a chunk is cut off"));
-        }
-        let mut head = [0; 9];
-        file.read_at(&mut head, at)?;
-        hasher.update(&head);
-        let raw = u32::from_le_bytes(head[1..5].try_into().expect("four bytes")) as usize;
-        let stored = u32::from_le_bytes(head[5..9].try_into().expect("four bytes")) as u64;
-        at += 9;
-        if stored > end - at || raw > MAX_RAW {
-            return Err(damaged("a chunk is longer than its frame"));
-        }
-        let mut packed = vec![0; stored as usize];
-        file.read_at(&mut packed, at)?;
-        hasher.update(&packed);
-        at += stored;
-        let section = Section::from_byte(head[0]).ok_or_else(|| damaged("an unknown section"))?;
-        let bytes = UNPACKER.with_borrow_mut(|unpacker| unpacker.decompress(&packed, raw))?;
-        if bytes.len() != raw {
-            return Err(damaged("a chunk has another length than it says"));
-        }
-        each(section, bytes).map_err(|what| damaged(&what))?;
+    let mut at = frame.offset + HEADER as u64;
+    while let Some(chunk) = chunk_at(file, frame, at, &mut hasher)? {
+        let mut bytes = Vec::new();
+        chunk.read(file, &mut packed, &mut bytes)?;
+        hasher.update(if packed.is_empty() { &bytes } else { &packed });
+        each(chunk.section, bytes).map_err(|what| damaged(&what))?;
+        at = chunk.end();
     }
     if hasher.digest() == frame.sum { Ok(()) } else { Err(damaged("the checksum differs")) }
+}
+
+/// The chunks of a frame, whose checksum is verified on the way.
+pub fn chunks(file: &dyn DiskFile, frame: &FrameAt) -> io::Result<Vec<ChunkAt>> {
+    let mut found = Vec::new();
+    let mut hasher = Xxh3::new();
+    let mut buffer = vec![0; READ.min(frame.body as usize)];
+    let mut at = frame.offset + HEADER as u64;
+    while let Some(chunk) = chunk_at(file, frame, at, &mut hasher)? {
+        at = chunk.at;
+        while at < chunk.end() {
+            let part = &mut buffer[..(chunk.end() - at).min(READ as u64) as usize];
+            file.read_at(part, at)?;
+            hasher.update(part);
+            at += part.len() as u64;
+        }
+        found.push(chunk);
+    }
+    if hasher.digest() == frame.sum { Ok(found) } else { Err(damaged("the checksum differs")) }
+}
+
+/// Where a chunk lies in its file.
+#[derive(Clone, Copy, Debug)]
+pub struct ChunkAt {
+    /// What it holds.
+    pub section: Section,
+    at: u64,
+    raw: usize,
+    stored: usize,
+}
+
+impl ChunkAt {
+    fn end(&self) -> u64 {
+        self.at + self.stored as u64
+    }
+
+    /// Reads it and unpacks it into `raw`; what was stored is left in `packed` if it was packed.
+    pub fn read(
+        &self,
+        file: &dyn DiskFile,
+        packed: &mut Vec<u8>,
+        raw: &mut Vec<u8>,
+    ) -> io::Result<()> {
+        let is_packed = self.stored != self.raw;
+        packed.clear();
+        raw.clear();
+        let stored = if is_packed { &mut *packed } else { &mut *raw };
+        stored.resize(self.stored, 0);
+        file.read_at(stored, self.at)?;
+        if is_packed {
+            raw.reserve(self.raw);
+            UNPACKER.with_borrow_mut(|unpacker| unpacker.decompress_to_buffer(&packed[..], raw))?;
+        }
+        if raw.len() == self.raw {
+            Ok(())
+        } else {
+            Err(damaged("a chunk has another length than it says"))
+        }
+    }
+}
+
+/// The chunk at an offset within a frame; none at the frame's end.
+fn chunk_at(
+    file: &dyn DiskFile,
+    frame: &FrameAt,
+    at: u64,
+    hasher: &mut Xxh3,
+) -> io::Result<Option<ChunkAt>> {
+    let left = frame.end() - at;
+    if left == 0 {
+        return Ok(None);
+    }
+    if left < CHUNK_HEADER as u64 {
+        return Err(damaged("a chunk is cut off"));
+    }
+    let mut head = [0; CHUNK_HEADER];
+    file.read_at(&mut head, at)?;
+    hasher.update(&head);
+    let word = |at: usize| u32::from_le_bytes(head[at..at + 4].try_into().expect("four bytes"));
+    let (raw, stored) = (word(1) as usize, word(5) as usize);
+    if stored as u64 > left - CHUNK_HEADER as u64 || raw > MAX_RAW {
+        return Err(damaged("a chunk is longer than its frame"));
+    }
+    let section = Section::from_byte(head[0]).ok_or_else(|| damaged("an unknown section"))?;
+    Ok(Some(ChunkAt { section, at: at + CHUNK_HEADER as u64, raw, stored }))
+}
+
+fn damaged(what: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, what.to_owned())
 }

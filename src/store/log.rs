@@ -6,11 +6,13 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::cut::{Cut, Head, Ledger, slot_entries};
+use dataflows::assemble::block::{put_varint, take, take_varint};
+
+use super::cut::{Cut, Head, Ledger};
 use super::disk::{Disk, DiskFile, Mode};
 use super::error::StoreError;
 use super::fault;
-use super::frame::{Builder, CHUNK, Kind, MAX_RAW, Section};
+use super::frame::{Builder, CHUNK, Kind, Section};
 use super::manifest::Start;
 
 /// zstd's level for what is written once a second.
@@ -96,85 +98,68 @@ impl Log {
 
 /// The first frame of a log or a base.
 pub fn start_frame(start: &Start) -> io::Result<Vec<u8>> {
-    let mut builder = Builder::new(LEVEL);
+    let mut builder = Builder::new(LEVEL, Vec::new());
     builder.chunk(Section::Start, &serde_json::to_vec(start)?)?;
     Ok(builder.finish(Kind::Start, start.generation))
 }
 
-/// A cut as a frame. What could not be restored is refused here.
-pub fn cut_frame(cut: &Cut) -> Result<Vec<u8>, StoreError> {
-    frame_of(&cut.head, &[&cut.ledger], cut)
+/// A cut as a frame, in a buffer of before. What could not be restored is refused here.
+pub fn cut_frame(cut: &Cut, buffer: Vec<u8>) -> Result<Vec<u8>, StoreError> {
+    frame_of(&cut.head, &[&cut.ledger], cut, buffer)
 }
 
 /// A whole state as a frame: the merged head and ledger, and the slots and texts of a cut.
 pub fn full_frame(head: &Head, ledger: &Ledger, cut: &Cut) -> Result<Vec<u8>, StoreError> {
     let blocks = ledger.encode_blocks(CHUNK);
-    frame_of(head, &blocks.iter().map(Vec::as_slice).collect::<Vec<_>>(), cut)
+    let blocks: Vec<&[u8]> = blocks.iter().map(Vec::as_slice).collect();
+    frame_of(head, &blocks, cut, Vec::new())
 }
 
-fn frame_of(head: &Head, ledger: &[&[u8]], cut: &Cut) -> Result<Vec<u8>, StoreError> {
+fn frame_of(
+    head: &Head,
+    ledger: &[&[u8]],
+    cut: &Cut,
+    buffer: Vec<u8>,
+) -> Result<Vec<u8>, StoreError> {
     let malformed = |what: String| StoreError::Malformed { what };
     let json = serde_json::to_vec(head).map_err(|e| malformed(e.to_string()))?;
-    let mut builder = Builder::new(LEVEL);
+    let mut builder = Builder::new(LEVEL, buffer);
     ledger.iter().try_for_each(|block| Ledger::check(block)).map_err(malformed)?;
     let mut fill = || {
         builder.chunk(Section::Head, &json)?;
-        for chunk in text_chunks(cut.texts.iter().map(String::as_str)) {
-            builder.chunk(Section::Texts, &chunk)?;
+        let mut texts = Vec::new();
+        for (number, text) in &cut.texts {
+            push_text(&mut texts, *number, text);
+            if texts.len() >= CHUNK {
+                builder.chunk(Section::Texts, &texts)?;
+                texts.clear();
+            }
         }
-        ledger.iter().try_for_each(|block| builder.chunk(Section::Ledger, block))
+        builder.chunk(Section::Texts, &texts)?;
+        ledger.iter().try_for_each(|block| builder.chunk(Section::Ledger, block))?;
+        cut.slots.iter().try_for_each(|block| builder.chunk(Section::Slots, block.bytes()))
     };
     fill().map_err(|e| malformed(e.to_string()))?;
-    for block in &cut.slots {
-        let mut from = 0;
-        let mut at = 0;
-        for entry in slot_entries(block) {
-            let (_, slot) = entry.map_err(malformed)?;
-            if slot.len() > MAX_RAW / 2 {
-                return Err(malformed(format!("a slot of {} bytes", slot.len())));
-            }
-            at += 12 + slot.len();
-            if at - from >= CHUNK || at == block.len() {
-                builder
-                    .chunk(Section::Slots, &block[from..at])
-                    .map_err(|e| malformed(e.to_string()))?;
-                from = at;
-            }
-        }
-    }
     Ok(builder.finish(Kind::Cut, head.cut))
 }
 
-/// Texts as the chunks of a frame.
-pub fn text_chunks<'a>(
-    texts: impl Iterator<Item = &'a str> + 'a,
-) -> impl Iterator<Item = Vec<u8>> + 'a {
-    let mut texts = texts.peekable();
-    std::iter::from_fn(move || {
-        texts.peek()?;
-        let mut chunk = Vec::new();
-        while chunk.len() < CHUNK
-            && let Some(text) = texts.next()
-        {
-            chunk.extend_from_slice(&(text.len() as u32).to_le_bytes());
-            chunk.extend_from_slice(text.as_bytes());
-        }
-        Some(chunk)
-    })
+/// Appends a text and its number to a chunk.
+pub fn push_text(chunk: &mut Vec<u8>, number: u64, text: &str) {
+    put_varint(chunk, number);
+    put_varint(chunk, text.len() as u64);
+    chunk.extend_from_slice(text.as_bytes());
 }
 
-/// The texts of a chunk.
-pub fn texts_of(mut chunk: &[u8], mut each: impl FnMut(&str)) -> Result<(), String> {
+/// The texts of a chunk by their numbers.
+pub fn texts_of(mut chunk: &[u8], mut each: impl FnMut(u64, &str)) -> Result<(), String> {
     while !chunk.is_empty() {
-        let text = chunk.split_first_chunk::<4>().and_then(|(len, rest)| {
-            let len = u32::from_le_bytes(*len) as usize;
-            Some((std::str::from_utf8(rest.get(..len)?).ok()?, &rest[len..]))
-        });
-        let Some((text, rest)) = text else {
-            return Err("a text is cut off".to_owned());
+        let mut text = || {
+            let (number, len) = (take_varint(&mut chunk)?, take_varint(&mut chunk)?);
+            let bytes = take(&mut chunk, usize::try_from(len).ok()?)?;
+            Some((number, std::str::from_utf8(bytes).ok()?))
         };
-        each(text);
-        chunk = rest;
+        let (number, text) = text().ok_or("a text is cut off")?;
+        each(number, text);
     }
     Ok(())
 }

@@ -12,7 +12,7 @@ use super::disk::{self, Disk};
 use super::fault;
 
 /// The format of everything in a state folder. Another number = another format.
-pub const FORMAT: u32 = 1;
+pub const FORMAT: u32 = 2;
 
 /// The manifest's name in the state folder.
 pub const NAME: &str = "manifest.json";

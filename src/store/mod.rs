@@ -5,8 +5,8 @@
 //! undamaged cut is used, and what that means is said. A file whose sync failed is never trusted
 //! or written again.
 //!
-//! The store knows nothing of timely or of what a slot means: slots are entries
-//! `[index u64 LE][len u32 LE][bytes]`, of which the newest per index holds.
+//! The store knows nothing of timely or of what a slot means: slots are entries of blocks
+//! ([`dataflows::assemble::block`]), of which the newest per index and part holds.
 //!
 //! ```text
 //! STATE/lock                 held while a process uses the state
@@ -49,7 +49,7 @@ use std::time::{Duration, Instant};
 
 use tracing::{info, warn};
 
-pub use cut::{Cut, Head, Ledger, Partition, Restored, push_slot, slot_entries};
+pub use cut::{Cut, Head, Ledger, Partition, Restored};
 use disk::{Disk, Guard};
 pub use error::{StoreError, io_error, is_full};
 use log::Log;
@@ -57,6 +57,9 @@ use manifest::{FORMAT, Prior, Start};
 pub use manifest::{Fingerprint, Manifest};
 pub use open::{ReadOnly, check_fingerprint, generation_path, peek};
 pub use rebuild::{aside_folder, begin_rebuild, begin_rebuild_on};
+
+/// So much memory is kept for the next frame.
+const BUFFER: usize = 16 << 20;
 
 /// Where new bases are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -163,6 +166,8 @@ pub struct Store {
     compact_now: bool,
     compact_not_before: u64,
     figures: Figures,
+    /// The memory that frames are put together in.
+    buffer: Vec<u8>,
 }
 
 impl Store {
@@ -174,11 +179,14 @@ impl Store {
         if let Some(what) = &self.lost {
             return Err(StoreError::NeedsFull { what: what.clone() });
         }
-        let frame = log::cut_frame(cut)?;
+        let frame = log::cut_frame(cut, std::mem::take(&mut self.buffer))?;
         self.append(&frame)?;
+        let bytes = frame.len();
+        self.buffer = frame;
+        self.buffer.shrink_to(BUFFER);
         self.head.merge(&cut.head);
         self.ledger.add(&cut.ledger).map_err(|what| StoreError::Malformed { what })?;
-        Ok(self.after_commit(frame.len(), begun))
+        Ok(self.after_commit(bytes, begun))
     }
 
     /// Whether only a cut of the whole state helps, by [`Store::commit_full`].
@@ -373,6 +381,8 @@ impl Store {
             dir: self.dir.clone(),
             start: self.start(generation, None),
             inputs: self.closed.iter().map(input).collect(),
+            head: self.head.clone(),
+            ledger: self.ledger.clone(),
             stop: Arc::clone(&stop),
         };
         let inputs = self.closed.len();

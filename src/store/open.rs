@@ -134,6 +134,7 @@ fn fresh(
         compact_now: false,
         compact_not_before: 0,
         figures: Figures::default(),
+        buffer: Vec::new(),
     })
 }
 
@@ -206,6 +207,7 @@ fn resumed(
         compact_now: false,
         compact_not_before: 0,
         figures: Figures::default(),
+        buffer: Vec::new(),
     })
 }
 

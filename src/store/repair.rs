@@ -35,9 +35,9 @@ pub fn load(disk: &dyn Disk, chain: &[Part]) -> Result<(Restored, Ledger), Store
                         let head = serde_json::from_slice::<Head>(&bytes);
                         restored.head.merge(&head.map_err(|e| e.to_string())?);
                     }
-                    Section::Texts => texts_of(&bytes, |text| {
-                        if seen.insert(xxhash_rust::xxh3::xxh3_128(text.as_bytes())) {
-                            restored.texts.push(text.to_owned());
+                    Section::Texts => texts_of(&bytes, |number, text| {
+                        if seen.insert(number) {
+                            restored.texts.push((number, text.to_owned()));
                         }
                     })?,
                     Section::Ledger => ledger.add(&bytes)?,

@@ -323,7 +323,8 @@ fn chosen(p: &mut Picks<'_>, fact: &str, of: &[Column], has: &[Column]) -> (Vec<
         list.push(measure);
     }
     let ties = winners && p.chance(5);
-    let counts: Vec<usize> = (0..list.len()).filter(|at| list[*at].starts_with("{ count = ")).collect();
+    let counts: Vec<usize> =
+        (0..list.len()).filter(|at| list[*at].starts_with("{ count = ")).collect();
     if let [first, .., last] = counts[..]
         && p.chance(5)
     {
@@ -358,8 +359,11 @@ fn windows(p: &mut Picks<'_>, fact: &str, bag: bool, distinct: bool) -> String {
 
 fn windowed(time: &str, list: &str, retain: &str) -> String {
     let mut out = format!("time = \"{time}\"\nwindows = {list}\n");
-    let all_slide = time == "arrival" && list.matches("size").count() == list.matches("every").count()
-        && !list.contains("\"hour\"") && !list.contains("\"day\"") && !list.contains("\"month\"");
+    let all_slide = time == "arrival"
+        && list.matches("size").count() == list.matches("every").count()
+        && !list.contains("\"hour\"")
+        && !list.contains("\"day\"")
+        && !list.contains("\"month\"");
     if !retain.is_empty() && !all_slide {
         let _ = write!(out, "retain = \"{retain}\"\n");
     }

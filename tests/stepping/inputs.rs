@@ -37,12 +37,8 @@ pub struct Record {
 pub fn record() -> impl Strategy<Value = Record> {
     let picks = prop::array::uniform6(0u8..12);
     let step = prop_oneof![5 => 0i8..4, 2 => -6i8..30, 1 => 30i8..100];
-    (0u8..3, 0u8..20, 0u8..5, picks, step).prop_map(|(partition, kind, index, picks, step)| Record {
-        partition,
-        kind: if kind < 18 { kind % 3 } else { kind - 15 },
-        index,
-        picks,
-        step,
+    (0u8..3, 0u8..20, 0u8..5, picks, step).prop_map(|(partition, kind, index, picks, step)| {
+        Record { partition, kind: if kind < 18 { kind % 3 } else { kind - 15 }, index, picks, step }
     })
 }
 
@@ -51,8 +47,7 @@ fn of<T: Copy>(list: &[T], pick: u8) -> T {
 }
 
 const CATEGORIES: [&str; 5] = [r#""art""#, r#""travel""#, r#""Zoo""#, r#"" ""#, "null"];
-const POSTERS: [&str; 5] =
-    [r#""Ann""#, r#""bob""#, r#""Éve""#, r#""User Info Error""#, r#""ann""#];
+const POSTERS: [&str; 5] = [r#""Ann""#, r#""bob""#, r#""Éve""#, r#""User Info Error""#, r#""ann""#];
 const FOLLOWERS: [&str; 8] = [
     r#""3""#,
     r#""3k""#,
@@ -89,8 +84,12 @@ const DEGREES: [(&str, &str); 6] = [
     (r#""12.5""#, "-120.001"),
     ("-0.5", "null"),
 ];
-const NAMES: [(&str, &str); 4] =
-    [(r#""Ada""#, r#""Ali""#), (r#""Bo""#, "null"), ("null", r#""Chu""#), (r#""Ada""#, r#""Ali ""#)];
+const NAMES: [(&str, &str); 4] = [
+    (r#""Ada""#, r#""Ali""#),
+    (r#""Bo""#, "null"),
+    ("null", r#""Chu""#),
+    (r#""Ada""#, r#""Ali ""#),
+];
 const AGES: [&str; 8] = ["17", "18", r#""25""#, "36", "51", "151", "null", "24"];
 const JOINED: [&str; 5] = [
     "2015-12-31 23:59:59",

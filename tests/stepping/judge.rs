@@ -113,7 +113,8 @@ pub fn results(
         ours.sort();
         theirs.sort();
         if ours != theirs {
-            let (a, b): (BTreeSet<_>, BTreeSet<_>) = (ours.iter().collect(), theirs.iter().collect());
+            let (a, b): (BTreeSet<_>, BTreeSet<_>) =
+                (ours.iter().collect(), theirs.iter().collect());
             let only = |x: &BTreeSet<&String>, y: &BTreeSet<&String>| {
                 let list: Vec<_> = x.difference(y).take(6).map(|l| format!("  {l}")).collect();
                 list.join("\n")

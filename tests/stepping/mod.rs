@@ -96,7 +96,7 @@ struct Saved {
     read: [usize; 3],
     now: i64,
     slots: Vec<Vec<u8>>,
-    texts: Vec<String>,
+    texts: Vec<(u64, &'static str)>,
     ledger: BTreeMap<MetaKey, i64>,
     tallies: [Tally; 3],
 }
@@ -139,7 +139,7 @@ fn restore(saved: &Saved) -> Restore {
         .iter()
         .map(|(key, n)| (MetaKey::decode(&key.encode()).expect("a key"), *n))
         .collect();
-    let texts = texts(&saved.texts).expect("no two of one hash");
+    let texts = texts(&saved.texts).expect("no two of one number");
     Restore { slots: saved.slots.clone(), texts, ledger }
 }
 
@@ -278,11 +278,7 @@ struct Process<'a> {
 
 impl Process<'_> {
     /// Judges each epoch; what the next process goes on from.
-    fn judged(
-        mut self,
-        fed: &[Fed],
-        sealed: Vec<Vec<Sealed>>,
-    ) -> Result<Saved, TestCaseError> {
+    fn judged(mut self, fed: &[Fed], sealed: Vec<Vec<Sealed>>) -> Result<Saved, TestCaseError> {
         let mut held = self.saved.clone();
         let mut shown: BTreeMap<(u16, GroupKey), Vec<Values>> = BTreeMap::new();
         for (n, (fed, sealed)) in fed.iter().zip(sealed).enumerate() {
@@ -308,7 +304,7 @@ impl Process<'_> {
                     };
                 }
                 prop_assert!(worker.slots.is_empty() || fed.tick.cut != CutKind::No);
-                held.slots.push(worker.slots);
+                held.slots.extend(worker.slots.iter().map(|b| b.bytes().to_vec()));
                 held.texts.extend(worker.texts);
                 posts.0 += worker.posts.0;
                 (0..3).for_each(|s| posts.1[s] += worker.posts.1[s]);
@@ -318,7 +314,8 @@ impl Process<'_> {
                 oracle::model::Model::new(&read.cloned().collect::<Vec<_>>(), &Default::default());
             judge::counts(&model, &held.tallies, posts)?;
             if fed.tick.publish {
-                let frontier = judge::Frontier { epoch: n, now: fed.tick.now, ended: fed.tick.ended };
+                let frontier =
+                    judge::Frontier { epoch: n, now: fed.tick.now, ended: fed.tick.ended };
                 judge::results(self.plan, self.declared, &model, &shown, frontier)?;
             }
             if fed.tick.cut != CutKind::No {

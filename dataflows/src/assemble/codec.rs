@@ -1,32 +1,32 @@
-//! Slots on disk: `[index u64][len u32][body]`, all little-endian. The body is a byte of flags (a bit a
-//! side that is there), for each such side its header and its packed columns, symbols first
-//! widened to the 64-bit hash of their text in the order of the layout; then the arrivals:
-//! `[n u16]` and n times `[bucket i64][count u32]`.
+//! Sides of slots on disk: each is an entry of a [`block`], whose body is the content's hash, the
+//! kept columns in the order of the layout, and for a pin its arrivals.
+//!
+//! ```text
+//! body   = hash:u64 LE, cell*, (bucket, count:varint)*
+//! cell   = varint: 0 null, 1 eight bytes follow, else value + 2
+//! value  = a symbol: the number of its text; else the number, zigzag where it may be negative;
+//!          times in seconds, degrees in 1e-4 (those that are finer take the eight bytes)
+//! bucket = a cell of the distance to the arrival's second, then to the bucket before
+//! ```
+//!
+//! Promises: what [`Encoder`] wrote [`decode`] reads, under the same layout; any other bytes give
+//! an error or some side, never a panic. Texts are named by numbers, which every text keeps for
+//! the state's life.
 
 use rustc_hash::FxHashMap;
 
 use super::arrivals::Counts;
-use super::layout::{HEADER, Header, Layout, array};
+use super::block::{self, Block, Entry, put_varint, take_varint, unzigzag, zigzag};
+use super::layout::{HEADER, Header, Layout, Place, array};
 use crate::metrics::value::NULL;
-use crate::record::Stream;
+use crate::record::project::Form;
+use crate::record::{Stream, Type};
 use crate::symbol::Sym;
 
-/// Texts by the hash that stands for them on disk.
-pub type Texts = FxHashMap<u64, Sym>;
-
-/// The texts of a state by their hash; two texts of one hash are an error.
-pub fn texts(list: &[String]) -> Result<Texts, CodecError> {
-    let mut texts = Texts::default();
-    for text in list {
-        let sym = crate::symbol::intern(text);
-        if let Some(other) = texts.insert(sym.stable(), sym)
-            && other != sym
-        {
-            return Err(CodecError::Collision);
-        }
-    }
-    Ok(texts)
-}
+/// Values from here on are stored as they are.
+const WIDE: u64 = 1 << 62;
+/// Microseconds of a second.
+const SECOND: i64 = 1_000_000;
 
 /// What can be wrong with stored slots.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
@@ -37,117 +37,225 @@ pub enum CodecError {
     /// A text is not among the stored ones.
     #[error("a stored slot names a text that is not stored")]
     UnknownText,
-    /// Two texts have one hash.
-    #[error("two stored texts have the same 64-bit hash")]
+    /// Two texts have one number.
+    #[error("two stored texts have the same number")]
     Collision,
 }
 
-/// Appends a slot. `used` is told every symbol in it.
-pub fn encode(
-    layout: &Layout,
-    slot: &[u8],
-    arrivals: &Counts,
-    out: &mut Vec<u8>,
-    mut used: impl FnMut(Sym),
-) {
-    out.extend_from_slice(&slot[..8]);
-    let len_at = out.len();
-    out.extend_from_slice(&[0; 5]);
-    let mut flags = 0;
-    for stream in Stream::ALL {
-        let part = layout.part(slot, stream);
-        if Header::read(part).is_none() {
-            continue;
+impl From<block::Malformed> for CodecError {
+    fn from(_: block::Malformed) -> Self {
+        CodecError::Short
+    }
+}
+
+/// The texts of a state by their numbers.
+#[derive(Clone, Debug, Default)]
+pub struct Texts(FxHashMap<u64, Sym>);
+
+/// The texts of a state by their numbers; two texts of one number are an error.
+pub fn texts<T: AsRef<str>>(list: &[(u64, T)]) -> Result<Texts, CodecError> {
+    let mut texts = Texts::default();
+    for (number, text) in list {
+        let sym = crate::symbol::intern(text.as_ref());
+        if texts.0.insert(*number, sym).is_some_and(|other| other != sym) {
+            return Err(CodecError::Collision);
         }
-        flags |= 1 << stream as u8;
-        for place in layout.side(stream).places.iter().filter(|p| p.is_symbol()) {
+    }
+    Ok(texts)
+}
+
+/// The numbers of texts. A text that came back from disk keeps its number; a new one has its
+/// symbol's id behind the greatest of those, so that workers agree without asking each other.
+#[derive(Default)]
+pub struct Numbers {
+    base: u64,
+    /// By the symbol's id; 0 = not from disk, else the number + 1.
+    known: Vec<u64>,
+    /// A bit for each symbol's id: a cut holds the text.
+    held: Vec<u64>,
+}
+
+impl Numbers {
+    /// Those of a restored state.
+    pub fn restored(texts: &Texts) -> Self {
+        let mut numbers = Numbers::default();
+        for (number, sym) in &texts.0 {
+            let id = sym.id() as usize;
+            if numbers.known.len() <= id {
+                numbers.known.resize(id + 1, 0);
+            }
+            let known = &mut numbers.known[id];
+            *known = (*known).max(number.saturating_add(1));
+            numbers.base = numbers.base.max(number.saturating_add(1));
+            numbers.hold(*sym);
+        }
+        numbers
+    }
+
+    /// The next cut holds all texts that it uses.
+    pub fn hold_none(&mut self) {
+        self.held.clear();
+    }
+
+    /// A text's number.
+    fn of(&self, sym: Sym) -> u64 {
+        match self.known.get(sym.id() as usize) {
+            Some(known) if *known > 0 => known - 1,
+            _ => self.base + u64::from(sym.id()),
+        }
+    }
+
+    /// Notes that a cut holds the text; whether that is new.
+    fn hold(&mut self, sym: Sym) -> bool {
+        let (word, bit) = (sym.id() as usize / 64, 1 << (sym.id() % 64));
+        if self.held.len() <= word {
+            self.held.resize(word + 1, 0);
+        }
+        let is_new = self.held[word] & bit == 0;
+        self.held[word] |= bit;
+        is_new
+    }
+}
+
+/// Puts sides of slots into blocks.
+pub struct Encoder<'a> {
+    layout: &'a Layout,
+    numbers: &'a mut Numbers,
+    writer: block::Writer,
+    body: Vec<u8>,
+    /// The full blocks.
+    pub blocks: Vec<Block>,
+    /// Texts that no cut has held yet, with their numbers.
+    pub texts: Vec<(u64, &'static str)>,
+}
+
+impl<'a> Encoder<'a> {
+    /// An encoder without blocks.
+    pub fn new(layout: &'a Layout, numbers: &'a mut Numbers) -> Self {
+        Encoder {
+            layout,
+            numbers,
+            writer: block::Writer::default(),
+            body: Vec::new(),
+            blocks: Vec::new(),
+            texts: Vec::new(),
+        }
+    }
+
+    /// Appends a side of a slot, if it is there.
+    pub fn side(&mut self, index: u64, slot: &[u8], stream: Stream, arrivals: &Counts) {
+        let part = self.layout.part(slot, stream);
+        let Some(header) = Header::read(part) else { return };
+        self.body.clear();
+        self.body.extend_from_slice(&header.hash.to_le_bytes());
+        for place in &self.layout.side(stream).places {
             let cell = place.get(&part[HEADER..]);
-            let stable = if cell == NULL {
-                0
-            } else {
-                let sym = Sym::from_cell(cell);
-                used(sym);
-                sym.stable().max(1)
-            };
-            out.extend_from_slice(&stable.to_le_bytes());
+            let cell = if place.is_symbol() && cell != NULL { self.text(cell) } else { cell };
+            put_cell(&mut self.body, cell, unit(place));
         }
-        out.extend_from_slice(part);
-    }
-    out.extend_from_slice(&(arrivals.len() as u16).to_le_bytes());
-    for (bucket, count) in arrivals {
-        out.extend_from_slice(&bucket.to_le_bytes());
-        out.extend_from_slice(&count.to_le_bytes());
-    }
-    let len = (out.len() - len_at - 4) as u32;
-    out[len_at..len_at + 4].copy_from_slice(&len.to_le_bytes());
-    out[len_at + 4] = flags;
-}
-
-/// The entries of a block: (index, body).
-pub fn entries(block: &[u8]) -> impl Iterator<Item = Result<(u64, &[u8]), CodecError>> {
-    let mut rest = block;
-    std::iter::from_fn(move || {
-        if rest.is_empty() {
-            return None;
-        }
-        let entry = rest.split_at_checked(12).and_then(|(head, tail)| {
-            let len = u32::from_le_bytes(array(head, 8)) as usize;
-            let (body, tail) = tail.split_at_checked(len)?;
-            Some((u64::from_le_bytes(array(head, 0)), body, tail))
-        });
-        match entry {
-            Some((index, body, tail)) => {
-                rest = tail;
-                Some(Ok((index, body)))
-            }
-            None => {
-                rest = &[];
-                Some(Err(CodecError::Short))
+        if stream == Stream::Pin {
+            let mut last = header.origin.arrived_at.div_euclid(SECOND).wrapping_mul(SECOND);
+            for (bucket, count) in arrivals {
+                put_cell(&mut self.body, bucket.wrapping_sub(last), Some(SECOND));
+                put_varint(&mut self.body, (*count).into());
+                last = *bucket;
             }
         }
-    })
+        let origin = header.origin;
+        let entry = Entry { index, part: stream as u8, origin, body: &self.body };
+        self.blocks.extend(self.writer.push(&entry));
+    }
+
+    /// The number of a symbol's text.
+    fn text(&mut self, cell: i64) -> i64 {
+        let sym = Sym::from_cell(cell);
+        let number = self.numbers.of(sym);
+        if self.numbers.hold(sym) {
+            self.texts.push((number, sym.as_str()));
+        }
+        number as i64
+    }
+
+    /// All blocks, and the texts that are new with them.
+    pub fn finish(mut self) -> (Vec<Block>, Vec<(u64, &'static str)>) {
+        self.blocks.extend(self.writer.finish());
+        (self.blocks, self.texts)
+    }
 }
 
-/// Puts a stored body into a slot; gives its arrivals.
+/// The stream that an entry is of.
+pub fn stream(entry: &Entry<'_>) -> Result<Stream, CodecError> {
+    Stream::ALL.get(usize::from(entry.part)).copied().ok_or(CodecError::Short)
+}
+
+/// Puts a stored side into a slot; gives its arrivals.
 pub fn decode(
     layout: &Layout,
-    body: &[u8],
+    entry: &Entry<'_>,
     texts: &Texts,
     slot: &mut [u8],
 ) -> Result<Counts, CodecError> {
-    let mut rest = body;
-    let mut take = |n: usize| -> Result<&[u8], CodecError> {
-        let (head, tail) = rest.split_at_checked(n).ok_or(CodecError::Short)?;
-        rest = tail;
-        Ok(head)
-    };
-    let flags = take(1)?[0];
-    for stream in Stream::ALL {
-        let side = layout.side(stream);
-        let at = side.offset;
-        if flags & (1 << stream as u8) == 0 {
-            Header::clear(&mut slot[at..]);
-            continue;
+    let side = layout.side(stream(entry)?);
+    let mut rest = entry.body;
+    let hash = block::take(&mut rest, 8).ok_or(CodecError::Short)?;
+    let part = &mut slot[side.offset..][..HEADER + side.bytes];
+    for place in &side.places {
+        let mut cell = take_cell(&mut rest, unit(place)).ok_or(CodecError::Short)?;
+        if place.is_symbol() && cell != NULL {
+            cell = texts.0.get(&(cell as u64)).ok_or(CodecError::UnknownText)?.cell();
         }
-        let symbols: Vec<_> = side.places.iter().filter(|p| p.is_symbol()).collect();
-        let mut cells = Vec::with_capacity(symbols.len());
-        for _ in &symbols {
-            cells.push(match u64::from_le_bytes(array(take(8)?, 0)) {
-                0 => NULL,
-                stable => texts.get(&stable).ok_or(CodecError::UnknownText)?.cell(),
-            });
-        }
-        let part = &mut slot[at..][..HEADER + side.bytes];
-        part.copy_from_slice(take(HEADER + side.bytes)?);
-        for (place, cell) in symbols.into_iter().zip(cells) {
-            Layout::put(place, &mut part[HEADER..], cell);
-        }
+        Layout::put(place, &mut part[HEADER..], cell);
     }
-    let n = u16::from_le_bytes(array(take(2)?, 0));
+    let origin = entry.origin;
+    Header { origin, hash: u64::from_le_bytes(array(hash, 0)) }.write(part);
     let mut counts = Counts::new();
-    for _ in 0..n {
-        let entry = take(12)?;
-        counts.push((i64::from_le_bytes(array(entry, 0)), u32::from_le_bytes(array(entry, 8))));
+    let mut last = origin.arrived_at.div_euclid(SECOND).wrapping_mul(SECOND);
+    while !rest.is_empty() {
+        let distance = take_cell(&mut rest, Some(SECOND)).ok_or(CodecError::Short)?;
+        let count = take_varint(&mut rest).and_then(|n| u32::try_from(n).ok());
+        last = last.wrapping_add(distance);
+        counts.push((last, count.ok_or(CodecError::Short)?));
     }
     Ok(counts)
 }
+
+/// In what unit a column's cells are stored; none = they are never negative.
+fn unit(place: &Place) -> Option<i64> {
+    match (place.kept.form, place.kept.column.ty()) {
+        (Form::Int, Type::Time) => Some(SECOND),
+        (Form::Int, Type::Fixed7) => Some(1000),
+        (Form::Int, _) => Some(1),
+        _ => None,
+    }
+}
+
+fn put_cell(to: &mut Vec<u8>, cell: i64, unit: Option<i64>) {
+    let value = match unit {
+        None => cell as u64,
+        Some(1) => zigzag(cell),
+        Some(unit) if cell % unit == 0 => zigzag(cell / unit),
+        Some(_) => WIDE,
+    };
+    if cell == NULL {
+        to.push(0);
+    } else if value < WIDE {
+        put_varint(to, value + 2);
+    } else {
+        to.push(1);
+        to.extend_from_slice(&cell.to_le_bytes());
+    }
+}
+
+fn take_cell(from: &mut &[u8], unit: Option<i64>) -> Option<i64> {
+    Some(match take_varint(from)? {
+        0 => NULL,
+        1 => i64::from_le_bytes(array(block::take(from, 8)?, 0)),
+        value => match unit {
+            None => (value - 2) as i64,
+            Some(unit) => unzigzag(value - 2).wrapping_mul(unit),
+        },
+    })
+}
+
+#[cfg(test)]
+mod tests;

@@ -8,6 +8,7 @@
 //! arrangements, and does not slow as the state grows.
 
 pub mod arrivals;
+pub mod block;
 pub mod codec;
 pub mod layout;
 pub mod table;
@@ -15,9 +16,8 @@ pub mod table;
 use std::cmp::Ordering;
 use std::sync::Arc;
 
-use hashbrown::HashSet;
 use parking_lot::RwLock;
-use rustc_hash::{FxBuildHasher, FxHashMap};
+use rustc_hash::FxHashMap;
 use serde::{Deserialize, Serialize};
 
 use crate::metrics::declare::{Fact, Join};
@@ -28,11 +28,10 @@ use crate::metrics::update::{Combine, placements};
 use crate::metrics::value::{Cells, NULL};
 use crate::record::{Origin, Stream};
 use crate::sealed::{Sealed, Tally};
-use crate::symbol::Sym;
 use crate::tick::{CutKind, Tick};
 use crate::time::floor;
 use arrivals::{Arrivals, Counts};
-use codec::{CodecError, Texts};
+use codec::{CodecError, Encoder, Numbers, Texts};
 use layout::{HEADER, Header, Packed};
 use table::Table;
 
@@ -104,12 +103,13 @@ pub struct Assemble {
     arrivals: Arrivals,
     /// How many slots have each side.
     present: [u64; 3],
-    /// Slots changed since the last cut.
+    /// Slots with sides that changed since the last cut, and the bytes of these sides.
     unsaved: Vec<u32>,
+    unsaved_bytes: usize,
     /// What the epoch has touched; empty between epochs.
     before: Before,
-    /// Texts that cuts of this run have held.
-    saved_texts: HashSet<Sym, FxBuildHasher>,
+    /// The numbers of texts on disk.
+    numbers: Numbers,
     /// Slots that came back from disk and are to be fed to the metrics.
     restored: bool,
     combine: Combine,
@@ -125,8 +125,9 @@ impl Assemble {
             arrivals: Arrivals::default(),
             present: [0; 3],
             unsaved: Vec::new(),
+            unsaved_bytes: 0,
             before: Before::default(),
-            saved_texts: HashSet::default(),
+            numbers: Numbers::default(),
             restored: false,
             plan,
         }
@@ -141,23 +142,25 @@ impl Assemble {
         mine: impl Fn(u64) -> bool,
     ) -> Result<(), CodecError> {
         let mut counts: FxHashMap<u32, Counts> = FxHashMap::default();
-        for entry in blocks.iter().flat_map(|b| codec::entries(b)) {
-            let (index, body) = entry?;
-            if mine(index) {
-                let slot = self.table.find_or_add(&self.plan.layout, index);
+        for entry in blocks.iter().flat_map(|b| block::entries(b)) {
+            let entry = entry?;
+            if mine(entry.index) {
+                let slot = self.table.find_or_add(&self.plan.layout, entry.index);
                 let bytes = self.table.slot_mut(slot);
-                counts.insert(slot, codec::decode(&self.plan.layout, body, texts, bytes)?);
+                let arrived = codec::decode(&self.plan.layout, &entry, texts, bytes)?;
+                if codec::stream(&entry)? == Stream::Pin {
+                    counts.insert(slot, arrived);
+                }
             }
         }
         for (slot, counts) in counts {
             counts.into_iter().for_each(|(b, n)| self.arrivals.add(slot, b, n));
         }
         for slot in 0..self.table.len() as u32 {
-            self.table.set_saved(slot, true);
             let there = sides(&self.plan, self.table.slot(slot)).map(|s| s.is_some());
             self.present.iter_mut().zip(there).for_each(|(n, is)| *n += u64::from(is));
         }
-        self.saved_texts.extend(texts.values());
+        self.numbers = Numbers::restored(texts);
         self.restored = true;
         Ok(())
     }
@@ -193,9 +196,6 @@ impl Assemble {
         let mut before = std::mem::take(&mut self.before);
         let stride = self.plan.layout.stride;
         for (n, slot) in before.slots.iter().enumerate() {
-            if self.table.set_saved(*slot, false) || self.is_new(&before.bytes[n * stride..]) {
-                self.unsaved.push(*slot);
-            }
             let arrivals = before.arrivals.get(n).cloned().unwrap_or_default();
             self.changed(*slot, &before.bytes[n * stride..][..stride], &arrivals, distinct);
         }
@@ -204,7 +204,7 @@ impl Assemble {
         before.arrivals.clear();
         self.before = before;
         self.cut(tick.cut, sealed);
-        sealed.unsaved_bytes = self.unsaved.len() * stride;
+        sealed.unsaved_bytes = self.unsaved_bytes;
         sealed.posts = (self.table.len() as u64, self.present);
         &mut self.combine
     }
@@ -218,15 +218,10 @@ impl Assemble {
         }
     }
 
-    /// Whether a slot's bytes are those of one that was just made: no side was there.
-    fn is_new(&self, bytes: &[u8]) -> bool {
-        let sides = &self.plan.layout.sides;
-        sides.iter().all(|side| Header::read(&bytes[side.offset..]).is_none())
-    }
-
     /// Applies the version rule to one record.
     fn apply(&mut self, slot: u32, rec: &Rec, tally: &mut Tally) {
-        if self.plan.arrivals && rec.stream == Stream::Pin {
+        let arrives = self.plan.arrivals && rec.stream == Stream::Pin;
+        if arrives {
             self.arrivals.add(slot, floor(rec.arrived_at, self.plan.bucket), 1);
         }
         let side = self.plan.layout.side(rec.stream);
@@ -251,6 +246,13 @@ impl Assemble {
         if wins {
             Header { origin, hash: rec.hash }.write(part);
             part[HEADER..].copy_from_slice(&rec.packed);
+        }
+        if wins || arrives {
+            let (slot_is_new, side_is_new) = self.table.mark(slot, rec.stream);
+            if slot_is_new {
+                self.unsaved.push(slot);
+            }
+            self.unsaved_bytes += if side_is_new { HEADER + side.bytes } else { 0 };
         }
     }
 
@@ -307,27 +309,27 @@ impl Assemble {
 
     /// Hands out slots to be stored.
     fn cut(&mut self, kind: CutKind, sealed: &mut Sealed) {
-        let slots: Vec<u32> = match kind {
-            CutKind::No => return,
-            CutKind::Changed => std::mem::take(&mut self.unsaved),
-            CutKind::Full => {
-                self.unsaved.clear();
-                self.saved_texts.clear();
-                (0..self.table.len() as u32).collect()
-            }
-        };
-        // One allocation: growing a buffer of megabytes costs more than filling it.
-        sealed.slots.reserve(slots.len() * (self.plan.layout.stride + 32));
-        for slot in slots {
-            self.table.set_saved(slot, true);
-            let counts = self.arrivals.of(slot);
-            let bytes = self.table.slot(slot);
-            codec::encode(&self.plan.layout, bytes, &counts, &mut sealed.slots, |sym| {
-                if self.saved_texts.insert(sym) {
-                    sealed.texts.push(sym.as_str().into());
-                }
-            });
+        if kind == CutKind::No {
+            return;
         }
+        let full = kind == CutKind::Full;
+        if full {
+            self.numbers.hold_none();
+            self.unsaved.clear();
+            self.unsaved.extend(0..self.table.len() as u32);
+        }
+        let mut encoder = Encoder::new(&self.plan.layout, &mut self.numbers);
+        for slot in self.unsaved.drain(..) {
+            let marks = self.table.take_marks(slot);
+            let (bytes, index) = (self.table.slot(slot), self.table.index_of(slot));
+            for stream in Stream::ALL.into_iter().filter(|s| full || marks & s.bit() != 0) {
+                let pin = self.plan.arrivals && stream == Stream::Pin;
+                let counts = if pin { self.arrivals.of(slot) } else { Counts::new() };
+                encoder.side(index, bytes, stream, &counts);
+            }
+        }
+        self.unsaved_bytes = 0;
+        (sealed.slots, sealed.texts) = encoder.finish();
     }
 
     /// A post as the state holds it: its sides' headers and cells by name.

@@ -70,10 +70,19 @@ impl Table {
         fresh
     }
 
-    /// Sets whether a cut holds the slot as it is; what it was.
+    /// Marks a side as changed since the last cut; whether it is the slot's first such side, and
+    /// whether this side was unchanged.
     #[inline]
-    pub fn set_saved(&mut self, slot: u32, saved: bool) -> bool {
-        std::mem::replace(&mut self.slot_mut(slot)[12], saved.into()) == 1
+    pub fn mark(&mut self, slot: u32, stream: Stream) -> (bool, bool) {
+        let marks = &mut self.slot_mut(slot)[12];
+        let before = std::mem::replace(marks, *marks | stream.bit());
+        (before == 0, before & stream.bit() == 0)
+    }
+
+    /// The sides changed since the last cut, a bit each; from here on none is.
+    #[inline]
+    pub fn take_marks(&mut self, slot: u32) -> u8 {
+        std::mem::take(&mut self.slot_mut(slot)[12])
     }
 
     /// The index of a slot.

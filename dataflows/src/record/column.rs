@@ -23,6 +23,11 @@ impl Stream {
         ["pin", "geo", "user"][self as usize]
     }
 
+    /// Its bit in a set of streams.
+    pub fn bit(self) -> u8 {
+        1 << self as u8
+    }
+
     /// The stream of a name.
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|s| s.name() == name)

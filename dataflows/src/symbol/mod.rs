@@ -66,11 +66,6 @@ impl Sym {
     pub fn id(self) -> u32 {
         self.0
     }
-
-    /// What stands for the text on disk: a 64-bit hash that is the same in every process.
-    pub fn stable(self) -> u64 {
-        xxhash_rust::xxh3::xxh3_64_with_seed(self.as_str().as_bytes(), 0x5049_4e46_4c4f_5701)
-    }
 }
 
 impl Ord for Sym {
@@ -101,7 +96,6 @@ mod tests {
         assert_eq!(b, intern("b"));
         assert!(a < b && a != b);
         assert_eq!(Sym::from_cell(a.cell()).as_str(), "a");
-        assert_ne!(a.stable(), b.stable());
     }
 
     #[test]

@@ -27,7 +27,8 @@ pub struct Cost {
 /// Runs a program to its end. What it says goes to a file, whose end is shown if it fails.
 pub fn measure(program: &Path, args: &[OsString], log: &Path) -> Result<Cost, Failure> {
     let starting = || format!("starting {}", program.display());
-    let file = File::create(log).map_err(|e| Failure::io(format!("writing {}", log.display()), &e))?;
+    let file =
+        File::create(log).map_err(|e| Failure::io(format!("writing {}", log.display()), &e))?;
     let before = children_cpu();
     let began = Instant::now();
     let mut child = Command::new(program)
@@ -124,7 +125,9 @@ mod tests {
 
     #[test]
     fn medians() {
-        for (list, want) in [(vec![], None), (vec![3.0, 1.0, 2.0], Some(2.0)), (vec![1.0, 2.0], Some(1.5))] {
+        for (list, want) in
+            [(vec![], None), (vec![3.0, 1.0, 2.0], Some(2.0)), (vec![1.0, 2.0], Some(1.5))]
+        {
             assert_eq!(median(list), want);
         }
     }

@@ -29,9 +29,8 @@ pub fn demo(dir: &Path, records: u64, seed: u64) -> Result<(), Failure> {
         }),
         routes: Vec::new(),
     };
-    let failed = |e: source::SourceError| {
-        Failure::new(exit::SOFTWARE, format!("generating data: {e}"), "")
-    };
+    let failed =
+        |e: source::SourceError| Failure::new(exit::SOFTWARE, format!("generating data: {e}"), "");
     // A clock that stands still: equal seeds give equal files.
     let clock: source::Clock = Arc::new(|| 1_700_000_000_000_000);
     let mut demo = source::build(&config, true, clock).map_err(failed)?;
@@ -44,7 +43,8 @@ pub fn demo(dir: &Path, records: u64, seed: u64) -> Result<(), Failure> {
                 let payload = batch.payload(n);
                 // A line is a message: one with line ends of its own would be several.
                 if !payload.contains(&b'\n') {
-                    out.write_all(payload).and_then(|()| out.write_all(b"\n"))
+                    out.write_all(payload)
+                        .and_then(|()| out.write_all(b"\n"))
                         .map_err(|e| writing(&e))?;
                 }
             }
@@ -76,7 +76,8 @@ mod tests {
             demo(dir.path(), 3000, 5).expect("written");
         }
         for name in ["pin", "geo", "user"] {
-            let read = |dir: &Path| std::fs::read(dir.join(format!("{name}.jsonl"))).expect("there");
+            let read =
+                |dir: &Path| std::fs::read(dir.join(format!("{name}.jsonl"))).expect("there");
             let text = read(a.path());
             assert_eq!(text, read(b.path()));
             let lines = text.iter().filter(|b| **b == b'\n').count();

@@ -105,8 +105,8 @@ pub fn bench(args: &BenchArgs, env: &Env) -> Result<String, Failure> {
             (dir, format!("{} records of the demo, seed {}", args.records, args.seed))
         }
     };
-    let program = std::env::current_exe()
-        .map_err(|e| Failure::io("finding the program that runs", &e))?;
+    let program =
+        std::env::current_exe().map_err(|e| Failure::io("finding the program that runs", &e))?;
     let bench = Bench { program, config, workers, scratch: scratch.path().into() };
     let empty = bench.empty()?;
     let mut runs = Vec::new();
@@ -167,8 +167,8 @@ impl Bench {
     /// Peak memory of a run over nothing, bytes.
     pub fn empty(&self) -> Result<Option<u64>, Failure> {
         let dir = self.scratch.join("nothing");
-        let write = std::fs::create_dir_all(&dir)
-            .and_then(|()| std::fs::write(dir.join("pin.jsonl"), ""));
+        let write =
+            std::fs::create_dir_all(&dir).and_then(|()| std::fs::write(dir.join("pin.jsonl"), ""));
         write.map_err(|e| Failure::io(format!("writing to {}", dir.display()), &e))?;
         Ok(self.cost(&dir)?.peak_bytes)
     }

@@ -194,10 +194,7 @@ fn a_whole_cut_needs_none_of_the_files_before() {
     assert!(matches!(error, StoreError::NeedsFull { .. }), "{error}");
     let mut whole = cut(number, 25);
     model.apply(&whole);
-    let mut block = Vec::new();
-    model.slots.iter().for_each(|(index, slot)| push_slot(&mut block, *index, slot));
-    whole.slots = vec![block];
-    whole.texts = model.texts.iter().cloned().collect();
+    model.whole(&mut whole);
     store.commit_full(&whole).expect("stored");
     for number in number + 1..number + 30 {
         store.commit(&cut(number, 25)).expect("stored");
@@ -243,10 +240,7 @@ fn any_mixture_of_accidents_keeps_what_was_confirmed() {
                 merged.merge(next);
                 let stored = if store.needs_full() {
                     let mut whole = merged.clone();
-                    let mut block = Vec::new();
-                    all.slots.iter().for_each(|(index, slot)| push_slot(&mut block, *index, slot));
-                    whole.slots = vec![block];
-                    whole.texts = all.texts.iter().cloned().collect();
+                    all.whole(&mut whole);
                     store.commit_full(&whole)
                 } else {
                     store.commit(&merged)

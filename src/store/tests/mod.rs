@@ -10,14 +10,18 @@ mod rebuild;
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use dataflows::assemble::block::{self, Entry, Writer};
+use dataflows::record::Origin;
+use dataflows::symbol::intern;
+
 use super::*;
 
 /// What a state holds, plainly.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Model {
-    pub slots: BTreeMap<u64, Vec<u8>>,
+    pub slots: BTreeMap<(u64, u8), (Origin, Vec<u8>)>,
     pub ledger: BTreeMap<Vec<u8>, i64>,
-    pub texts: BTreeSet<String>,
+    pub texts: BTreeMap<u64, String>,
     pub positions: BTreeMap<u32, u64>,
     pub cut: Option<u64>,
 }
@@ -25,14 +29,16 @@ pub(super) struct Model {
 impl Model {
     pub fn apply(&mut self, cut: &Cut) {
         self.positions.extend(&cut.head.positions);
-        self.take(&cut.slots, std::slice::from_ref(&cut.ledger), &cut.texts);
+        let slots: Vec<Vec<u8>> = cut.slots.iter().map(|block| block.bytes().to_vec()).collect();
+        let texts: Vec<_> = cut.texts.iter().map(|(n, text)| (*n, (*text).to_owned())).collect();
+        self.take(&slots, std::slice::from_ref(&cut.ledger), &texts);
         self.cut = Some(cut.head.cut);
     }
 
-    fn take(&mut self, slots: &[Vec<u8>], ledger: &[Vec<u8>], texts: &[String]) {
-        for entry in slots.iter().flat_map(|block| slot_entries(block)) {
-            let (index, slot) = entry.expect("whole entries");
-            self.slots.insert(index, slot.to_vec());
+    fn take(&mut self, slots: &[Vec<u8>], ledger: &[Vec<u8>], texts: &[(u64, String)]) {
+        for entry in slots.iter().flat_map(|block| block::entries(block)) {
+            let Entry { index, part, origin, body } = entry.expect("whole entries");
+            self.slots.insert((index, part), (origin, body.to_vec()));
         }
         for mut block in ledger.iter().map(Vec::as_slice) {
             while !block.is_empty() {
@@ -44,6 +50,19 @@ impl Model {
         }
         self.ledger.retain(|_, v| *v != 0);
         self.texts.extend(texts.iter().cloned());
+    }
+
+    /// All slots and texts, as a whole cut holds them.
+    pub fn whole(&self, cut: &mut Cut) {
+        let mut writer = Writer::default();
+        cut.slots.clear();
+        for ((index, part), (origin, body)) in &self.slots {
+            let (index, part, origin) = (*index, *part, *origin);
+            cut.slots.extend(writer.push(&Entry { index, part, origin, body }));
+        }
+        cut.slots.extend(writer.finish());
+        let text = |(number, text): (&u64, &String)| (*number, intern(text).as_str());
+        cut.texts = self.texts.iter().map(text).collect();
     }
 
     pub fn of(restored: &Restored) -> Self {
@@ -60,14 +79,17 @@ pub(super) fn cut(number: u64, slots: u64) -> Cut {
     let mut made = Cut::default();
     made.head = Head { cut: number, run: 1, epoch: number * 3, now: number as i64, ..made.head };
     made.head.positions.insert((number % 3) as u32, number * 10);
-    let mut blocks = vec![Vec::new(); 2];
+    let mut writers = [Writer::default(), Writer::default()];
     for n in 0..slots {
         let index = (number * 7 + n * 13) % 101;
-        let slot = format!("{number}/{n}").repeat((n % 5) as usize);
-        push_slot(&mut blocks[(index % 2) as usize], index, slot.as_bytes());
+        let body = format!("{number}/{n}").repeat((n % 5) as usize);
+        let (part, partition, position) = ((n % 3) as u8, (n % 4) as u32, number * 1000 + 90 - n);
+        let origin = Origin { arrived_at: number as i64, partition, position, sub: 0 };
+        let entry = Entry { index, part, origin, body: body.as_bytes() };
+        assert!(writers[(index % 2) as usize].push(&entry).is_none());
     }
-    made.slots = blocks;
-    made.texts = vec![format!("text {}", number % 17)];
+    made.slots = writers.iter_mut().filter_map(Writer::finish).collect();
+    made.texts = vec![(number % 17, intern(&format!("text {}", number % 17)).as_str())];
     let key = format!("k{}", number % 5);
     made.ledger.extend_from_slice(&(key.len() as u16).to_le_bytes());
     made.ledger.extend_from_slice(key.as_bytes());

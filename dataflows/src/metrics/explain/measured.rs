@@ -32,7 +32,10 @@ pub struct Set {
 }
 
 /// The measures of a node's metrics with how they are read off a group, and their full names.
-fn shows<'a>(plan: &'a Plan, node: &'a Node) -> impl Iterator<Item = (String, &'a Measure, &'a Show)> {
+fn shows<'a>(
+    plan: &'a Plan,
+    node: &'a Node,
+) -> impl Iterator<Item = (String, &'a Measure, &'a Show)> {
     node.metrics.iter().flat_map(|m| {
         let plan = &plan.metrics[*m as usize];
         let metric = &plan.schema.metric;
@@ -103,7 +106,9 @@ pub fn sets(plan: &Plan, node: &Node) -> Vec<Set> {
 fn what(kind: Kind, order: Order) -> String {
     let values = text::values(kind);
     match (kind, order) {
-        (Kind::Argmax { returning, .. }, _) => format!("{values} with {}, in order", returning.name()),
+        (Kind::Argmax { returning, .. }, _) => {
+            format!("{values} with {}, in order", returning.name())
+        }
         (_, Order::Often { .. }) => format!("{values}, by how often they occur"),
         _ => format!("{values}, in order"),
     }

@@ -2,9 +2,9 @@
 //! how much memory a post, an arrival and a group take.
 
 mod measured;
-mod text;
 #[cfg(test)]
 mod tests;
+mod text;
 
 use serde::Serialize;
 
@@ -141,9 +141,17 @@ pub struct ArrivalsSize {
 
 /// The name of a group node: that of its first metric.
 pub fn node_name(plan: &Plan, n: usize) -> String {
+    format!("{} of {}", names::GROUPS.name, first_metric(plan, n))
+}
+
+/// The name of a group node's buckets of arrivals.
+pub fn bucket_name(plan: &Plan, n: usize) -> String {
+    format!("{} of {}", names::BUCKETS, first_metric(plan, n))
+}
+
+fn first_metric(plan: &Plan, n: usize) -> &str {
     let first = plan.nodes[n].metrics.first();
-    let name = first.map_or("", |m| plan.metrics[*m as usize].schema.name.as_str());
-    format!("{} of {name}", names::GROUPS.name)
+    first.map_or("", |m| plan.metrics[*m as usize].schema.name.as_str())
 }
 
 impl Explained {

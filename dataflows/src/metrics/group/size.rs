@@ -18,10 +18,12 @@ const SAMPLE: usize = 256;
 pub struct GroupsSize {
     /// Groups.
     pub groups: usize,
-    /// Shares of groups in buckets of arrivals.
-    pub in_buckets: usize,
-    /// Bytes of both, about.
+    /// Their bytes, about.
     pub bytes: usize,
+    /// Shares of groups in buckets of arrivals.
+    pub shares: usize,
+    /// Their bytes, about, without values.
+    pub share_bytes: usize,
 }
 
 /// Bytes of an entry of a hash table, which is two thirds full on average.
@@ -69,17 +71,22 @@ impl Groups {
 
 impl NodeGroups {
     fn size(&self, node: &Node) -> GroupsSize {
-        let in_buckets: usize = self.buckets.values().map(|b| b.groups.len()).sum();
+        let shares: usize = self.buckets.values().map(|b| b.groups.len()).sum();
         let members: usize = if node.sets.is_empty() {
             0
         } else {
             let sample = self.groups.values().take(SAMPLE);
-            let bytes: usize = sample.flat_map(|g| g.sets.iter().zip(&node.sets)).map(|(set, s)| {
-                set.distinct() * member(s.order)
-            }).sum();
+            let bytes: usize = sample
+                .flat_map(|g| g.sets.iter().zip(&node.sets))
+                .map(|(set, s)| set.distinct() * member(s.order))
+                .sum();
             bytes * self.groups.len() / self.groups.len().clamp(1, SAMPLE)
         };
-        let bytes = self.groups.len() * group(node) + members + in_buckets * share(node);
-        GroupsSize { groups: self.groups.len(), in_buckets, bytes }
+        GroupsSize {
+            groups: self.groups.len(),
+            bytes: self.groups.len() * group(node) + members,
+            shares,
+            share_bytes: shares * share(node),
+        }
     }
 }

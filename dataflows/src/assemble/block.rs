@@ -1,0 +1,362 @@
+//! Blocks of versions, the form in which the state of record is stored: entries one after the
+//! other, each with only what differs from the entries before it in the block.
+//!
+//! ```text
+//! entry = flags:u8 [index] [partition] [arrival] position [sub] len body
+//!         all but flags and body varints; index and position as distances, their signs in the
+//!         flags; arrival as a zigzag distance; distances are to the block's last entry (index) or
+//!         to its last entry of the same part
+//! ```
+//!
+//! Promises: what a [`Writer`] made is read back entry by entry; any other bytes give entries or
+//! an error, never a panic. Blocks do not depend on each other.
+//! Limits: a body has fewer than 2^32 bytes; three parts.
+
+use crate::record::Origin;
+
+/// A block is full when it holds so many bytes.
+pub const FULL: usize = 128 << 10;
+
+/// The parts of an index, by number below this.
+pub const PARTS: usize = 3;
+
+const PART: u8 = 0b11;
+const INDEX: u8 = 1 << 2;
+const INDEX_BACK: u8 = 1 << 3;
+const PARTITION: u8 = 1 << 4;
+const ARRIVAL: u8 = 1 << 5;
+const SUB: u8 = 1 << 6;
+const POSITION_BACK: u8 = 1 << 7;
+
+/// More than an entry takes up before its body.
+const HEAD: usize = 64;
+
+/// Bytes that are not a block.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a block of versions is cut short or damaged")]
+pub struct Malformed;
+
+/// A version of one part of an index.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Entry<'a> {
+    /// The index.
+    pub index: u64,
+    /// The part, below [`PARTS`].
+    pub part: u8,
+    /// Where the version came from.
+    pub origin: Origin,
+    /// The rest of it.
+    pub body: &'a [u8],
+}
+
+/// A block that a [`Writer`] made.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Block(Vec<u8>);
+
+impl Block {
+    /// Its bytes.
+    pub fn bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+/// What the next entry differs from.
+#[derive(Clone, Debug)]
+struct Last {
+    index: u64,
+    origins: [Origin; PARTS],
+}
+
+impl Last {
+    const NONE: Self = Last {
+        index: 0,
+        origins: [Origin { arrived_at: 0, partition: 0, position: 0, sub: 0 }; PARTS],
+    };
+}
+
+/// Writes blocks.
+pub struct Writer {
+    bytes: Vec<u8>,
+    last: Last,
+}
+
+impl Default for Writer {
+    fn default() -> Self {
+        Writer { bytes: Vec::new(), last: Last::NONE }
+    }
+}
+
+impl Writer {
+    /// Appends an entry; the block, if it is full now.
+    pub fn push(&mut self, entry: &Entry<'_>) -> Option<Block> {
+        if self.bytes.capacity() == 0 {
+            self.bytes.reserve(FULL + FULL / 64);
+        }
+        let last = &mut self.last.origins[usize::from(entry.part)];
+        let now = entry.origin;
+        let mut head = [entry.part; HEAD];
+        let mut at = 1;
+        let distance = entry.index.wrapping_sub(self.last.index) as i64;
+        if distance != 0 {
+            head[0] |= if distance < 0 { INDEX | INDEX_BACK } else { INDEX };
+            put(&mut head, &mut at, distance.unsigned_abs());
+        }
+        if now.partition != last.partition {
+            head[0] |= PARTITION;
+            put(&mut head, &mut at, now.partition.into());
+        }
+        if now.arrived_at != last.arrived_at {
+            head[0] |= ARRIVAL;
+            put(&mut head, &mut at, zigzag(now.arrived_at.wrapping_sub(last.arrived_at)));
+        }
+        let distance = now.position.wrapping_sub(last.position) as i64;
+        head[0] |= if distance < 0 { POSITION_BACK } else { 0 };
+        put(&mut head, &mut at, distance.unsigned_abs());
+        if now.sub != 0 {
+            head[0] |= SUB;
+            put(&mut head, &mut at, now.sub.into());
+        }
+        put(&mut head, &mut at, entry.body.len() as u64);
+        *last = now;
+        self.last.index = entry.index;
+        self.bytes.extend_from_slice(&head[..at]);
+        self.bytes.extend_from_slice(entry.body);
+        (self.bytes.len() >= FULL).then(|| self.take())
+    }
+
+    /// The block so far, if it holds anything.
+    pub fn finish(&mut self) -> Option<Block> {
+        (!self.bytes.is_empty()).then(|| self.take())
+    }
+
+    fn take(&mut self) -> Block {
+        self.last = Last::NONE;
+        Block(std::mem::take(&mut self.bytes))
+    }
+}
+
+/// The entries of a block.
+pub fn entries(block: &[u8]) -> Entries<'_> {
+    Entries { rest: block, last: Last::NONE }
+}
+
+/// The entries of a block, in order; after an error there are none.
+pub struct Entries<'a> {
+    rest: &'a [u8],
+    last: Last,
+}
+
+impl<'a> Iterator for Entries<'a> {
+    type Item = Result<Entry<'a>, Malformed>;
+
+    #[inline]
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.rest.is_empty() {
+            return None;
+        }
+        let entry = self.entry();
+        if entry.is_none() {
+            self.rest = &[];
+        }
+        Some(entry.ok_or(Malformed))
+    }
+}
+
+impl<'a> Entries<'a> {
+    fn entry(&mut self) -> Option<Entry<'a>> {
+        let rest = &mut self.rest;
+        let flags = take(rest, 1)?[0];
+        let part = flags & PART;
+        let last = self.last.origins.get_mut(usize::from(part))?;
+        if flags & INDEX != 0 {
+            let distance = apart(take_varint(rest)?, flags & INDEX_BACK != 0);
+            self.last.index = self.last.index.wrapping_add(distance);
+        }
+        if flags & PARTITION != 0 {
+            last.partition = u32::try_from(take_varint(rest)?).ok()?;
+        }
+        if flags & ARRIVAL != 0 {
+            last.arrived_at = last.arrived_at.wrapping_add(unzigzag(take_varint(rest)?));
+        }
+        let distance = apart(take_varint(rest)?, flags & POSITION_BACK != 0);
+        last.position = last.position.wrapping_add(distance);
+        last.sub = match flags & SUB {
+            0 => 0,
+            _ => u32::try_from(take_varint(rest)?).ok()?,
+        };
+        let len = usize::try_from(take_varint(rest)?).ok()?;
+        let body = take(rest, len)?;
+        Some(Entry { index: self.last.index, part, origin: *last, body })
+    }
+}
+
+/// A distance with its sign.
+fn apart(distance: u64, back: bool) -> u64 {
+    if back { distance.wrapping_neg() } else { distance }
+}
+
+/// A signed number as one that is small where it is near 0.
+#[inline]
+pub fn zigzag(n: i64) -> u64 {
+    ((n << 1) ^ (n >> 63)) as u64
+}
+
+/// The number that [`zigzag`] was given.
+#[inline]
+pub fn unzigzag(n: u64) -> i64 {
+    (n >> 1) as i64 ^ -((n & 1) as i64)
+}
+
+/// Puts a varint into a head that has room for it.
+#[inline]
+fn put(to: &mut [u8; HEAD], at: &mut usize, mut n: u64) {
+    while n >= 0x80 {
+        to[*at] = n as u8 | 0x80;
+        *at += 1;
+        n >>= 7;
+    }
+    to[*at] = n as u8;
+    *at += 1;
+}
+
+/// Appends a varint: seven bits a byte, low ones first, all but the last byte with the high bit.
+#[inline]
+pub fn put_varint(to: &mut Vec<u8>, mut n: u64) {
+    while n >= 0x80 {
+        to.push(n as u8 | 0x80);
+        n >>= 7;
+    }
+    to.push(n as u8);
+}
+
+/// Takes a varint off the front; none if there is no whole one of 64 bits.
+#[inline]
+pub fn take_varint(from: &mut &[u8]) -> Option<u64> {
+    let (mut n, mut shift) = (0, 0);
+    loop {
+        let (byte, rest) = from.split_first()?;
+        *from = rest;
+        let bits = u64::from(byte & 0x7F);
+        if shift == 63 && bits > 1 {
+            return None;
+        }
+        n |= bits << shift;
+        if *byte < 0x80 {
+            return Some(n);
+        }
+        shift += 7;
+        if shift > 63 {
+            return None;
+        }
+    }
+}
+
+/// Takes so many bytes off the front.
+#[inline]
+pub fn take<'a>(from: &mut &'a [u8], n: usize) -> Option<&'a [u8]> {
+    let (head, tail) = from.split_at_checked(n)?;
+    *from = tail;
+    Some(head)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)] // a test ends at the first surprise
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    type Made = (u64, u8, (i64, u32, u64, u32), Vec<u8>);
+
+    fn entry(made: &Made) -> Entry<'_> {
+        let (index, part, (arrived_at, partition, position, sub), body) = made;
+        let origin = Origin {
+            arrived_at: *arrived_at,
+            partition: *partition,
+            position: *position,
+            sub: *sub,
+        };
+        Entry { index: *index, part: *part, origin, body }
+    }
+
+    /// Small and extreme values alike.
+    fn any_entry() -> impl Strategy<Value = Made> {
+        let near = |n: u64| prop_oneof![Just(n), any::<u64>(), n..n + 300];
+        let origin = (
+            prop_oneof![Just(i64::MAX), any::<i64>(), 0..300_i64],
+            prop_oneof![Just(0), any::<u32>()],
+            near(1 << 20),
+            prop_oneof![Just(0), any::<u32>()],
+        );
+        (near(7), 0..PARTS as u8, origin, proptest::collection::vec(any::<u8>(), 0..40))
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_written_is_read(list in proptest::collection::vec(any_entry(), 0..60)) {
+            let mut writer = Writer::default();
+            let mut blocks = Vec::new();
+            for (n, made) in list.iter().enumerate() {
+                blocks.extend(writer.push(&entry(made)));
+                if n % 23 == 22 {
+                    blocks.extend(writer.finish());
+                }
+            }
+            blocks.extend(writer.finish());
+            let read: Vec<_> = blocks.iter().flat_map(|b| entries(b.bytes())).collect();
+            let wanted: Vec<_> = list.iter().map(|made| Ok(entry(made))).collect();
+            prop_assert_eq!(read, wanted);
+        }
+
+        #[test]
+        fn any_bytes_end(
+            list in proptest::collection::vec(any_entry(), 1..20),
+            changes in proptest::collection::vec((any::<usize>(), any::<u8>()), 0..8),
+            cut in any::<usize>(),
+        ) {
+            let mut writer = Writer::default();
+            list.iter().for_each(|made| assert!(writer.push(&entry(made)).is_none()));
+            let mut bytes = writer.finish().unwrap().bytes().to_vec();
+            let len = bytes.len();
+            changes.into_iter().for_each(|(at, byte)| bytes[at % len] = byte);
+            bytes.truncate(cut % (len + 1));
+            prop_assert!(entries(&bytes).count() <= len);
+        }
+
+        #[test]
+        fn varints(n in prop_oneof![any::<u64>(), 0..300_u64, Just(u64::MAX)], m in any::<i64>()) {
+            let mut bytes = Vec::new();
+            put_varint(&mut bytes, n);
+            put_varint(&mut bytes, zigzag(m));
+            let mut rest = &bytes[..];
+            prop_assert_eq!(take_varint(&mut rest), Some(n));
+            prop_assert_eq!(take_varint(&mut rest).map(unzigzag), Some(m));
+            prop_assert!(rest.is_empty());
+        }
+    }
+
+    #[test]
+    fn a_block_is_handed_out_when_it_is_full() {
+        let mut writer = Writer::default();
+        let body = [7; 100];
+        let origin = Last::NONE.origins[0];
+        let full =
+            (0..).find_map(|index| writer.push(&Entry { index, part: 1, origin, body: &body }));
+        let full = full.unwrap();
+        assert!((FULL..FULL + 200).contains(&full.bytes().len()));
+        assert!(writer.finish().is_none());
+        assert!(entries(full.bytes()).all(|e| e.unwrap().body == body));
+    }
+
+    #[test]
+    fn varints_that_do_not_end_or_are_too_long() {
+        for bytes in [&[][..], &[0x80], &[0xFF; 9], &[0xFF; 11], &[0x80, 0x80, 0x80, 0x80, 0x80]] {
+            assert_eq!(take_varint(&mut &*bytes), None, "{bytes:?}");
+        }
+        let mut most = [0xFF; 10];
+        most[9] = 1;
+        assert_eq!(take_varint(&mut &most[..]), Some(u64::MAX));
+        most[9] = 2;
+        assert_eq!(take_varint(&mut &most[..]), None);
+    }
+}
