@@ -298,7 +298,11 @@ impl Process<'_> {
                 for change in worker.changes {
                     prop_assert!(fed.tick.publish, "changes without being asked");
                     let key = (change.metric, change.key);
-                    if change.rows.is_empty() { shown.remove(&key) } else { shown.insert(key, change.rows) };
+                    if change.rows.is_empty() {
+                        shown.remove(&key)
+                    } else {
+                        shown.insert(key, change.rows)
+                    };
                 }
                 prop_assert!(worker.slots.is_empty() || fed.tick.cut != CutKind::No);
                 held.slots.extend(worker.slots.iter().map(|b| b.bytes().to_vec()));

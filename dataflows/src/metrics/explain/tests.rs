@@ -22,7 +22,11 @@ fn metric(name: &str, fact: Fact, kinds: &[(&str, Kind)]) -> Metric {
         meaning: String::new(),
         fact,
         join: Join::Newest,
-        filter: vec![Condition::Compare(Expr::Year(Column::Timestamp), Op::Ge, Constant::Int(2018))],
+        filter: vec![Condition::Compare(
+            Expr::Year(Column::Timestamp),
+            Op::Ge,
+            Constant::Int(2018),
+        )],
         keys: vec![Key { name: "category".into(), expr: CATEGORY }],
         distinct: vec![],
         measures: kinds.iter().map(measure).collect(),
@@ -54,8 +58,10 @@ fn metrics_of_the_same_rows_share_a_node_and_its_cells() {
     ]);
     let [node] = &e.groups[..] else { panic!("one node, not {}", e.groups.len()) };
     assert_eq!(node.name, "Groups of a");
-    assert_eq!((&*node.of, &node.keys, &node.filter), ("pin+geo", &vec!["category".to_string()],
-        &vec!["post_year >= 2018".to_string()]));
+    assert_eq!(
+        (&*node.of, &node.keys, &node.filter),
+        ("pin+geo", &vec!["category".to_string()], &vec!["post_year >= 2018".to_string()])
+    );
     let cells: Vec<_> = node.cells.iter().map(|c| (&*c.what, c.measures.join(" "))).collect();
     let want = [
         ("rows", String::new()),
@@ -69,9 +75,12 @@ fn metrics_of_the_same_rows_share_a_node_and_its_cells() {
     let column = |n: &str| columns.iter().find(|c| c.name == n).map(|c| (c.bytes, &*c.form));
     assert_eq!(column("follower_count"), Some((8, "int")));
     assert_eq!(column("category"), Some((4, "symbol")));
-    let sum: usize = e.post.sides.iter().map(|s| {
-        s.header_bytes + s.columns.iter().map(|c| c.bytes).sum::<usize>()
-    }).sum();
+    let sum: usize = e
+        .post
+        .sides
+        .iter()
+        .map(|s| s.header_bytes + s.columns.iter().map(|c| c.bytes).sum::<usize>())
+        .sum();
     assert_eq!(e.post.slot_bytes, e.post.head_bytes + sum);
 }
 
@@ -90,15 +99,23 @@ fn operators_are_those_that_the_plan_needs() {
     assert_eq!((&*arrivals.bucket, arrivals.horizon.as_deref()), ("1min", Some("61min")));
     assert_eq!(e.groups[0].windows[0].shape, "the last 1h, moving every 1min");
     slides.distinct = vec![CATEGORY];
-    let want =
-        ["Decode", "Assemble", "Distinct slides", "Distinct rows", "Distinct", "Distinct updates",
-            "Groups"];
+    let want = [
+        "Decode",
+        "Assemble",
+        "Distinct slides",
+        "Distinct rows",
+        "Distinct",
+        "Distinct updates",
+        "Groups",
+    ];
     assert_eq!(names(&[slides]), want);
     let mut bag = plain;
     bag.join = Join::Bag;
     let want = ["Decode", "Assemble", "Records as a bag", "Bag join", "Bag updates", "Groups"];
     assert_eq!(names(&[bag]), want);
-    assert!(e.operators.iter().all(|s| {
-        (s.operator.make == names::Make::Own) != s.operator.reason.is_empty()
-    }));
+    assert!(
+        e.operators
+            .iter()
+            .all(|s| { (s.operator.make == names::Make::Own) != s.operator.reason.is_empty() })
+    );
 }
