@@ -254,6 +254,7 @@ impl NodeGroups {
     /// The rows of changed groups; groups without rows leave memory.
     fn publish(&mut self, node: &Node, metrics: &[MetricPlan], changes: &mut Vec<Change>) {
         let mut dirty = std::mem::take(&mut self.dirty);
+        changes.reserve(dirty.len() * node.metrics.len());
         for key in dirty.drain(..) {
             let Some(group) = self.groups.get_mut(&key) else { continue };
             group.dirty = false;
