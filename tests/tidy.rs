@@ -115,7 +115,9 @@ fn tidy_sources_hold_nothing_that_must_not_stay() {
     let mut found = Vec::new();
     for (name, text) in sources() {
         for (n, line) in text.lines().enumerate() {
-            if words.iter().any(|w| line.contains(&**w)) {
+            // A bench prints its table: that is what it is for.
+            let prints = name.starts_with("benches/") && line.contains(&*words[3]);
+            if !prints && words.iter().any(|w| line.contains(&**w)) {
                 found.push(format!("{name}:{}: {}", n + 1, line.trim()));
             }
         }

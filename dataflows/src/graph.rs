@@ -13,8 +13,8 @@ use std::sync::Arc;
 
 use differential_dataflow::{AsCollection, VecCollection};
 use timely::dataflow::channels::pact::{Exchange, Pipeline};
-use timely::dataflow::operators::{Concatenate, OkErr, Probe};
 use timely::dataflow::operators::vec::input::Handle;
+use timely::dataflow::operators::{Concatenate, OkErr, Probe};
 use timely::dataflow::{InputHandleVec, ProbeHandle, StreamVec};
 use timely::worker::Worker;
 
@@ -108,13 +108,8 @@ pub fn build(
         let recs = decode(batches, plan, options, outbox.clone());
         let first = restore.clone();
         let ledger = (me == 0).then_some(first);
-        let (changes, rows) = assembled(
-            (recs.clone(), ticks.clone()),
-            plan,
-            (&assemble, &slides),
-            &outbox,
-            ledger,
-        );
+        let (changes, rows) =
+            assembled((recs.clone(), ticks.clone()), plan, (&assemble, &slides), &outbox, ledger);
         let mut rows: Vec<Rows<'_>> = rows.into_iter().collect();
         let mut changes = vec![changes];
         if plan.has_bags() {
@@ -129,11 +124,17 @@ pub fn build(
         let changes = scope.concatenate(changes);
         let route = Exchange::new(Update::route);
         let (groups, outbox) = (groups.clone(), outbox.clone());
-        sealed::<_, (), _, _>(changes, ticks, route, names::GROUPS.name, move |epoch, updates, tick, _| {
-            let mut groups = groups.borrow_mut();
-            updates.into_iter().flatten().for_each(|u| groups.update(u));
-            outbox.at(epoch, |sealed| groups.tick(tick, &mut sealed.changes));
-        })
+        sealed::<_, (), _, _>(
+            changes,
+            ticks,
+            route,
+            names::GROUPS.name,
+            move |epoch, updates, tick, _| {
+                let mut groups = groups.borrow_mut();
+                updates.into_iter().flatten().for_each(|u| groups.update(u));
+                outbox.at(epoch, |sealed| groups.tick(tick, &mut sealed.changes));
+            },
+        )
         .probe_with(&probe);
     });
     let partitions = options.partitions.clone();
@@ -181,19 +182,26 @@ fn assembled<'s>(
     };
     let by_index = Exchange::new(|r: &Rec| spread(r.index));
     if !wanted {
-        let updates = sealed(recs, ticks, by_index, names::ASSEMBLE.name, move |epoch, recs, tick, give| {
-            work(epoch, recs, tick, &mut |step| step.into_iter().for_each(&mut *give));
-        });
+        let updates =
+            sealed(recs, ticks, by_index, names::ASSEMBLE.name, move |epoch, recs, tick, give| {
+                work(epoch, recs, tick, &mut |step| step.into_iter().for_each(&mut *give));
+            });
         return (updates, None);
     }
     let steps = sealed(recs, ticks.clone(), by_index, names::ASSEMBLE.name, work);
     let (updates, mut rows) = steps.ok_err(|step: Step| step);
     if let Some(slides) = sliding {
-        rows = sealed(rows, ticks, Pipeline, names::DISTINCT_SLIDES.name, move |_, rows, tick, give| {
-            let mut slides = slides.borrow_mut();
-            rows.into_iter().flatten().for_each(|row| slides.row(row, give));
-            slides.tick(tick, give);
-        });
+        rows = sealed(
+            rows,
+            ticks,
+            Pipeline,
+            names::DISTINCT_SLIDES.name,
+            move |_, rows, tick, give| {
+                let mut slides = slides.borrow_mut();
+                rows.into_iter().flatten().for_each(|row| slides.row(row, give));
+                slides.tick(tick, give);
+            },
+        );
     }
     (updates, Some(as_changes(rows, names::DISTINCT_ROWS.name, |row| row).as_collection()))
 }
@@ -204,7 +212,7 @@ type Rows<'s> = VecCollection<'s, u64, DistinctRow, isize>;
 fn distinct_updates<'s>(rows: Vec<Rows<'s>>, plan: &Arc<Plan>) -> StreamVec<'s, u64, Update> {
     let mut rows = rows.into_iter();
     let first = rows.next().expect("there is at least one");
-    let rows = rows.fold(first, |a, b| a.concat(b));
+    let rows = rows.fold(first, Rows::concat);
     let plan = plan.clone();
     by_epoch(distinct(rows).inner, names::DISTINCT_UPDATES.name, move |_, rows| {
         distinct_rows::updates(&plan, rows.into_iter())

@@ -8,8 +8,8 @@ use clap::CommandFactory;
 use dataflows::metrics::declare::{Metric, Window};
 use serde_json::{Value, json};
 
-use super::client::{Client, escape};
 use super::RunOptions;
+use super::client::{Client, escape};
 use super::{
     AskArgs, Cli, Command, ConfigArgs, Failure, PrintFormat, ReplayArgs, ReportFormat, ResultsArgs,
     StatusArgs, ValidateArgs, exit, logging,
@@ -163,13 +163,8 @@ fn replay(args: &ReplayArgs, env: &Env) -> Result<(), Failure> {
     config.engine.clock = config::Clock::Arrival;
     config.http.listen = None;
     logging::start(None)?;
-    let options = RunOptions {
-        config,
-        once: true,
-        results: None,
-        rebuild: false,
-        accept_gap: false,
-    };
+    let options =
+        RunOptions { config, once: true, results: None, rebuild: false, accept_gap: false };
     let done = crate::engine::replay(&options)?;
     let kept = done.tally.read - done.tally.rejected;
     let mut text = format!(

@@ -3,10 +3,10 @@
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::time::Duration;
 
-use parking_lot::Mutex;
 use dataflows::sealed::Sealed;
 use dataflows::size::Size;
 use dataflows::tick::Tick;
+use parking_lot::Mutex;
 
 use super::EngineError;
 use super::posts::Reply;
@@ -144,6 +144,8 @@ pub struct Kept {
     pub bytes: u64,
     /// Bytes that the state takes up.
     pub disk_bytes: u64,
+    /// Bytes of dead letters kept.
+    pub dead_letter_bytes: u64,
     /// From its due time until it was durable.
     pub took: Duration,
     /// The next cut must hold all slots.

@@ -62,9 +62,10 @@ impl Report {
             until: *end,
         };
         status.awaited = ends.iter().map(one).collect();
-        status.held_by = status.awaited.first().map(|a| {
-            format!("{}/{} is at {} of {}", a.source, a.partition, a.position, a.until)
-        });
+        status.held_by = status
+            .awaited
+            .first()
+            .map(|a| format!("{}/{} is at {} of {}", a.source, a.partition, a.position, a.until));
     }
 
     fn partition(&mut self, number: u32, change: impl FnOnce(&mut PartitionStatus)) {
@@ -127,15 +128,18 @@ impl Report {
         for reject in rejects.iter().rev().take(64).rev() {
             let place = book.place(reject.partition);
             let (payload, truncated) = Sample::shorten(&reject.payload);
-            status.sample(reject.reason, Sample {
-                source: place.source.to_string(),
-                partition: place.partition.to_string(),
-                position: reject.position,
-                sub: reject.sub,
-                arrived_at: reject.arrived_at,
-                payload,
-                truncated,
-            });
+            status.sample(
+                reject.reason,
+                Sample {
+                    source: place.source.to_string(),
+                    partition: place.partition.to_string(),
+                    position: reject.position,
+                    sub: reject.sub,
+                    arrived_at: reject.arrived_at,
+                    payload,
+                    truncated,
+                },
+            );
         }
     }
 
@@ -151,6 +155,9 @@ impl Report {
     /// The keeper is done with a cut.
     pub fn kept(&self, kept: &Kept) {
         let mut status = self.status.write();
+        if kept.cut.is_some() {
+            status.dead_letter_bytes = kept.dead_letter_bytes;
+        }
         let checkpoints = &mut status.checkpoints;
         if let Some(cut) = kept.cut {
             checkpoints.cut = cut;

@@ -14,8 +14,8 @@ use dataflows::batch::Batch;
 use dataflows::graph::Handles;
 use timely::worker::Worker;
 
-use super::posts;
 use super::messages::{Closed, Event, PartRead, Shared, ToWorker};
+use super::posts;
 use crate::source::{Read, Reader};
 
 /// How much a reader is asked for at a time.

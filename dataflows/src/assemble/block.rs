@@ -270,8 +270,12 @@ mod tests {
 
     fn entry(made: &Made) -> Entry<'_> {
         let (index, part, (arrived_at, partition, position, sub), body) = made;
-        let origin =
-            Origin { arrived_at: *arrived_at, partition: *partition, position: *position, sub: *sub };
+        let origin = Origin {
+            arrived_at: *arrived_at,
+            partition: *partition,
+            position: *position,
+            sub: *sub,
+        };
         Entry { index: *index, part: *part, origin, body }
     }
 
@@ -336,7 +340,8 @@ mod tests {
         let mut writer = Writer::default();
         let body = [7; 100];
         let origin = Last::NONE.origins[0];
-        let full = (0..).find_map(|index| writer.push(&Entry { index, part: 1, origin, body: &body }));
+        let full =
+            (0..).find_map(|index| writer.push(&Entry { index, part: 1, origin, body: &body }));
         let full = full.unwrap();
         assert!((FULL..FULL + 200).contains(&full.bytes().len()));
         assert!(writer.finish().is_none());

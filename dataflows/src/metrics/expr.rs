@@ -38,7 +38,9 @@ impl At {
     #[inline]
     fn get(self, row: &Row<'_>) -> i64 {
         match (self, row) {
-            (At::Side(stream, place), Row::Sides { sides, .. }) => place.get(sides[stream as usize]),
+            (At::Side(stream, place), Row::Sides { sides, .. }) => {
+                place.get(sides[stream as usize])
+            }
             (At::Nth(n), Row::Cells(cells)) => cells[n],
             _ => NULL,
         }
