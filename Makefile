@@ -29,4 +29,4 @@ check:
 
 bench:
 	@scripts/setup build test
-	cargo bench --locked --workspace $(ARGS)
+	cargo bench --locked $(ARGS)

@@ -1,76 +1,289 @@
-//! The binary as people and scripts meet it: what is printed, and the exit codes.
+//! What the command line promises: exit codes, explanations that name the place and the way on,
+//! an orderly stop after which nothing is read again.
 
-use std::process::{Command, Output};
+#![allow(clippy::unwrap_used)]
 
-fn pinflow(words: &str) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_pinflow"));
-    command.args(words.split_whitespace()).env_clear();
-    command.output().expect("the binary starts")
+mod oracle;
+mod support;
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use oracle::measure::Columns;
+use oracle::model::Model;
+use oracle::rows::Now;
+use oracle::{Rules, metric};
+use support::generate::{Shape, write};
+use support::http::{Api, free_port};
+use support::process::{Finished, Running, command, once, pinflow};
+use support::{compare, table, wire};
+
+struct Room(tempfile::TempDir);
+
+impl Room {
+    fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir(dir.path().join("in")).unwrap();
+        Room(dir)
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    fn text(&self, name: &str) -> String {
+        self.path(name).to_str().unwrap().to_string()
+    }
+
+    fn write(&self, name: &str, text: &str) -> String {
+        std::fs::write(self.path(name), text).unwrap();
+        self.text(name)
+    }
 }
 
-fn check(words: &str, code: i32, said: &str) {
-    let got = pinflow(words);
-    let all = [got.stdout, got.stderr].map(|b| String::from_utf8_lossy(&b).into_owned()).concat();
-    assert_eq!(got.status.code(), Some(code), "{words}: {all}");
-    assert!(all.contains(said), "{words}: {all}");
+fn refused(ended: &Finished, code: i32, words: &[&str]) {
+    assert_eq!(ended.code, Some(code), "{}", ended.stderr);
+    for word in words {
+        assert!(ended.stderr.contains(word), "{word} is not said: {}", ended.stderr);
+    }
+}
+
+const COUNT: &str = r#"
+[[metric]]
+name = "pairs"
+meaning = "posts by country and category"
+of = "pin+geo"
+by = ["country", "category"]
+measure = "count"
+"#;
+
+#[test]
+fn help_is_there_with_examples() {
+    let help = pinflow(["--help"]).ok().stdout;
+    for word in ["run", "plan", "validate", "status", "results", "replay", "bench", "completions"] {
+        assert!(help.contains(word), "{word} is not in --help");
+        let own = pinflow([word, "--help"]).ok().stdout;
+        assert!(own.contains("Usage"), "{word} --help: {own}");
+    }
+    let run = pinflow(["run", "--help"]).ok().stdout;
+    assert!(run.contains("Examples"), "{run}");
+    assert_eq!(pinflow(["run", "--nonsense"]).code, Some(64));
+    assert!(!pinflow(["--version"]).ok().stdout.is_empty());
 }
 
 #[test]
-fn exit_codes_say_what_went_wrong() {
-    for (words, code, said) in [
-        ("--help", 0, "Exit codes"),
-        ("run --help", 0, "Examples:"),
-        ("--version", 0, "pinflow 0."),
-        ("", 64, "Usage"),
-        ("walk", 64, "unrecognized subcommand"),
-        ("run --accept-gap", 64, "--rebuild"),
-        ("validate", 0, "valid: 1 sources"),
-        ("validate --config builtin:queries.toml", 0, "12 metrics"),
-        ("validate --set engine.wokers=4", 78, "did you mean `workers`?"),
-        ("run --once", 78, "never ends"),
-        ("run --config builtin:bench.toml", 78, "nothing to read"),
-        ("status --url http://127.0.0.1:1", 69, "is the daemon running?"),
-        ("results x --url nowhere", 64, "is not the URL of a daemon"),
-        ("results posts_by_cuntry --state /nonexistent", 64, "did you mean `posts_by_country`?"),
-        ("results posts_by_country --state /nonexistent", 69, "there is no state"),
-        ("replay --list --state /nonexistent", 69, "there is no state"),
-        ("completions bash", 0, "_pinflow"),
-    ] {
-        check(words, code, said);
+fn the_shipped_configurations_are_valid() {
+    for name in ["default.toml", "demo.toml", "bench.toml", "queries.toml"] {
+        let config = support::config(name);
+        pinflow(["validate", "--config", config.to_str().unwrap()]).ok();
     }
 }
 
 #[test]
-fn mistakes_are_there_for_machines_too() {
-    let got = pinflow("validate --format json --set engine.wokers=4 --set state.dir=5");
-    assert_eq!(got.status.code(), Some(78));
-    let report: serde_json::Value = serde_json::from_slice(&got.stdout).expect("JSON");
-    assert_eq!(report["valid"], false);
-    assert_eq!(report["errors"].as_array().map(Vec::len), Some(2));
-    assert_eq!(report["errors"][0]["line"], 1);
+fn plans_are_printed_in_every_form() {
+    let config = support::config("default.toml");
+    for format in ["text", "json", "dot"] {
+        let args = ["plan", "--config", config.to_str().unwrap(), "--format", format];
+        let plan = pinflow(args).ok().stdout;
+        assert!(plan.contains("category_popularity"), "{format}: {plan}");
+        match format {
+            "json" => drop(serde_json::from_str::<serde_json::Value>(&plan).unwrap()),
+            "dot" => assert!(plan.contains("digraph"), "{plan}"),
+            _ => {
+                for mark in ["timely", "differential", "own"] {
+                    assert!(plan.contains(mark), "no operator is marked {mark}: {plan}");
+                }
+            }
+        }
+    }
 }
 
 #[test]
-fn a_finished_run_answers_from_its_state() {
-    let dir = tempfile::tempdir().expect("a folder");
-    let at = |name: &str| dir.path().join(name).display().to_string();
-    std::fs::create_dir(at("in")).expect("writable");
-    let geo = r#"{"ind":1,"timestamp":"2018-03-04T05:06:07","country":"Chad"}"#;
-    let pin =
-        r#"{"index":1,"unique_id":"u","category":"art","follower_count":"2k"}"#;
-    std::fs::write(at("in/geo.jsonl"), format!("{geo}\nnot JSON\n")).expect("writable");
-    std::fs::write(at("in/pin.jsonl"), format!("{pin}\n")).expect("writable");
-    let (input, state, out) = (at("in"), at("state"), at("out"));
-    let queries = "--config builtin:queries.toml --state";
-    let run = format!("run --once --workers 1 --input {input} {queries} {state} --results {out}");
-    check(&format!("{run} --format csv"), 0, "");
-    let top = std::fs::read_to_string(at("out/Q1_top.csv")).expect("a result");
-    assert_eq!(top, "country,category,category_count\nChad,art,1\n");
-    check(&format!("results Q1_top --format csv {queries} {state}"), 0, &top);
-    check(&format!("replay --list --state {state}"), 0, r#"{"source":"files","partition":"#);
-    check(
-        &format!("replay --list --state {state}"),
-        0,
-        r#""reason":"not_json","payload":"not JSON""#,
-    );
+fn mistakes_are_named_all_at_once_with_line_and_column() {
+    let room = Room::new();
+    let text = "[engine]\nworkrs = 2\n\n[[metric]]\nname = \"m\"\nmeaning = \"x\"\nof = \"pin\"\n\
+                by = [\"categry\"]\nmeasure = \"count\"\nwindow = [\"day\"]\n";
+    let config = room.write("bad.toml", text);
+    let state = room.text("state");
+    for args in
+        [vec!["validate", "--config", &config], vec!["run", "--config", &config, "--state", &state]]
+    {
+        let ended = pinflow(args);
+        let words =
+            ["bad.toml:2:1", "workers", "bad.toml:8:7", "category", "bad.toml:10:1", "windows"];
+        refused(&ended, 78, &words);
+    }
+    assert!(!room.path("state").exists(), "a mistake leaves nothing behind");
+}
+
+#[test]
+fn settings_come_from_flags_and_the_environment_too() {
+    let room = Room::new();
+    let config = room.write("c.toml", COUNT);
+    let set = ["validate", "--config", &config, "--set", "engine.wrkers=2"];
+    refused(&pinflow(set), 78, &["workers"]);
+    let mut with = command(["validate", "--config", &config]);
+    with.env("PINFLOW_ENGINE__WRKERS", "2");
+    let ended = Running::start(with).wait(Duration::from_secs(30));
+    refused(&ended, 78, &["workers"]);
+}
+
+#[test]
+fn input_that_is_not_there_is_69() {
+    let room = Room::new();
+    let config = room.write("c.toml", COUNT);
+    let ended = pinflow(once(Path::new(&config), &room.path("none"), &room.path("state")));
+    refused(&ended, 69, &["none"]);
+}
+
+#[test]
+fn an_address_beyond_loopback_needs_a_token_or_a_word() {
+    let room = Room::new();
+    let config = support::config("demo.toml");
+    let listen = format!("0.0.0.0:{}", free_port());
+    let (config, state) = (config.to_str().unwrap(), room.text("state"));
+    let args = ["run", "--config", config, "--state", &state, "--listen", &listen];
+    refused(&pinflow(args), 78, &["token"]);
+}
+
+fn daemon(config: &Path, state: &str, more: &[&str]) -> (Running, Api) {
+    let port = free_port();
+    let listen = format!("127.0.0.1:{port}");
+    let mut args = vec!["run", "--config", config.to_str().unwrap(), "--state", state];
+    args.extend(["--listen", &listen]);
+    args.extend(more);
+    (Running::start(command(args)), Api::new(port))
+}
+
+#[test]
+fn a_second_daemon_on_a_state_is_75() {
+    let room = Room::new();
+    let config = support::config("demo.toml");
+    let (mut first, api) = daemon(&config, &room.text("state"), &[]);
+    api.wait("/readyz", &mut first, Duration::from_mins(1));
+    let (second, _) = daemon(&config, &room.text("state"), &[]);
+    let ended = second.wait(Duration::from_secs(30));
+    refused(&ended, 75, &["state"]);
+    first.terminate();
+    first.wait(Duration::from_secs(30)).ok();
+}
+
+#[test]
+fn an_orderly_stop_reads_nothing_again() {
+    let room = Room::new();
+    write(&Shape::dirty(3000, 8), &room.path("in"));
+    let config = PathBuf::from(room.write("c.toml", COUNT));
+    let input = room.text("in");
+    let more = ["--input", &*input];
+    let sizes: u64 = ["pin", "geo", "user"]
+        .map(|n| std::fs::metadata(room.path("in").join(format!("{n}.jsonl"))).unwrap().len())
+        .iter()
+        .sum();
+    let (mut first, api) = daemon(&config, &room.text("state"), &more);
+    let all = wait_for(&api, &mut first, sizes);
+    let asked = "/api/v1/metrics/pairs?format=csv";
+    let rows = api.wait(asked, &mut first, Duration::from_secs(30));
+    first.terminate();
+    first.wait(Duration::from_secs(30)).ok();
+    let (mut second, api) = daemon(&config, &room.text("state"), &more);
+    api.wait("/readyz", &mut second, Duration::from_mins(1));
+    std::thread::sleep(Duration::from_millis(500));
+    let scrape = api.scrape().unwrap();
+    let again: f64 = scrape.by("pinflow_read_bytes_total", "source").values().sum();
+    assert!(again < 0.5, "{again} bytes were read again");
+    assert!((scrape.conserves() - all).abs() < 0.5, "the tallies are kept");
+    assert_eq!(scrape.frontier().0, 2, "the second start on this state");
+    let (_, after) = api.get(asked).unwrap();
+    assert_eq!(rows, after, "the same answer");
+    second.terminate();
+    second.wait(Duration::from_secs(30)).ok();
+}
+
+/// Waits until so many bytes lie behind the positions; gives how many records were read.
+fn wait_for(api: &Api, daemon: &mut Running, bytes: u64) -> f64 {
+    for _ in 0..3000 {
+        assert!(daemon.alive(), "the daemon ended");
+        if let Some(scrape) = api.scrape() {
+            let at: f64 = scrape.by("pinflow_source_position", "partition").values().sum();
+            if at as u64 == bytes {
+                return scrape.conserves();
+            }
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    panic!("the files were not read to their ends");
+}
+
+#[test]
+fn input_that_has_changed_is_65() {
+    let room = Room::new();
+    write(&Shape::bench(200, 9), &room.path("in"));
+    let config = PathBuf::from(room.write("c.toml", COUNT));
+    let path = room.path("in").join("pin.jsonl");
+    let whole = std::fs::read(&path).unwrap();
+    let cut = whole.len() - 20;
+    std::fs::write(&path, &whole[..cut]).unwrap();
+    let args = once(&config, &room.path("in"), &room.path("state"));
+    pinflow(&args).ok();
+    std::fs::write(&path, &whole).unwrap();
+    refused(&pinflow(&args), 65, &["pin.jsonl"]);
+}
+
+#[test]
+fn a_state_of_other_rules_is_78_and_rebuild_is_the_way_out() {
+    let room = Room::new();
+    write(&Shape::bench(300, 10), &room.path("in"));
+    let config = PathBuf::from(room.write("c.toml", COUNT));
+    let mut args = once(&config, &room.path("in"), &room.path("state"));
+    pinflow(&args).ok();
+    args.extend(["--set".into(), "cleaning.max_depth=20".into()]);
+    refused(&pinflow(&args), 78, &["--rebuild", "max_depth"]);
+    args.extend(["--rebuild".into(), "--results".into(), room.text("out")]);
+    pinflow(&args).ok();
+    let model = Model::new(&wire::folder(&room.path("in"), 0), &Rules::default());
+    let columns = Columns { age_groups: metric::default_age_groups() };
+    let now = Now { at: 0, ended: true };
+    let metrics = metric::from_text(COUNT);
+    compare::same_results(&room.path("out"), "tsv", &metrics, &model, &columns, now);
+}
+
+#[test]
+fn results_of_a_finished_run_are_printed_from_its_state() {
+    let room = Room::new();
+    write(&Shape::dirty(500, 11), &room.path("in"));
+    let config = PathBuf::from(room.write("c.toml", COUNT));
+    let mut args = once(&config, &room.path("in"), &room.path("state"));
+    args.extend(["--results".into(), room.text("out")]);
+    args.extend(["--format".into(), "csv".into()]);
+    pinflow(&args).ok();
+    let written = table::read(&room.path("out").join("pairs.csv"));
+    let (config, state) = (config.to_str().unwrap(), room.text("state"));
+    let args = ["results", "pairs", "--config", config, "--state", &state, "--format", "csv"];
+    let printed = table::csv(&pinflow(args).ok().stdout);
+    table::same("printed", &printed, &written);
+}
+
+#[test]
+fn files_are_read_packed_and_in_folders_as_well() {
+    let room = Room::new();
+    write(&Shape::dirty(400, 12), &room.path("in"));
+    let plain = wire::folder(&room.path("in"), 0);
+    let deep = room.path("packed/topics/some.topic/partition=0");
+    std::fs::create_dir_all(&deep).unwrap();
+    let read = |name: &str| std::fs::read(room.path("in").join(name)).unwrap();
+    std::fs::write(deep.join("pin.json"), read("pin.jsonl")).unwrap();
+    let mut gz = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    std::io::Write::write_all(&mut gz, &read("geo.jsonl")).unwrap();
+    std::fs::write(deep.join("geo.jsonl.gz"), gz.finish().unwrap()).unwrap();
+    let packed = zstd::encode_all(&read("user.jsonl")[..], 3).unwrap();
+    std::fs::write(room.path("packed").join("users.jsonl.zst"), packed).unwrap();
+    let config = PathBuf::from(room.write("c.toml", COUNT));
+    let mut args = once(&config, &room.path("packed"), &room.path("state"));
+    args.extend(["--results".into(), room.text("out")]);
+    pinflow(&args).ok();
+    let model = Model::new(&plain, &Rules::default());
+    let columns = Columns { age_groups: metric::default_age_groups() };
+    let now = Now { at: 0, ended: true };
+    let metrics = metric::from_text(COUNT);
+    compare::same_results(&room.path("out"), "tsv", &metrics, &model, &columns, now);
 }

@@ -51,11 +51,11 @@ fn run(golden: &Golden, inputs: &[String], wrong: &mut Vec<String>) -> usize {
     for (n, query) in queries.iter().enumerate() {
         let [all, first] = TIES.map(|ties| {
             let mut rows = table::read(&path("out").join(format!("m{n}_{ties}.csv")));
-            assert_eq!(rows.remove(0), query.columns, "the header of {}", query.query);
+            assert_eq!(rows.remove(0), query.columns, "the header of {}", query.name);
             rows
         });
         if let Some(why) = query.differs(&all, &first) {
-            wrong.push(format!("{} {} ({}): {why}", golden.repo, query.query, query.semantics));
+            wrong.push(format!("{} {} ({}): {why}", golden.repo, query.name, query.semantics));
         }
     }
     queries.len()

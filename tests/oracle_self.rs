@@ -35,7 +35,7 @@ fn the_oracle_gives_the_golden_results() {
                     shown.iter().map(|r| print::cells(r, metric)).collect::<Vec<_>>()
                 });
                 if let Some(why) = query.differs(&all, &first) {
-                    let what = format!("{} {}", query.query, query.semantics);
+                    let what = format!("{} {}", query.name, query.semantics);
                     wrong.push(format!("{} {what}: {why}", golden.repo));
                 }
             }

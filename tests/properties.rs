@@ -55,9 +55,10 @@ impl Case {
             std::fs::create_dir(&path).unwrap();
             write!(
                 config,
-                "[source.{source}]\nkind = \"files\"\npaths = [{path:?}]\narrival_field = \"at\"\n\
+                "[source.{source}]\nkind = \"files\"\npaths = [\"{}\"]\narrival_field = \"at\"\n\
                  route = [{{ partition = \"*others*\", as = \"ignore\" }}, \
-                 {{ partition = \"*geo.jsonl\", as = \"geo\" }}]\n\n"
+                 {{ partition = \"*geo.jsonl\", as = \"geo\" }}]\n\n",
+                path.display()
             )
             .unwrap();
         }
@@ -83,7 +84,7 @@ impl Case {
                 continue;
             }
             let mut bytes = Vec::new();
-            for n in 0..self.random.below(40) + 1 {
+            for n in 0..=self.random.below(40) {
                 let fresh = n == 0 && !self.files.contains_key(&place);
                 bytes.extend(line(&mut self.random, &mut self.sent, fresh).bytes());
                 bytes.push(b'\n');
@@ -114,15 +115,16 @@ impl Case {
             args.extend([flag.to_string(), value]);
         }
         if self.random.chance(500) {
-            let at = ["after_log_append", "after_log_write", "after_manifest_write", "after_sink_sync"];
+            let at =
+                ["after_log_append", "after_log_write", "after_manifest_write", "after_sink_sync"];
             let fault = format!("{}:{}", self.random.pick(&at), 1 + self.random.below(6));
             let mut cut_off = command(&args);
             cut_off.env("PINFLOW_FAULT", fault);
-            let ended = Running::start(cut_off).wait(Duration::from_secs(60));
+            let ended = Running::start(cut_off).wait(Duration::from_mins(1));
             let fine = ended.code.is_none() || ended.code == Some(0);
             assert!(fine, "it was to be cut off: {:?}\n{}", ended.code, ended.stderr);
         }
-        Running::start(command(&args)).wait(Duration::from_secs(60)).ok();
+        Running::start(command(&args)).wait(Duration::from_mins(1)).ok();
     }
 
     fn messages(&self) -> Vec<Message> {

@@ -55,7 +55,7 @@ pub fn decode<'s>(
 ) -> StreamVec<'s, u64, Rec> {
     let mut work = Work::new(plan.clone(), options.clone());
     let deal = Exchange::new(|b: &Batch| spread(b.next ^ (u64::from(b.partition) << 48)) >> 7);
-    batches.unary(deal, "Decode", move |_capability, _info| {
+    batches.unary(deal, crate::names::DECODE.name, move |_capability, _info| {
         move |input, output| {
             input.for_each(|cap, batches| {
                 let Some(&epoch) = cap.least() else { return };
@@ -122,7 +122,8 @@ impl Work {
     fn batch(&mut self, batch: &Batch, mut give: impl FnMut(Rec)) -> Left {
         let mut left = Left::default();
         if self.options.rows.is_some() {
-            let table = |t| CleanRows { table: t, partition: batch.partition, ..Default::default() };
+            let table =
+                |t| CleanRows { table: t, partition: batch.partition, ..Default::default() };
             left.rows = (0..3).map(table).collect();
         }
         let mut bucket = NULL;
@@ -154,52 +155,59 @@ impl Work {
         let (records, fields) = (self.records, self.fields);
         let payload = batch.payload(n);
         let first = batch.first_sub;
-        self.decoder.decode(payload, batch.rule, arrived_at, batch.arrival_given, |sub, decoded| {
-            let sub = first + sub;
-            left.tally.read += 1;
-            let origin = Origin { arrived_at, partition: batch.partition, position, sub };
-            let mut count = |stream: Option<&str>, outcome: &str, reason: Option<&str>| {
-                if records {
-                    let cell = |t: Option<&str>| t.map_or(NULL, |t| intern(t).cell());
-                    let cells = [cell(stream), cell(Some(outcome)), cell(reason)];
-                    let key = MetaKey { bucket, fields: false, cells: Cells::from_slice(&cells) };
-                    *left.ledger.entry(key).or_insert(0) += 1;
-                }
-            };
-            match decoded {
-                Decoded::Ignored => {
-                    left.tally.ignored += 1;
-                    count(None, "ignored", None);
-                }
-                Decoded::Rejected { reason, payload } => {
-                    left.tally.rejected += 1;
-                    let stream = match batch.rule {
-                        Rule::Kind(stream) => Some(stream.name()),
-                        _ => None,
-                    };
-                    count(stream, "rejected", Some(reason.name()));
-                    left.rejects.push(Reject {
-                        partition: batch.partition,
-                        position,
-                        sub,
-                        arrived_at,
-                        reason,
-                        payload: payload.to_vec(),
-                    });
-                }
-                Decoded::Record(record) => {
-                    count(Some(record.fields.stream().name()), "kept", None);
-                    if fields {
-                        count_states(&record.fields, states);
+        self.decoder.decode(
+            payload,
+            batch.rule,
+            arrived_at,
+            batch.arrival_given,
+            |sub, decoded| {
+                let sub = first + sub;
+                left.tally.read += 1;
+                let origin = Origin { arrived_at, partition: batch.partition, position, sub };
+                let mut count = |stream: Option<&str>, outcome: &str, reason: Option<&str>| {
+                    if records {
+                        let cell = |t: Option<&str>| t.map_or(NULL, |t| intern(t).cell());
+                        let cells = [cell(stream), cell(Some(outcome)), cell(reason)];
+                        let key =
+                            MetaKey { bucket, fields: false, cells: Cells::from_slice(&cells) };
+                        *left.ledger.entry(key).or_insert(0) += 1;
                     }
-                    count_late(plan, &record.fields, arrived_at, &mut left.counters);
-                    if let Some(format) = options.rows {
-                        write_row(format, options, &record, &origin, &mut left.rows);
+                };
+                match decoded {
+                    Decoded::Ignored => {
+                        left.tally.ignored += 1;
+                        count(None, "ignored", None);
                     }
-                    give(rec(plan, &record, &origin));
+                    Decoded::Rejected { reason, payload } => {
+                        left.tally.rejected += 1;
+                        let stream = match batch.rule {
+                            Rule::Kind(stream) => Some(stream.name()),
+                            _ => None,
+                        };
+                        count(stream, "rejected", Some(reason.name()));
+                        left.rejects.push(Reject {
+                            partition: batch.partition,
+                            position,
+                            sub,
+                            arrived_at,
+                            reason,
+                            payload: payload.to_vec(),
+                        });
+                    }
+                    Decoded::Record(record) => {
+                        count(Some(record.fields.stream().name()), "kept", None);
+                        if fields {
+                            count_states(&record.fields, states);
+                        }
+                        count_late(plan, &record.fields, arrived_at, &mut left.counters);
+                        if let Some(format) = options.rows {
+                            write_row(format, options, &record, &origin, &mut left.rows);
+                        }
+                        give(rec(plan, &record, &origin));
+                    }
                 }
-            }
-        });
+            },
+        );
     }
 
     /// Moves the counted field states into the ledger.
@@ -263,9 +271,8 @@ fn write_row(
 ) {
     let table = &mut rows[record.fields.stream() as usize];
     let partitions = options.partitions.read();
-    let (source, name) = partitions
-        .get(origin.partition as usize)
-        .map_or(("", ""), |(source, name)| (source, name));
+    let (source, name) =
+        partitions.get(origin.partition as usize).map_or(("", ""), |(source, name)| (source, name));
     match format {
         RowFormat::Json => table::write_json(record, origin, source, name, &mut table.bytes),
         RowFormat::Csv => table::write_csv(record, origin, source, name, &mut table.bytes),

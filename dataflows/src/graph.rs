@@ -12,9 +12,9 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use differential_dataflow::{AsCollection, VecCollection};
-use timely::dataflow::channels::pact::Exchange;
-use timely::dataflow::operators::{Concatenate, OkErr, Probe};
+use timely::dataflow::channels::pact::{Exchange, Pipeline};
 use timely::dataflow::operators::vec::input::Handle;
+use timely::dataflow::operators::{Concatenate, OkErr, Probe};
 use timely::dataflow::{InputHandleVec, ProbeHandle, StreamVec};
 use timely::worker::Worker;
 
@@ -28,10 +28,13 @@ use crate::metrics::distinct::{DistinctRow, distinct};
 use crate::metrics::group::Groups;
 use crate::metrics::meta::{self, Ledger};
 use crate::metrics::plan::Plan;
+use crate::metrics::slide::{self, Slides};
 use crate::metrics::update::Update;
 use crate::metrics::{bag, distinct as distinct_rows};
+use crate::names;
 use crate::operators::{as_changes, by_epoch, sealed};
 use crate::outbox::Outbox;
+use crate::size::{self, Arranged, Size};
 use crate::tick::Tick;
 
 /// What a state was restored from; shared by all workers.
@@ -57,16 +60,10 @@ pub struct Handles {
     pub outbox: Outbox,
     assemble: Rc<RefCell<Assemble>>,
     groups: Rc<RefCell<Groups>>,
+    slides: Rc<RefCell<Slides>>,
+    arranged: Arranged,
+    plan: Arc<Plan>,
     partitions: Partitions,
-}
-
-/// Sizes of one worker's state.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Sizes {
-    /// Slots, their bytes, entries of arrivals.
-    pub slots: (usize, usize, usize),
-    /// Groups by node.
-    pub groups: Vec<usize>,
 }
 
 impl Handles {
@@ -80,9 +77,11 @@ impl Handles {
         self.partitions.read().clone()
     }
 
-    /// The sizes of the state.
-    pub fn sizes(&self) -> Sizes {
-        Sizes { slots: self.assemble.borrow().sizes(), groups: self.groups.borrow().sizes() }
+    /// What the operators hold, under the names of the plan.
+    pub fn sizes(&self) -> Vec<Size> {
+        let (assemble, groups) = (self.assemble.borrow().sizes(), self.groups.borrow().sizes());
+        let slides = self.slides.borrow().len();
+        size::sizes(&self.plan, assemble, &groups, slides, &self.arranged)
     }
 }
 
@@ -98,6 +97,8 @@ pub fn build(
     state.restore(&restore.slots, &restore.texts, |index| spread(index) % peers == me)?;
     let assemble = Rc::new(RefCell::new(state));
     let groups = Rc::new(RefCell::new(Groups::new(plan.clone())));
+    let slides = Rc::new(RefCell::new(Slides::new(plan.clone())));
+    let arranged = Arranged::of(worker);
     let outbox = Outbox::default();
     let (mut batches, mut ticks) = (InputHandleVec::new(), InputHandleVec::new());
     let probe = ProbeHandle::new();
@@ -107,13 +108,8 @@ pub fn build(
         let recs = decode(batches, plan, options, outbox.clone());
         let first = restore.clone();
         let ledger = (me == 0).then_some(first);
-        let (changes, rows) = assembled(
-            (recs.clone(), ticks.clone()),
-            plan,
-            &assemble,
-            &outbox,
-            ledger,
-        );
+        let (changes, rows) =
+            assembled((recs.clone(), ticks.clone()), plan, (&assemble, &slides), &outbox, ledger);
         let mut rows: Vec<Rows<'_>> = rows.into_iter().collect();
         let mut changes = vec![changes];
         if plan.has_bags() {
@@ -128,15 +124,33 @@ pub fn build(
         let changes = scope.concatenate(changes);
         let route = Exchange::new(Update::route);
         let (groups, outbox) = (groups.clone(), outbox.clone());
-        sealed::<_, (), _, _>(changes, ticks, route, "Groups", move |epoch, updates, tick, _| {
-            let mut groups = groups.borrow_mut();
-            updates.into_iter().flatten().for_each(|u| groups.update(u));
-            outbox.at(epoch, |sealed| groups.tick(tick, &mut sealed.changes));
-        })
+        sealed::<_, (), _, _>(
+            changes,
+            ticks,
+            route,
+            names::GROUPS.name,
+            move |epoch, updates, tick, _| {
+                let mut groups = groups.borrow_mut();
+                updates.into_iter().flatten().for_each(|u| groups.update(u));
+                outbox.at(epoch, |sealed| groups.tick(tick, &mut sealed.changes));
+            },
+        )
         .probe_with(&probe);
     });
     let partitions = options.partitions.clone();
-    Ok(Handles { batches, ticks, probe, outbox, assemble, groups, partitions })
+    let plan = plan.clone();
+    Ok(Handles {
+        batches,
+        ticks,
+        probe,
+        outbox,
+        assemble,
+        groups,
+        slides,
+        arranged,
+        plan,
+        partitions,
+    })
 }
 
 type Step = Result<Update, (DistinctRow, i64)>;
@@ -146,11 +160,12 @@ type Step = Result<Update, (DistinctRow, i64)>;
 fn assembled<'s>(
     (recs, ticks): (StreamVec<'s, u64, Rec>, StreamVec<'s, u64, Tick>),
     plan: &Arc<Plan>,
-    assemble: &Rc<RefCell<Assemble>>,
+    (assemble, slides): (&Rc<RefCell<Assemble>>, &Rc<RefCell<Slides>>),
     outbox: &Outbox,
     mut first: Option<Arc<Restore>>,
 ) -> (StreamVec<'s, u64, Update>, Option<Rows<'s>>) {
     let wanted = plan.nodes.iter().any(|n| !n.distinct.is_empty() && n.join == Join::Newest);
+    let sliding = slide::wanted(plan).then(|| slides.clone());
     let (plan, assemble, outbox) = (plan.clone(), assemble.clone(), outbox.clone());
     let mut work = move |epoch, recs, tick: &Tick, give: &mut dyn FnMut(Step)| {
         let mut distinct = Vec::new();
@@ -167,14 +182,28 @@ fn assembled<'s>(
     };
     let by_index = Exchange::new(|r: &Rec| spread(r.index));
     if !wanted {
-        let updates = sealed(recs, ticks, by_index, "Assemble", move |epoch, recs, tick, give| {
-            work(epoch, recs, tick, &mut |step| step.into_iter().for_each(&mut *give));
-        });
+        let updates =
+            sealed(recs, ticks, by_index, names::ASSEMBLE.name, move |epoch, recs, tick, give| {
+                work(epoch, recs, tick, &mut |step| step.into_iter().for_each(&mut *give));
+            });
         return (updates, None);
     }
-    let steps = sealed(recs, ticks, by_index, "Assemble", work);
-    let (updates, rows) = steps.ok_err(|step: Step| step);
-    (updates, Some(as_changes(rows, "Distinct rows", |row| row).as_collection()))
+    let steps = sealed(recs, ticks.clone(), by_index, names::ASSEMBLE.name, work);
+    let (updates, mut rows) = steps.ok_err(|step: Step| step);
+    if let Some(slides) = sliding {
+        rows = sealed(
+            rows,
+            ticks,
+            Pipeline,
+            names::DISTINCT_SLIDES.name,
+            move |_, rows, tick, give| {
+                let mut slides = slides.borrow_mut();
+                rows.into_iter().flatten().for_each(|row| slides.row(row, give));
+                slides.tick(tick, give);
+            },
+        );
+    }
+    (updates, Some(as_changes(rows, names::DISTINCT_ROWS.name, |row| row).as_collection()))
 }
 
 type Rows<'s> = VecCollection<'s, u64, DistinctRow, isize>;
@@ -183,9 +212,9 @@ type Rows<'s> = VecCollection<'s, u64, DistinctRow, isize>;
 fn distinct_updates<'s>(rows: Vec<Rows<'s>>, plan: &Arc<Plan>) -> StreamVec<'s, u64, Update> {
     let mut rows = rows.into_iter();
     let first = rows.next().expect("there is at least one");
-    let rows = rows.fold(first, |a, b| a.concat(b));
+    let rows = rows.fold(first, Rows::concat);
     let plan = plan.clone();
-    by_epoch(distinct(rows).inner, "Distinct updates", move |_, rows| {
+    by_epoch(distinct(rows).inner, names::DISTINCT_UPDATES.name, move |_, rows| {
         distinct_rows::updates(&plan, rows.into_iter())
     })
 }
@@ -195,18 +224,18 @@ fn bags<'s>(
     recs: StreamVec<'s, u64, Rec>,
     plan: &Arc<Plan>,
 ) -> Vec<(StreamVec<'s, u64, Update>, Rows<'s>)> {
-    let records = as_changes(recs, "Records as a bag", |rec| (rec, 1));
+    let records = as_changes(recs, names::BAG_RECORDS.name, |rec| (rec, 1));
     bag::join(plan, records.as_collection())
         .into_iter()
         .map(|(n, rows)| {
             let plan = plan.clone();
             let steps: StreamVec<'_, u64, Step> =
-                by_epoch(rows.inner, "Bag updates", move |_, rows| {
+                by_epoch(rows.inner, names::BAG_UPDATES.name, move |_, rows| {
                     let (updates, distinct) = bag::updates(&plan, n, rows.into_iter());
                     updates.into_iter().map(Ok).chain(distinct.into_iter().map(Err)).collect()
                 });
             let (updates, rows) = steps.ok_err(|step| step);
-            (updates, as_changes(rows, "Distinct bag rows", |row| row).as_collection())
+            (updates, as_changes(rows, names::BAG_ROWS.name, |row| row).as_collection())
         })
         .collect()
 }

@@ -47,9 +47,8 @@ where
                     due.insert(*cap.time(), (*tick, cap));
                 }
             });
-            let open = |epoch: &u64| {
-                data_frontier.less_equal(epoch) || ticks_frontier.less_equal(epoch)
-            };
+            let open =
+                |epoch: &u64| data_frontier.less_equal(epoch) || ticks_frontier.less_equal(epoch);
             while let Some(entry) = due.first_entry()
                 && !open(entry.key())
             {

@@ -46,8 +46,7 @@ impl Tally {
 
     /// `read = accepted + duplicate + superseded + rejected + ignored`.
     pub fn holds(&self) -> bool {
-        self.read
-            == self.accepted + self.duplicate + self.superseded + self.rejected + self.ignored
+        self.read == self.accepted + self.duplicate + self.superseded + self.rejected + self.ignored
     }
 }
 

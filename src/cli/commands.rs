@@ -8,8 +8,8 @@ use clap::CommandFactory;
 use dataflows::metrics::declare::{Metric, Window};
 use serde_json::{Value, json};
 
-use super::client::{Client, escape};
 use super::RunOptions;
+use super::client::{Client, escape};
 use super::{
     AskArgs, Cli, Command, ConfigArgs, Failure, PrintFormat, ReplayArgs, ReportFormat, ResultsArgs,
     StatusArgs, ValidateArgs, exit, logging,
@@ -53,13 +53,12 @@ fn dispatch(cli: Cli, env: &Env) -> Result<(), Failure> {
         }
         Command::Replay(args) if args.list => list(&args, env),
         Command::Replay(args) => replay(&args, env),
-        Command::Plan(_) | Command::Bench(_) => Err(absent()),
+        Command::Plan(args) => {
+            let loaded = args.config.load(&[], env)?;
+            print(&super::plan::printed(&loaded.config, args.format))
+        }
+        Command::Bench(args) => print(&super::bench::bench(&args, env)?),
     }
-}
-
-/// The answer of commands whose part is not in this build.
-fn absent() -> Failure {
-    Failure::new(exit::SOFTWARE, "this build has no engine", "")
 }
 
 /// The environment; what is not UTF-8 is no setting of ours.
@@ -164,13 +163,8 @@ fn replay(args: &ReplayArgs, env: &Env) -> Result<(), Failure> {
     config.engine.clock = config::Clock::Arrival;
     config.http.listen = None;
     logging::start(None)?;
-    let options = RunOptions {
-        config,
-        once: true,
-        results: None,
-        rebuild: false,
-        accept_gap: false,
-    };
+    let options =
+        RunOptions { config, once: true, results: None, rebuild: false, accept_gap: false };
     let done = crate::engine::replay(&options)?;
     let kept = done.tally.read - done.tally.rejected;
     let mut text = format!(

@@ -1,10 +1,12 @@
 //! The command line: what can be asked of the binary, and in which words.
 
+pub mod bench;
 mod client;
 mod commands;
 mod failure;
 mod logging;
 mod options;
+mod plan;
 #[cfg(test)]
 mod tests;
 
@@ -52,7 +54,7 @@ pub enum Command {
     Results(ResultsArgs),
     /// Read rejected records again, or list them
     Replay(ReplayArgs),
-    /// Measure throughput over files
+    /// Measure this machine: throughput, CPU, memory, with durable state on
     Bench(BenchArgs),
     /// Print the completions of a shell
     Completions(CompletionsArgs),
@@ -310,16 +312,25 @@ pub struct ReplayArgs {
 /// Settings of `bench`.
 #[derive(Args, Clone, Debug)]
 #[command(after_help = "Examples:
-  pinflow bench --input DATA
-  pinflow bench --input DATA --reference DATA/ref --runs 3 --workers 2")]
+  pinflow bench                              the demo's streams, made for it
+  pinflow bench --records 3000000 --runs 3 --workers 2
+  pinflow bench --input DATA --reference DATA/ref --format json
+
+Without --config the five answers of the built-in bench.toml are measured.")]
 pub struct BenchArgs {
     #[command(flatten)]
     #[allow(missing_docs)]
     pub config: ConfigArgs,
-    /// The folder to read
+    /// The folder to read; without: data are generated
     #[arg(long, value_name = "DIR")]
-    pub input: PathBuf,
-    /// Compare the results with the files of a folder
+    pub input: Option<PathBuf>,
+    /// So many records are generated
+    #[arg(long, value_name = "N", default_value = "900000", conflicts_with = "input")]
+    pub records: u64,
+    /// Equal seeds give equal data
+    #[arg(long, value_name = "N", default_value = "1", conflicts_with = "input")]
+    pub seed: u64,
+    /// Compare the results with the .tsv files of a folder
     #[arg(long, value_name = "DIR")]
     pub reference: Option<PathBuf>,
     /// How often
@@ -328,6 +339,9 @@ pub struct BenchArgs {
     /// Workers (engine.workers)
     #[arg(long, value_name = "N")]
     pub workers: Option<usize>,
+    /// How it is printed
+    #[arg(long, value_name = "FORMAT", default_value = "text")]
+    pub format: ReportFormat,
 }
 
 /// Settings of `completions`.

@@ -106,8 +106,7 @@ impl Book {
 
     /// The number of a known partition.
     pub fn number(&self, source: &str, name: &str) -> Option<u32> {
-        let found =
-            self.places.iter().position(|p| &*p.source == source && &*p.partition == name);
+        let found = self.places.iter().position(|p| &*p.source == source && &*p.partition == name);
         found.map(|n| n as u32)
     }
 
@@ -180,8 +179,8 @@ impl Book {
         }
         for reject in &sealed.rejects {
             let source = self.places[reject.partition as usize].source.clone();
-            let count = &mut self.rejected.entry(source.clone()).or_default()
-                [reject.reason as usize];
+            let count =
+                &mut self.rejected.entry(source.clone()).or_default()[reject.reason as usize];
             *count += 1;
             let name = format!("{REJECTED}{source}:{}", reject.reason.name());
             self.pending.head.counters.insert(name, *count);

@@ -189,8 +189,11 @@ impl Coordinator {
                     self.tick(epoch, &arrivals);
                 }
             }
-            Event::Sealed { worker, epoch, sealed, busy } => {
+            Event::Sealed { worker, epoch, sealed, busy, sizes } => {
                 self.report.busy(worker, busy);
+                if let Some(sizes) = sizes {
+                    self.report.sizes(worker, sizes);
+                }
                 if let Some(flight) = self.epochs.sealed(epoch, worker, *sealed) {
                     self.complete(flight);
                 }
@@ -357,7 +360,9 @@ impl Coordinator {
             records += sealed.tallies.iter().map(|t| t.1.read).sum::<u64>();
             self.unsaved_bytes[*worker] = sealed.unsaved_bytes;
             self.book.sealed(*worker, sealed);
-            changes.append(&mut sealed.changes);
+            // The last one's, usually all of them, are moved and not copied.
+            sealed.changes.append(&mut changes);
+            changes = std::mem::take(&mut sealed.changes);
             rejects.append(&mut sealed.rejects);
             rows.append(&mut sealed.rows);
         }
@@ -404,4 +409,4 @@ impl Coordinator {
 }
 
 /// Practically never.
-const FAR: Duration = Duration::from_secs(3600);
+const FAR: Duration = Duration::from_hours(1);

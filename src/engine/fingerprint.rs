@@ -3,9 +3,27 @@
 
 use std::collections::BTreeMap;
 
+use dataflows::assemble::layout::Kept;
 use dataflows::metrics::plan::Plan;
 
 use crate::config::{Config, SourceKind};
+use crate::store::peek;
+
+/// The item that says what slots keep.
+const COLUMNS: &str = "columns";
+
+/// The plan of a configuration. Where the state in the folder keeps more columns than the metrics
+/// need, it keeps them too: a metric that goes needs no rebuild, nor does one that comes and finds
+/// its columns there.
+pub fn plan(config: &Config) -> Plan {
+    let needed = Plan::new(&config.metrics, &config.age_groups, config.state.all_columns);
+    let stored = peek(&config.state.dir).and_then(|m| m.fingerprint.get(COLUMNS).cloned());
+    let Some(stored) = stored else { return needed };
+    let kept: Option<Vec<Kept>> = stored.split(' ').map(Kept::from_name).collect();
+    let Some(kept) = kept else { return needed };
+    let wider = Plan::keeping(&config.metrics, &config.age_groups, kept);
+    if wider.layout.names().join(" ") == stored { wider } else { needed }
+}
 
 /// The fingerprint of a configuration and its plan.
 pub fn fingerprint(config: &Config, plan: &Plan) -> BTreeMap<String, String> {
@@ -13,7 +31,7 @@ pub fn fingerprint(config: &Config, plan: &Plan) -> BTreeMap<String, String> {
     let mut put = |item: &str, value: String| {
         items.insert(item.to_owned(), value);
     };
-    put("columns", plan.layout.names().join(" "));
+    put(COLUMNS, plan.layout.names().join(" "));
     put("arrivals.bucket_micros", plan.bucket.to_string());
     let horizon = plan.horizon.map_or("for ever".into(), |h| h.to_string());
     put("arrivals.horizon_micros", if plan.arrivals { horizon } else { "none".into() });

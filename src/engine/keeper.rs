@@ -76,9 +76,7 @@ impl Keeper {
         for task in tasks {
             let done = match task {
                 Task::Epoch { rejects, rows } => self.epoch(rejects, rows).map(|()| None),
-                Task::Cut { cut, due, whole, full } => {
-                    self.cut(*cut, due, whole, full).map(Some)
-                }
+                Task::Cut { cut, due, whole, full } => self.cut(*cut, due, whole, full).map(Some),
                 Task::Passed => self.store.finish_rebuild().map(|()| None).map_err(Into::into),
                 Task::Finish => self.finish().map(Some),
             };
@@ -93,11 +91,7 @@ impl Keeper {
         }
     }
 
-    fn epoch(
-        &mut self,
-        rejects: Vec<Reject>,
-        rows: Vec<CleanRows>,
-    ) -> Result<(), EngineError> {
+    fn epoch(&mut self, rejects: Vec<Reject>, rows: Vec<CleanRows>) -> Result<(), EngineError> {
         let names = partitions(&self.partitions.read());
         if !rejects.is_empty() {
             self.dead.append(&names, rejects)?;
@@ -111,8 +105,13 @@ impl Keeper {
         Ok(())
     }
 
-
-    fn cut(&mut self, cut: Cut, due: Instant, whole: bool, full: bool) -> Result<Kept, EngineError> {
+    fn cut(
+        &mut self,
+        cut: Cut,
+        due: Instant,
+        whole: bool,
+        full: bool,
+    ) -> Result<Kept, EngineError> {
         let mut cut = match self.unwritten.take() {
             Some(mut earlier) => {
                 earlier.merge(cut);
@@ -129,6 +128,7 @@ impl Keeper {
                     cut: Some(cut.head.cut),
                     bytes,
                     disk_bytes: disk_bytes(&self.store),
+                    dead_letter_bytes: self.dead.kept().values().map(|k| k.bytes).sum(),
                     took: due.elapsed(),
                     full_wanted: self.store.needs_full(),
                     trouble: None,

@@ -3,11 +3,10 @@
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::time::Duration;
 
-use crossbeam_channel::Sender;
-use parking_lot::Mutex;
-use dataflows::graph::Sizes;
 use dataflows::sealed::Sealed;
+use dataflows::size::Size;
 use dataflows::tick::Tick;
+use parking_lot::Mutex;
 
 use super::EngineError;
 use super::posts::Reply;
@@ -58,8 +57,6 @@ pub enum ToWorker {
         /// Where to.
         reply: Reply,
     },
-    /// Sizes of its state.
-    Sizes(Sender<Sizes>),
     /// The end: everything is sealed.
     Exit,
 }
@@ -85,6 +82,8 @@ pub enum Event {
         sealed: Box<Sealed>,
         /// Seconds it was busy since it last said so.
         busy: f64,
+        /// What its operators hold, now and then.
+        sizes: Option<Vec<Size>>,
     },
     /// A partition cannot be read now.
     Trouble {
@@ -145,6 +144,8 @@ pub struct Kept {
     pub bytes: u64,
     /// Bytes that the state takes up.
     pub disk_bytes: u64,
+    /// Bytes of dead letters kept.
+    pub dead_letter_bytes: u64,
     /// From its due time until it was durable.
     pub took: Duration,
     /// The next cut must hold all slots.

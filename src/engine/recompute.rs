@@ -4,10 +4,13 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use dataflows::assemble::block::entries;
+use dataflows::assemble::codec::{self, CodecError};
 use dataflows::decode::DecodeOptions;
 use dataflows::graph;
 use dataflows::metrics::plan::Plan;
 use dataflows::tick::{CutKind, Tick};
+use rustc_hash::FxHashMap;
 
 use super::EngineError;
 use super::book::Book;
@@ -22,7 +25,10 @@ use crate::telemetry::status::{Status, view};
 
 /// The results of the state in a folder, as its newest cut holds them.
 pub fn recompute(config: &Config, dir: &Path) -> Result<Published, Failure> {
-    let plan = Plan::new(&config.metrics, &config.age_groups, config.state.all_columns);
+    let mut config = config.clone();
+    config.state.dir = dir.to_path_buf();
+    let config = &config;
+    let plan = super::fingerprint::plan(config);
     let state = open(dir)?;
     if plan.has_bags() {
         let hint = "run it again with --results DIR";
@@ -45,13 +51,31 @@ pub fn stored_status(dir: &Path) -> Result<serde_json::Value, Failure> {
     let head = &state.restored.head;
     let book = Book::new(head, 1);
     let flow = Flow { handed_over: book.records(), in_flight: 0 };
+    let mut progress = book.progress(flow);
+    (progress.posts, progress.incomplete) = posts(&state)?;
     let mut status = Status { state_dir: dir.display().to_string(), ..Status::default() };
     status.checkpoints.cut = head.cut;
     status.checkpoints.damage.clone_from(&state.restored.damage);
     let frontier = Frontier { run: head.run, epoch: head.epoch, now: head.now };
-    let mut view = view(&status, frontier, State::Live, &book.progress(flow));
+    let mut view = view(&status, frontier, State::Live, &progress);
     view["live"] = state.live.into();
     Ok(view)
+}
+
+/// How many posts a stopped run's state holds.
+pub fn stored_posts(dir: &Path) -> Result<u64, Failure> {
+    Ok(posts(&open(dir)?)?.0)
+}
+
+/// How many posts a state holds, and how many of them lack a pin, a geo, a user.
+fn posts(state: &ReadOnly) -> Result<(u64, [u64; 3]), EngineError> {
+    let mut sides: FxHashMap<u64, u8> = FxHashMap::default();
+    for entry in state.restored.slots.iter().flat_map(|b| entries(b)) {
+        let entry = entry.map_err(CodecError::from)?;
+        *sides.entry(entry.index).or_default() |= 1 << codec::stream(&entry)? as u8;
+    }
+    let lack = |s: u8| sides.values().filter(|there| **there & (1 << s) == 0).count() as u64;
+    Ok((sides.len() as u64, [lack(0), lack(1), lack(2)]))
 }
 
 fn open(dir: &Path) -> Result<ReadOnly, Failure> {
@@ -68,11 +92,8 @@ fn replayed(plan: Plan, mut state: ReadOnly) -> Result<Published, EngineError> {
     let book = Book::new(&head, 1);
     let ended = head.marks.get(ENDED) == Some(&serde_json::Value::Bool(true));
     let tick = Tick { now: head.now, publish: true, cut: CutKind::No, ended };
-    let options = DecodeOptions {
-        rules: Arc::default(),
-        partitions: book.partitions.clone(),
-        rows: None,
-    };
+    let options =
+        DecodeOptions { rules: Arc::default(), partitions: book.partitions.clone(), rows: None };
     let restore = Arc::new(restore(state.restored)?);
     let schemas = plan.metrics.iter().map(|m| m.schema.clone()).collect();
     let sealed = timely::execute_directly(move |worker| {

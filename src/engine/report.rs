@@ -6,7 +6,9 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
+use dataflows::names;
 use dataflows::sealed::Reject;
+use dataflows::size::Size;
 
 use super::book::Book;
 use super::clock::wall;
@@ -14,7 +16,7 @@ use super::messages::{Kept, PartRead, Shared};
 use super::sources::Sources;
 use crate::publish::Place;
 use crate::source::progress::Progress;
-use crate::telemetry::status::{Awaited, Motion, PartitionStatus, Sample, Trouble};
+use crate::telemetry::status::{Awaited, Motion, Operator, PartitionStatus, Sample, Trouble};
 use crate::telemetry::{Machine, SharedStatus};
 
 /// How often the parts of the status that move are brought up to date.
@@ -31,12 +33,21 @@ pub struct Report {
     progress: Option<Progress>,
     refreshed: Instant,
     moved: Vec<Option<Instant>>,
+    /// What each worker's operators hold.
+    sizes: BTreeMap<usize, Vec<Size>>,
 }
 
 impl Report {
     /// Reports into these.
     pub fn new(machine: Arc<Machine>, status: SharedStatus, progress: Option<Progress>) -> Self {
-        Report { machine, status, progress, refreshed: Instant::now(), moved: Vec::new() }
+        Report {
+            machine,
+            status,
+            progress,
+            refreshed: Instant::now(),
+            moved: Vec::new(),
+            sizes: BTreeMap::new(),
+        }
     }
 
     /// Ends that are waited for before results are shown.
@@ -51,9 +62,10 @@ impl Report {
             until: *end,
         };
         status.awaited = ends.iter().map(one).collect();
-        status.held_by = status.awaited.first().map(|a| {
-            format!("{}/{} is at {} of {}", a.source, a.partition, a.position, a.until)
-        });
+        status.held_by = status
+            .awaited
+            .first()
+            .map(|a| format!("{}/{} is at {} of {}", a.source, a.partition, a.position, a.until));
     }
 
     fn partition(&mut self, number: u32, change: impl FnOnce(&mut PartitionStatus)) {
@@ -102,6 +114,11 @@ impl Report {
         self.machine.worker_busy.with_label_values(&[&worker.to_string()]).inc_by(seconds);
     }
 
+    /// What a worker's operators hold.
+    pub fn sizes(&mut self, worker: usize, sizes: Vec<Size>) {
+        self.sizes.insert(worker, sizes);
+    }
+
     /// Samples of rejected records.
     pub fn rejects(&self, rejects: &[Reject], book: &Book) {
         if rejects.is_empty() {
@@ -111,15 +128,18 @@ impl Report {
         for reject in rejects.iter().rev().take(64).rev() {
             let place = book.place(reject.partition);
             let (payload, truncated) = Sample::shorten(&reject.payload);
-            status.sample(reject.reason, Sample {
-                source: place.source.to_string(),
-                partition: place.partition.to_string(),
-                position: reject.position,
-                sub: reject.sub,
-                arrived_at: reject.arrived_at,
-                payload,
-                truncated,
-            });
+            status.sample(
+                reject.reason,
+                Sample {
+                    source: place.source.to_string(),
+                    partition: place.partition.to_string(),
+                    position: reject.position,
+                    sub: reject.sub,
+                    arrived_at: reject.arrived_at,
+                    payload,
+                    truncated,
+                },
+            );
         }
     }
 
@@ -135,6 +155,9 @@ impl Report {
     /// The keeper is done with a cut.
     pub fn kept(&self, kept: &Kept) {
         let mut status = self.status.write();
+        if kept.cut.is_some() {
+            status.dead_letter_bytes = kept.dead_letter_bytes;
+        }
         let checkpoints = &mut status.checkpoints;
         if let Some(cut) = kept.cut {
             checkpoints.cut = cut;
@@ -168,6 +191,9 @@ impl Report {
         }
         let mut status = self.status.write();
         status.memory.queued_bytes = shared.queued_bytes.load(Relaxed);
+        status.operators = operators(&self.sizes);
+        let state = |o: &&Operator| [names::ASSEMBLE.name, names::ARRIVALS].contains(&&*o.name);
+        status.memory.state_bytes = status.operators.iter().filter(state).map(|o| o.bytes).sum();
         for (n, partition) in status.partitions.iter_mut().enumerate() {
             let moved = self.moved.get(n).copied().flatten();
             let still = moved.map_or(STALLED, |m| m.elapsed());
@@ -200,6 +226,25 @@ impl Report {
             progress.finish();
         }
     }
+}
+
+/// The workers' operators, each once with what it holds on all of them.
+fn operators(sizes: &BTreeMap<usize, Vec<Size>>) -> Vec<Operator> {
+    let mut out: Vec<Operator> = Vec::new();
+    for size in sizes.values().flatten() {
+        match out.iter_mut().find(|o| o.name == size.name) {
+            Some(operator) => {
+                operator.records += size.records;
+                operator.bytes += size.bytes;
+            }
+            None => out.push(Operator {
+                name: size.name.clone(),
+                records: size.records,
+                bytes: size.bytes,
+            }),
+        }
+    }
+    out
 }
 
 /// A source does as the worst of its partitions, unless that has ended.

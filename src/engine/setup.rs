@@ -16,7 +16,7 @@ use tracing::{info, warn};
 use super::book::{self, Book};
 use super::clock::{Now, wall};
 use super::coordinator::{Coordinator, Lines};
-use super::fingerprint::fingerprint;
+use super::fingerprint::{self, fingerprint};
 use super::keeper::{DEAD_LETTERS, Keeper, mark_name};
 use super::messages::{Flow, Shared};
 use super::posts::Lookup;
@@ -66,15 +66,16 @@ pub fn replay(options: &RunOptions) -> Result<Replayed, Failure> {
 /// Opens the state, starts all threads and coordinates them to the end.
 fn start(options: &RunOptions, replay: bool) -> Result<Replayed, EngineError> {
     let config = &options.config;
-    let plan = Arc::new(Plan::new(
-        &config.metrics,
-        &config.age_groups,
-        config.state.all_columns,
-    ));
+    let plan = Arc::new(if options.rebuild {
+        Plan::new(&config.metrics, &config.age_groups, config.state.all_columns)
+    } else {
+        fingerprint::plan(config)
+    });
     let bags = plan.has_bags();
     refuse_bags(config, bags, replay)?;
     let dir = &config.state.dir;
     if options.rebuild || bags {
+        refuse_old_sinks(config)?;
         if options.rebuild && !options.accept_gap {
             rebuild::check(dir, sources(options)?)?;
         }
@@ -93,6 +94,7 @@ fn start(options: &RunOptions, replay: bool) -> Result<Replayed, EngineError> {
     let mark = head.marks.get(DEAD_LETTERS);
     let max_bytes = config.dead_letters.max_bytes;
     let (mut dead, damage) = DeadLetters::open(store.disk(), dir, mark, max_bytes)?;
+    damage.iter().for_each(|what| warn!("{what}"));
     restored.damage.extend(damage);
     let former = store.former_head()?.map(|head| rebuild::former(&head));
     let sinks = sinks(config, &store, &head, restored.fell_back)?;
@@ -169,7 +171,8 @@ fn conduct(
     info!(seconds, records = book.records(), "the state is in memory");
     let Keep { store, dead, sinks } = keep;
     let partitions = book.partitions.clone();
-    let keeper = Keeper { store, dead, sinks, partitions, unwritten: None, machine: machine.clone() };
+    let keeper =
+        Keeper { store, dead, sinks, partitions, unwritten: None, machine: machine.clone() };
     let (tasks, keeper) = start::keeper(keeper, &events)?;
     start::signals(&events)?;
     let schemas = plan.metrics.iter().map(|m| m.schema.clone()).collect();
@@ -189,7 +192,14 @@ fn conduct(
     );
     coordinator.watched = server.is_some();
     coordinator.former = known.former;
-    let book = coordinator.run()?;
+    let book = match coordinator.run() {
+        Ok(book) => book,
+        Err(error) => {
+            // The process is about to end, and the workers have not been told to.
+            std::mem::forget(threads.guards);
+            return Err(error);
+        }
+    };
     // All threads have been told to end; the keeper has answered for its last cut.
     drop(keeper.join());
     drop(threads.guards);
@@ -257,6 +267,19 @@ fn refuse_bags(config: &Config, bags: bool, replay: bool) -> Result<(), EngineEr
     Ok(())
 }
 
+/// A new state begins with new outputs: a sink's folder that holds anything belongs to another.
+fn refuse_old_sinks(config: &Config) -> Result<(), EngineError> {
+    for SinkConfig::Files(files) in &config.sinks {
+        let used = std::fs::read_dir(&files.dir).is_ok_and(|mut list| list.next().is_some());
+        if used {
+            let what = format!("{} holds the rows of another state", files.dir.display());
+            let hint = "give --rebuild a new folder for cleaned rows";
+            return Err(Failure::new(exit::CONFIG, what, hint).into());
+        }
+    }
+    Ok(())
+}
+
 fn sinks(
     config: &Config,
     store: &Store,
@@ -308,9 +331,7 @@ fn decode_options(config: &Config, book: &Book) -> DecodeOptions {
     let csv = |s: &SinkConfig| match s {
         SinkConfig::Files(files) => files.csv,
     };
-    let rows = config.sinks.first().map(|s| {
-        if csv(s) { RowFormat::Csv } else { RowFormat::Json }
-    });
+    let rows = config.sinks.first().map(|s| if csv(s) { RowFormat::Csv } else { RowFormat::Json });
     DecodeOptions {
         rules: Arc::new(config.cleaning.clone()),
         partitions: book.partitions.clone(),

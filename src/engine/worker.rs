@@ -14,14 +14,16 @@ use dataflows::batch::Batch;
 use dataflows::graph::Handles;
 use timely::worker::Worker;
 
-use super::posts;
 use super::messages::{Closed, Event, PartRead, Shared, ToWorker};
+use super::posts;
 use crate::source::{Read, Reader};
 
 /// How much a reader is asked for at a time.
 const READ_BYTES: usize = 256 << 10;
 /// How long a worker without anything to do sleeps at most.
 const NAP: Duration = Duration::from_millis(500);
+/// A worker says so often at most what its operators hold.
+const SIZES: Duration = Duration::from_millis(500);
 /// How long a partition that cannot be read is left alone.
 const RETRY: Duration = Duration::from_secs(1);
 
@@ -62,6 +64,8 @@ pub struct Feeder {
     under_way: VecDeque<u64>,
     queued: VecDeque<(u64, u64)>,
     busy: Duration,
+    /// When it last said what its operators hold.
+    sized: Option<Instant>,
     exit: bool,
 }
 
@@ -91,6 +95,7 @@ impl Feeder {
             under_way: VecDeque::new(),
             queued: VecDeque::new(),
             busy: Duration::ZERO,
+            sized: None,
             exit: false,
         }
     }
@@ -142,9 +147,6 @@ impl Feeder {
                     if let Some(post) = self.handles.post(index) {
                         reply.answer(posts::to_json(&post, &self.handles.partitions()));
                     }
-                }
-                ToWorker::Sizes(reply) => {
-                    let _ = reply.send(self.handles.sizes());
                 }
                 ToWorker::Exit => self.exit = true,
             }
@@ -258,7 +260,12 @@ impl Feeder {
             }
             let sealed = Box::new(self.handles.outbox.take(epoch));
             let busy = std::mem::take(&mut self.busy).as_secs_f64();
-            self.say(Event::Sealed { worker: self.number, epoch, sealed, busy });
+            let due = self.sized.is_none_or(|at| at.elapsed() >= SIZES);
+            let sizes = due.then(|| {
+                self.sized = Some(Instant::now());
+                self.handles.sizes()
+            });
+            self.say(Event::Sealed { worker: self.number, epoch, sealed, busy, sizes });
         }
     }
 

@@ -120,11 +120,7 @@ impl Drop for Server {
 }
 
 /// Starts serving; none of the caller's threads is used.
-pub fn serve(
-    config: &config::Http,
-    addr: SocketAddr,
-    parts: Parts,
-) -> Result<Server, HttpError> {
+pub fn serve(config: &config::Http, addr: SocketAddr, parts: Parts) -> Result<Server, HttpError> {
     if !addr.ip().is_loopback() && config.token.is_none() && !config.insecure {
         return Err(HttpError::Exposed { addr });
     }

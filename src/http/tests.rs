@@ -113,6 +113,7 @@ fn every_route_answers() {
     let policy = "content-security-policy: default-src 'none'; script-src 'nonce-";
     assert!(page.head.contains(policy), "{}", page.head);
     assert!(page.head.contains("x-content-type-options: nosniff"));
+    assert!(page.body.len() < 40 * 1024, "{} bytes", page.body.len());
     assert!(!page.body.contains("NONCE") && page.body.contains("<title>pinflow"));
     assert_eq!(get(server.addr, "/livez").json(), json!({ "alive": true, "reasons": [] }));
     let ready = get(server.addr, "/readyz");

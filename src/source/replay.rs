@@ -102,8 +102,7 @@ impl Reader for ReplayReader {
     fn read(&mut self, _max_bytes: usize, _max_records: usize) -> Result<Read, SourceError> {
         let Some((letter, payload)) = self.letters.next() else { return Ok(Read::End) };
         let key = (letter.source.clone(), letter.partition.clone());
-        let (Some(origin), Some(arrived_at)) =
-            (self.origins.get(&key), letter.arrived_at_micros())
+        let (Some(origin), Some(arrived_at)) = (self.origins.get(&key), letter.arrived_at_micros())
         else {
             let what = format!("a dead letter of {}/{} that is not this state's", key.0, key.1);
             return Err(SourceError::Changed { what });

@@ -67,12 +67,11 @@ impl Machine {
         Machine {
             read_bytes: counters(&r, "read_bytes_total", "Bytes of messages read.", &["source"]),
             source_errors: counters(&r, "source_errors_total", "Errors of sources.", &["source"]),
-            worker_busy: register(
+            worker_busy: seconds(
                 &r,
-                CounterVec::new(
-                    opts("worker_busy_seconds_total", "Seconds that workers were busy."),
-                    &["worker"],
-                ),
+                "worker_busy_seconds_total",
+                "Seconds that workers were busy.",
+                "worker",
             ),
             epoch_seconds: histogram(
                 &r,
@@ -105,26 +104,19 @@ impl Machine {
                 "Requests answered, by route and status code.",
                 &["route", "code"],
             ),
-            http_seconds: register(
+            http_seconds: seconds(
                 &r,
-                CounterVec::new(
-                    opts("http_request_seconds_total", "Seconds spent on answers."),
-                    &["route"],
-                ),
+                "http_request_seconds_total",
+                "Seconds spent on answers.",
+                "route",
             ),
-            http_connections: register(
-                &r,
-                IntGauge::with_opts(opts("http_connections", "Connections that are open.")),
-            ),
+            http_connections: gauge(&r, "http_connections", "Connections that are open."),
             http_refused: counter(
                 &r,
                 "http_connections_refused_total",
                 "Connections closed because there were too many.",
             ),
-            http_subscribers: register(
-                &r,
-                IntGauge::with_opts(opts("http_subscribers", "Subscribers of change feeds.")),
-            ),
+            http_subscribers: gauge(&r, "http_subscribers", "Subscribers of change feeds."),
             scrape_seconds: histogram(&r, "scrape_duration_seconds", "Time to render a scrape."),
             label_overflow: counters(
                 &r,
@@ -176,6 +168,14 @@ fn register<C: Collector + Clone + 'static>(r: &Registry, made: prometheus::Resu
 
 fn counter(r: &Registry, name: &str, help: &str) -> IntCounter {
     register(r, IntCounter::with_opts(opts(name, help)))
+}
+
+fn gauge(r: &Registry, name: &str, help: &str) -> IntGauge {
+    register(r, IntGauge::with_opts(opts(name, help)))
+}
+
+fn seconds(r: &Registry, name: &str, help: &str, label: &str) -> CounterVec {
+    register(r, CounterVec::new(opts(name, help), &[label]))
 }
 
 fn counters(r: &Registry, name: &str, help: &str, labels: &[&str]) -> IntCounterVec {

@@ -10,9 +10,8 @@
 //! the whole, whatever the bounds. `other` of any other measure (a median cannot be added) is
 //! there only if it stands for one group. A scrape never exceeds `max_series`, and a metric never
 //! `max_series_per_metric`: what is beyond is folded into `other` and counted.
-//! Limits: of windows that are tied to the calendar or to events only the newest that has begun
-//! is shown, and none of a metric with more than [`KEYED_GROUPS`] groups; metrics with such
-//! windows get what the others leave of `max_series`.
+//! Limits: windows that are tied to the calendar or to events are shown of metrics without group
+//! keys alone, and of them the newest that has begun: a gauge of every past hour is no gauge.
 
 mod fold;
 mod label;
@@ -21,6 +20,7 @@ mod tests;
 
 use std::collections::BTreeMap;
 
+use dataflows::metrics::declare::Window;
 use dataflows::metrics::schema::Schema;
 use dataflows::metrics::value::{NULL, Value};
 use dataflows::record::Type;
@@ -33,16 +33,11 @@ use crate::publish::answer::names;
 use crate::publish::edges::follows_now;
 use crate::publish::{Picture, Reading, print};
 
-/// A metric over keyed windows with more groups is not exported: finding the newest window would
-/// cost every scrape a walk over all of them.
-pub const KEYED_GROUPS: usize = 50_000;
-
 /// Writes the families of all metrics; says of which metrics how many series were folded or left
 /// out for lack of room.
 pub fn write(text: &mut Text, picture: &Picture, labels: &Labels) -> Vec<(String, u64)> {
     let named = |r: &&Reading| is_name(&r.schema().name);
-    let mut readings: Vec<&Reading> = picture.readings.iter().filter(named).collect();
-    readings.sort_by_key(|r| r.schema().windows.iter().any(|w| !follows_now(w)));
+    let readings = picture.readings.iter().filter(named);
     let mut left = labels.max_series;
     let mut overflow = Vec::new();
     for reading in readings {
@@ -63,11 +58,32 @@ fn is_name(name: &str) -> bool {
         && chars.all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
 }
 
+/// The greatest number of series that a metric may ever have.
+pub fn bound(schema: &Schema, labels: &Labels) -> usize {
+    if !is_name(&schema.name) {
+        return 0;
+    }
+    let shown = |w: &&Window| follows_now(w) || schema.keys.is_empty();
+    let windows = match schema.windows.len() {
+        0 => 1,
+        _ => schema.windows.iter().filter(shown).count(),
+    };
+    let most = |source| Column::new(schema, source, labels).most();
+    let keys = (0..schema.keys.len()).map(|n| most(Source::Key(n)));
+    let keys = keys.fold(1, u128::saturating_mul);
+    let one = |f: &Family| keys.saturating_mul(f.returned.map_or(1, |n| most(Source::Value(n))));
+    let all = families(schema).iter().map(one).fold(0, u128::saturating_add);
+    let cap = labels.max_series.min(labels.max_series_per_metric) as u128;
+    all.saturating_mul(windows as u128).min(cap) as usize
+}
+
 fn metric(text: &mut Text, reading: &Reading, labels: &Labels, room: usize) -> (usize, u64) {
     let schema = reading.schema();
     let starts = starts(reading);
-    let left_out = schema.windows.iter().zip(&starts).any(|(w, s)| s.is_none() && !follows_now(w));
-    let mut folded = u64::from(left_out && reading.table.groups() > KEYED_GROUPS);
+    let mut folded = 0;
+    if starts.iter().all(Option::is_none) {
+        return (0, 0);
+    }
     let shown = |row: &crate::publish::Row<'_>| {
         starts.get(usize::from(row.window())).copied().flatten() == Some(row.start())
     };
@@ -97,13 +113,14 @@ fn metric(text: &mut Text, reading: &Reading, labels: &Labels, room: usize) -> (
 
 /// Which window of each of the metric's list is shown: its start as the groups' keys have it.
 fn starts(reading: &Reading) -> Vec<Option<i64>> {
-    let windows = &reading.schema().windows;
+    let schema = reading.schema();
+    let windows = &schema.windows;
     if windows.is_empty() {
         return vec![Some(NULL)];
     }
     let mut starts: Vec<Option<i64>> =
         windows.iter().map(|w| follows_now(w).then_some(NULL)).collect();
-    if windows.iter().all(follows_now) || reading.table.groups() > KEYED_GROUPS {
+    if windows.iter().all(follows_now) || !schema.keys.is_empty() {
         return starts;
     }
     for row in reading.table.rows() {

@@ -309,9 +309,8 @@ const NO_USER: &[&str] = &["User Info Error"];
 
 fn pin(object: &Object) -> Vec<Field> {
     let any = |key, placeholders| cell(text(object.raw(key), placeholders));
-    let save = text(object.raw("save_location"), &[]).map(|t| {
-        t.strip_prefix("Local save in ").map_or_else(|| t.clone(), ToString::to_string)
-    });
+    let save = text(object.raw("save_location"), &[])
+        .map(|t| t.strip_prefix("Local save in ").map_or_else(|| t.clone(), ToString::to_string));
     vec![
         any("unique_id", &[]),
         any("title", &["No Title Data Available"]),

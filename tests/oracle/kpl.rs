@@ -85,7 +85,8 @@ fn fields(mut bytes: &[u8]) -> Option<Vec<(u64, Vec<u8>)>> {
 
 /// MD5 (RFC 1321), written from its text.
 pub fn md5(message: &[u8]) -> [u8; 16] {
-    const TURNS: [[u32; 4]; 4] = [[7, 12, 17, 22], [5, 9, 14, 20], [4, 11, 16, 23], [6, 10, 15, 21]];
+    const TURNS: [[u32; 4]; 4] =
+        [[7, 12, 17, 22], [5, 9, 14, 20], [4, 11, 16, 23], [6, 10, 15, 21]];
     let table: Vec<u32> =
         (0..64).map(|i| (f64::from(i + 1).sin().abs() * 4_294_967_296.0) as u32).collect();
     let mut padded = message.to_vec();
@@ -96,10 +97,8 @@ pub fn md5(message: &[u8]) -> [u8; 16] {
     padded.extend_from_slice(&(message.len() as u64 * 8).to_le_bytes());
     let mut state: [u32; 4] = [0x6745_2301, 0xefcd_ab89, 0x98ba_dcfe, 0x1032_5476];
     for block in padded.chunks_exact(64) {
-        let words: Vec<u32> = block
-            .chunks_exact(4)
-            .map(|w| u32::from_le_bytes([w[0], w[1], w[2], w[3]]))
-            .collect();
+        let words: Vec<u32> =
+            block.chunks_exact(4).map(|w| u32::from_le_bytes([w[0], w[1], w[2], w[3]])).collect();
         let [mut a, mut b, mut c, mut d] = state;
         for i in 0..64 {
             let (mix, word) = match i / 16 {

@@ -49,7 +49,8 @@ impl Columns {
             Some(cell) => cell,
             None => Cell::Null,
         };
-        let call = |f: &str| Some(name.strip_prefix(f)?.strip_prefix('(')?.strip_suffix(')')?.trim());
+        let call =
+            |f: &str| Some(name.strip_prefix(f)?.strip_prefix('(')?.strip_suffix(')')?.trim());
         if let Some(column) = call("length") {
             return match get(column) {
                 Cell::Text(t) => Cell::Int(t.chars().count() as i64),
@@ -68,7 +69,9 @@ impl Columns {
             "post_year" => year(&get("timestamp")),
             "join_year" => year(&get("date_joined")),
             "hour_of_day" => match get("timestamp") {
-                Cell::Time(t) => Cell::Int((t.div_euclid(parse::SECOND * 3600)).rem_euclid(24) as i64),
+                Cell::Time(t) => {
+                    Cell::Int((t.div_euclid(parse::SECOND * 3600)).rem_euclid(24) as i64)
+                }
                 _ => Cell::Null,
             },
             "geo_cell" => match (get("latitude"), get("longitude")) {
@@ -119,9 +122,7 @@ impl Columns {
 }
 
 fn own(record: &Record, column: &str) -> Option<Cell> {
-    super::clean::COLUMNS[record.stream as usize]
-        .contains(&column)
-        .then(|| record.cell(column))
+    super::clean::COLUMNS[record.stream as usize].contains(&column).then(|| record.cell(column))
 }
 
 fn year(cell: &Cell) -> Cell {
@@ -133,7 +134,12 @@ fn year(cell: &Cell) -> Cell {
 
 /// The rows of values that a measure gives, and whether it saw anything but nulls. Ratios are
 /// left null here.
-pub fn measure(m: &Measure, rows: &[&Row], columns: &Columns, all_ties: bool) -> (Vec<Vec<Out>>, bool) {
+pub fn measure(
+    m: &Measure,
+    rows: &[&Row],
+    columns: &Columns,
+    all_ties: bool,
+) -> (Vec<Vec<Out>>, bool) {
     let rows: Vec<&&Row> = rows.iter().filter(|r| columns.holds(r, &m.filter)).collect();
     let values = |column: &str| -> Vec<Cell> {
         let all = rows.iter().map(|r| columns.value(r, column));

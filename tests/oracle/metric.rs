@@ -97,6 +97,7 @@ pub struct Measure {
 
 /// A metric.
 #[derive(Clone, Debug)]
+#[allow(clippy::struct_excessive_bools)] // as it is written
 pub struct Metric {
     /// Its name.
     pub name: String,
@@ -289,10 +290,8 @@ fn measure(value: &Value) -> Measure {
     };
     let get = |key: &str| table.get(key).map(text);
     let interpolated = get("method").is_some_and(|m| m == "interpolated");
-    let plain = |word: &str, column: &str| {
-        let flat = column.replace('(', "_").replace(')', "");
-        vec![format!("{word}_{flat}")]
-    };
+    let flat = |column: &str| column.replace('(', "_").replace(')', "");
+    let plain = |word: &str, column: &str| vec![format!("{word}_{}", flat(column))];
     let one = |word: &'static str, make: fn(String) -> Kind| {
         get(word).map(|column| (plain(word, &column), make(column)))
     };
@@ -308,10 +307,10 @@ fn measure(value: &Value) -> Measure {
         (plain("quantile", &column), Kind::Quantile(column, num, den, interpolated))
     } else if let Some(column) = get("top") {
         let k = table.get("k").and_then(Value::as_integer).unwrap_or(1) as usize;
-        (vec![column.clone(), "count".into()], Kind::Top(k, column))
+        (vec![flat(&column), "count".into()], Kind::Top(k, column))
     } else if let Some(column) = get("argmax") {
         let returning = get("returning").expect("returning");
-        (vec![returning.clone(), column.clone()], Kind::Argmax(column, returning))
+        (vec![flat(&returning), flat(&column)], Kind::Argmax(column, returning))
     } else if let Some(a) = get("ratio") {
         (vec!["ratio".into()], Kind::Ratio(a, get("over").expect("over")))
     } else {
@@ -379,9 +378,7 @@ fn constant(column: &str, raw: &str) -> Cell {
     let bare = raw.trim_matches(['\'', '"']);
     match column {
         "latitude" | "longitude" => Cell::Fixed(parse::degrees(raw, 360).expect("degrees")),
-        "timestamp" | "date_joined" => {
-            Cell::Time(parse::timestamp(bare, &[]).expect("a time"))
-        }
+        "timestamp" | "date_joined" => Cell::Time(parse::timestamp(bare, &[]).expect("a time")),
         _ if raw.len() != bare.len() => Cell::Text(bare.into()),
         _ => Cell::Int(raw.parse().expect("an integer")),
     }

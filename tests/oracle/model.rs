@@ -119,9 +119,9 @@ impl Model {
             let held = Stream::ALL.map(|s| self.side(s, index).filter(|_| sides[s as usize]));
             Row { index: Some(index), sides: held, ..Row::default() }
         };
-        let whole = |row: &Row| Stream::ALL.iter().all(|s| {
-            row.sides[*s as usize].is_some() == sides[*s as usize]
-        });
+        let whole = |row: &Row| {
+            Stream::ALL.iter().all(|s| row.sides[*s as usize].is_some() == sides[*s as usize])
+        };
         self.indexes(first).into_iter().map(row).filter(whole).collect()
     }
 
@@ -156,8 +156,8 @@ impl Model {
         let mut out = Vec::new();
         for seen in &self.seen {
             let Some(record) = seen.kept().filter(|r| r.stream == Stream::Pin) else { continue };
-            let held = Stream::ALL
-                .map(|s| self.side(s, record.index).filter(|_| sides[s as usize]));
+            let held =
+                Stream::ALL.map(|s| self.side(s, record.index).filter(|_| sides[s as usize]));
             if Stream::ALL.iter().all(|s| held[*s as usize].is_some() == sides[*s as usize]) {
                 out.push(Row {
                     index: Some(record.index),

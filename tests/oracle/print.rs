@@ -10,15 +10,15 @@ use super::rows::Shown;
 pub fn moment(nanos: i128) -> String {
     let day = nanos.div_euclid(parse::SECOND * 86_400);
     let rest = nanos.rem_euclid(parse::SECOND * 86_400);
-    let (y, m, d) = parse::civil(day as i64);
-    let (s, part) = (rest / parse::SECOND, rest % parse::SECOND);
-    let (h, min, sec) = (s / 3600, s / 60 % 60, s % 60);
+    let (year, month, day) = parse::civil(day as i64);
+    let (seconds, part) = (rest / parse::SECOND, rest % parse::SECOND);
+    let (hour, minute, second) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
     let part = if part == 0 {
         String::new()
     } else {
         format!(".{}", format!("{part:09}").trim_end_matches('0'))
     };
-    format!("{y:04}-{m:02}-{d:02}T{h:02}:{min:02}:{sec:02}{part}Z")
+    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}{part}Z")
 }
 
 /// Degrees in 1e-7 as a decimal.
@@ -59,8 +59,7 @@ pub fn header(metric: &Metric) -> Vec<String> {
     if let Some(columns) = &metric.columns {
         return columns.clone();
     }
-    let edges: &[&str] =
-        if metric.windows.is_empty() { &[] } else { &["window", "start", "end"] };
+    let edges: &[&str] = if metric.windows.is_empty() { &[] } else { &["window", "start", "end"] };
     let names = metric.keys.iter().map(|(name, _)| name);
     let measures = metric.measures.iter().flat_map(|m| &m.names);
     edges.iter().map(ToString::to_string).chain(names.chain(measures).cloned()).collect()

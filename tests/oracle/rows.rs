@@ -58,7 +58,13 @@ fn holding(shape: Shape, t: i64) -> Vec<(i64, i64)> {
 }
 
 /// The windows that a row counts in and that are shown now.
-fn windows(metric: &Metric, window: &Window, row: &Row, columns: &Columns, now: Now) -> Vec<(i64, i64)> {
+fn windows(
+    metric: &Metric,
+    window: &Window,
+    row: &Row,
+    columns: &Columns,
+    now: Now,
+) -> Vec<(i64, i64)> {
     let time = if window.event {
         match columns.value(row, "timestamp") {
             Cell::Time(nanos) => Some(nanos.div_euclid(1000) as i64),
@@ -78,6 +84,9 @@ fn windows(metric: &Metric, window: &Window, row: &Row, columns: &Columns, now: 
     out
 }
 
+/// A window's place, its edges, the group keys.
+type Group = (usize, Option<(i64, i64)>, Vec<Cell>);
+
 /// All rows of a metric, in the order in which they are shown.
 pub fn rows(metric: &Metric, model: &Model, columns: &Columns, now: Now) -> Vec<Shown> {
     let facts = match metric.fact {
@@ -88,7 +97,7 @@ pub fn rows(metric: &Metric, model: &Model, columns: &Columns, now: Now) -> Vec<
         Fact::Records => model.records(),
         Fact::Fields => model.fields(),
     };
-    let mut groups: HashMap<(usize, Option<(i64, i64)>, Vec<Cell>), Vec<&Row>> = HashMap::new();
+    let mut groups: HashMap<Group, Vec<&Row>> = HashMap::new();
     for row in facts.iter().filter(|r| columns.holds(r, &metric.filter)) {
         let keys: Vec<Cell> = metric.keys.iter().map(|(_, c)| columns.value(row, c)).collect();
         if metric.windows.is_empty() {

@@ -174,7 +174,10 @@ pub fn pairs(text: &str) -> Vec<(String, String)> {
             f.write_str("an object")
         }
 
-        fn visit_map<A: serde::de::MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        fn visit_map<A: serde::de::MapAccess<'de>>(
+            self,
+            mut map: A,
+        ) -> Result<Self::Value, A::Error> {
             let mut out = Vec::new();
             while let Some((key, value)) = map.next_entry::<String, &'de RawValue>()? {
                 out.push((key, value.get().to_string()));

@@ -53,8 +53,9 @@ pub fn each_line(dir: &Path, stream: Stream, mut each: impl FnMut(&str)) {
     for entry in std::fs::read_dir(dir).expect("the folder can be read") {
         let path = entry.expect("an entry").path();
         let name = path.file_name().expect("a name").to_string_lossy().into_owned();
-        assert!(!name.ends_with(".part"), "{name} was left unfinished");
-        if name.starts_with(stream.name()) && name.ends_with(".jsonl") {
+        let ending = path.extension().unwrap_or_default();
+        assert!(ending != "part", "{name} was left unfinished");
+        if name.starts_with(stream.name()) && ending == "jsonl" {
             let text = std::fs::read_to_string(&path).expect("rows are UTF-8");
             text.lines().for_each(&mut each);
         }
@@ -225,7 +226,14 @@ pub fn same_letters(listed: &[Value], model: &Model) {
 }
 
 /// Asserts that the written results of all metrics are the oracle's.
-pub fn same_results(dir: &Path, ending: &str, metrics: &[Metric], model: &Model, columns: &Columns, now: Now) {
+pub fn same_results(
+    dir: &Path,
+    ending: &str,
+    metrics: &[Metric],
+    model: &Model,
+    columns: &Columns,
+    now: Now,
+) {
     for metric in metrics {
         let mut ours = table::read(&dir.join(format!("{}.{ending}", metric.name)));
         if metric.header {

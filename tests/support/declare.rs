@@ -71,9 +71,8 @@ fn columns(fact: &str) -> [Vec<&'static str>; 3] {
 pub fn metric(name: &str, kind: &str, window: &str, random: &mut Random) -> String {
     let event = ["event", "event sliding", "retained", "several"].contains(&window);
     let arrival = window.starts_with("arrival");
-    let fits = |fact: &&&str| {
-        (!event || has(fact, "geo")) && (!arrival || fact.starts_with("arrivals"))
-    };
+    let fits =
+        |fact: &&&str| (!event || has(fact, "geo")) && (!arrival || fact.starts_with("arrivals"));
     let facts: Vec<&&str> = FACTS.iter().filter(fits).collect();
     let fact = match window {
         "none" if random.chance(100) => "people",

@@ -95,8 +95,22 @@ const COUNTRIES: [&str; 24] = [
     "Zimbabwe",
 ];
 const WORDS: [&str; 16] = [
-    "easy", "cozy", "modern", "vintage", "winter", "kitchen", "wedding", "caf\\u00e9", "tattoo",
-    "\\\"must see\\\"", "road", "gift", "\\\\ tips\\n#pin", "city", "plan", "ideas",
+    "easy",
+    "cozy",
+    "modern",
+    "vintage",
+    "winter",
+    "kitchen",
+    "wedding",
+    "caf\\u00e9",
+    "tattoo",
+    "\\\"must see\\\"",
+    "road",
+    "gift",
+    "\\\\ tips\\n#pin",
+    "city",
+    "plan",
+    "ideas",
 ];
 const MALFORMED: [&str; 10] = [
     "\"\"",
@@ -127,8 +141,9 @@ pub fn streams(shape: &Shape) -> [Vec<String>; 3] {
             distinct += 1;
         }
     }
-    let lost: Vec<u64> =
-        (0..distinct).map(|_| if random.chance(shape.lost) { random.below(3) } else { 3 }).collect();
+    let lost: Vec<u64> = (0..distinct)
+        .map(|_| if random.chance(shape.lost) { random.below(3) } else { 3 })
+        .collect();
     let mut out: [Vec<String>; 3] = Default::default();
     for (stream, lines) in out.iter_mut().enumerate() {
         let mut keyed: Vec<(usize, usize)> = (0..shape.events)

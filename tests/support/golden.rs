@@ -34,7 +34,8 @@ pub struct Dataset {
 #[derive(Debug, Deserialize)]
 pub struct Query {
     /// `Q1_...` to `Q8_...`.
-    pub query: String,
+    #[serde(rename = "query")]
+    pub name: String,
     /// Under which semantics the rows are right.
     pub semantics: String,
     /// Names of datasets.
@@ -149,7 +150,7 @@ impl Query {
 
     /// The declaration under one tie rule.
     pub fn declaration(&self, name: &str, streams: &[&str], ties: &str) -> String {
-        let number = self.query.split('_').next().expect("never empty");
+        let number = self.name.split('_').next().expect("never empty");
         let measured = self.columns.last().expect("a column");
         let year = if streams.contains(&"geo") { "post_year" } else { "join_year" };
         let key = |column: &String| match &**column {
@@ -181,12 +182,12 @@ impl Query {
                 let of = format!("median = \"follower_count\", method = \"{method}\"");
                 (all, format!("{{ {of}, {named} }}"))
             }
-            (_, other) => panic!("{}: unknown semantics {other}", self.query),
+            (_, other) => panic!("{}: unknown semantics {other}", self.name),
         };
         let mut out = format!(
             "[[metric]]\nname = \"{name}\"\nmeaning = \"{} as {}\"\nof = \"{}\"\njoin = \"bag\"\n\
              measure = {measure}\nby = [{}]\n",
-            self.query,
+            self.name,
             self.semantics,
             if streams.len() == 3 { "posts".into() } else { streams.join("+") },
             keys.iter().map(key).collect::<Vec<_>>().join(", "),
@@ -217,8 +218,8 @@ impl Query {
     pub fn differs(&self, all: &[Vec<String>], first: &[Vec<String>]) -> Option<String> {
         let shown: BTreeSet<Vec<String>> =
             self.rows.iter().map(|r| r.iter().map(cell).collect()).collect();
-        let ours: BTreeSet<Vec<String>> = all.iter().map(flat).collect();
-        let one: BTreeSet<Vec<String>> = first.iter().map(flat).collect();
+        let ours: BTreeSet<Vec<String>> = all.iter().map(|r| flat(r)).collect();
+        let one: BTreeSet<Vec<String>> = first.iter().map(|r| flat(r)).collect();
         let wrong = |what: &str| {
             let only: Vec<_> = ours.symmetric_difference(&shown).take(5).collect();
             Some(format!("{what}; rows that only one side has: {only:?}"))
@@ -246,7 +247,7 @@ impl Query {
     }
 }
 
-fn flat(row: &Vec<String>) -> Vec<String> {
+fn flat(row: &[String]) -> Vec<String> {
     row.iter().map(|text| plain(text)).collect()
 }
 

@@ -96,9 +96,10 @@ impl Running {
 
     fn finish(&mut self) -> Finished {
         let code = self.child.wait().expect("it can be waited for").code();
-        let mut texts = self.readers.drain(..).map(|r| {
-            String::from_utf8_lossy(&r.join().expect("the reader ends")).into_owned()
-        });
+        let mut texts = self
+            .readers
+            .drain(..)
+            .map(|r| String::from_utf8_lossy(&r.join().expect("the reader ends")).into_owned());
         let stdout = texts.next().expect("two readers");
         let stderr = texts.next().expect("two readers");
         Finished { code, stdout, stderr }
@@ -122,7 +123,7 @@ fn reader(mut from: impl Read + Send + 'static) -> JoinHandle<Vec<u8>> {
 
 /// Runs the binary to its end, at most two minutes.
 pub fn pinflow<S: AsRef<OsStr>>(args: impl IntoIterator<Item = S>) -> Finished {
-    Running::start(command(args)).wait(Duration::from_secs(120))
+    Running::start(command(args)).wait(Duration::from_mins(2))
 }
 
 /// The arguments of `run --once` over a folder.

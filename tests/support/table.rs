@@ -16,7 +16,6 @@ pub fn csv(text: &str) -> Vec<Vec<String>> {
                 cell.push('"');
             }
             (true, '"') => inside = false,
-            (true, c) => cell.push(c),
             (false, '"') => inside = true,
             (false, ',') => row.push(std::mem::take(&mut cell)),
             (false, '\r') => {}
@@ -25,7 +24,7 @@ pub fn csv(text: &str) -> Vec<Vec<String>> {
                 rows.push(std::mem::take(&mut row));
                 any = false;
             }
-            (false, c) => cell.push(c),
+            (_, c) => cell.push(c),
         }
     }
     if any {

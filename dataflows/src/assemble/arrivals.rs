@@ -6,14 +6,25 @@ use std::collections::BTreeMap;
 use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
 
+use crate::metrics::group::size::hashed;
+
+/// Entries of a slot that lie in the table itself.
+const INLINE: usize = 2;
+
 /// Counts by bucket, ascending.
-pub type Counts = SmallVec<[(i64, u32); 2]>;
+pub type Counts = SmallVec<[(i64, u32); INLINE]>;
+
+/// Bytes of a slot that has any arrivals, about.
+pub const FIRST: usize = hashed(size_of::<(u32, Counts)>());
+/// Bytes of each of its buckets, about.
+pub const FURTHER: usize = 2 * size_of::<u32>();
 
 /// The arrivals of one worker's slots.
 #[derive(Default)]
 pub struct Arrivals {
     slots: FxHashMap<u32, Counts>,
     buckets: BTreeMap<i64, Vec<u32>>,
+    entries: usize,
 }
 
 impl Arrivals {
@@ -29,6 +40,7 @@ impl Arrivals {
             Ok(at) => counts[at].1 += n,
             Err(at) => {
                 counts.insert(at, (bucket, n));
+                self.entries += 1;
                 self.buckets.entry(bucket).or_default().push(slot);
             }
         }
@@ -40,6 +52,7 @@ impl Arrivals {
             && *entry.key() < oldest
         {
             let (bucket, slots) = entry.remove_entry();
+            self.entries -= slots.len();
             for slot in slots {
                 if let Some(counts) = self.slots.get_mut(&slot) {
                     counts.retain(|c| c.0 != bucket);
@@ -51,9 +64,15 @@ impl Arrivals {
         }
     }
 
-    /// Entries held.
+    /// Entries held: (slot, bucket).
     pub fn len(&self) -> usize {
-        self.slots.values().map(|c| c.len()).sum()
+        self.entries
+    }
+
+    /// Bytes held, about.
+    pub fn bytes(&self) -> usize {
+        let spilt = self.entries.saturating_sub(self.slots.len() * INLINE);
+        self.slots.len() * FIRST + self.entries * FURTHER + spilt * size_of::<(i64, u32)>()
     }
 
     /// Whether nothing is held.

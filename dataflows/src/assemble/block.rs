@@ -297,8 +297,12 @@ mod tests {
 
     fn entry(made: &Made) -> Entry<'_> {
         let (index, part, (arrived_at, partition, position, sub), hash, body) = made;
-        let origin =
-            Origin { arrived_at: *arrived_at, partition: *partition, position: *position, sub: *sub };
+        let origin = Origin {
+            arrived_at: *arrived_at,
+            partition: *partition,
+            position: *position,
+            sub: *sub,
+        };
         Entry { index: *index, part: *part, origin, hash: *hash, body }
     }
 

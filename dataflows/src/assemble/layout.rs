@@ -55,6 +55,14 @@ impl Kept {
     pub fn name(&self) -> String {
         format!("{}:{:?}", self.column.name(), self.form).to_lowercase()
     }
+
+    /// The kept column of such a name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        let (column, form) = name.split_once(':')?;
+        let forms = [Form::Symbol, Form::Present, Form::Length, Form::Tags, Form::Int];
+        let form = forms.into_iter().find(|f| format!("{f:?}").to_lowercase() == form)?;
+        Some(Kept { column: Column::from_name(column)?, form })
+    }
 }
 
 /// Where a kept column lies.
@@ -104,6 +112,11 @@ impl Place {
             }
             Width::I64 => to.copy_from_slice(&cell.to_le_bytes()),
         }
+    }
+
+    /// Bytes of the cell.
+    pub fn bytes(&self) -> usize {
+        self.width.bytes()
     }
 
     /// Whether the cell is a symbol.

@@ -345,9 +345,9 @@ impl Assemble {
         Some(Post { index, sides: Stream::ALL.map(side) })
     }
 
-    /// Slots, bytes of slots, entries of arrivals.
-    pub fn sizes(&self) -> (usize, usize, usize) {
-        (self.table.len(), self.table.bytes(), self.arrivals.len())
+    /// What is held: slots, then arrivals, as (entries, bytes).
+    pub fn sizes(&self) -> [(usize, usize); 2] {
+        [(self.table.len(), self.table.bytes()), (self.arrivals.len(), self.arrivals.bytes())]
     }
 }
 

@@ -38,7 +38,7 @@ pub fn join<'s>(
         let rows = wanted.fold(first, |rows, s| {
             rows.join_map(side(s), move |index, a: &[Packed; 3], b: &[Packed; 3]| {
                 let mut sides = a.clone();
-                sides[s] = b[s].clone();
+                sides[s].clone_from(&b[s]);
                 (*index, sides)
             })
         });

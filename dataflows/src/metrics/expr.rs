@@ -38,7 +38,9 @@ impl At {
     #[inline]
     fn get(self, row: &Row<'_>) -> i64 {
         match (self, row) {
-            (At::Side(stream, place), Row::Sides { sides, .. }) => place.get(sides[stream as usize]),
+            (At::Side(stream, place), Row::Sides { sides, .. }) => {
+                place.get(sides[stream as usize])
+            }
             (At::Nth(n), Row::Cells(cells)) => cells[n],
             _ => NULL,
         }
@@ -74,6 +76,10 @@ pub enum Ex {
     HourOfDay(At),
     /// The grid cell of a latitude and a longitude.
     GeoCell(At, At),
+    /// The length of a text, in rows that hold the text itself.
+    Length(At),
+    /// The number of a text's parts between commas, likewise.
+    Tags(At),
 }
 
 impl Ex {
@@ -104,6 +110,8 @@ impl Ex {
                 (NULL, _) | (_, NULL) => NULL,
                 (lat, lon) => geo_cell(lat, lon),
             },
+            Ex::Length(at) => map(at, |c| Sym::from_cell(c).as_str().chars().count() as i64),
+            Ex::Tags(at) => map(at, |c| Sym::from_cell(c).as_str().split(',').count() as i64),
         }
     }
 }
@@ -253,7 +261,11 @@ impl Compiler<'_> {
             }
             _ => {
                 let at = kept(expr, need).and_then(|k| self.at(k)).expect(HELD);
+                let cells = matches!(self.over, Over::Cells(_));
                 match expr {
+                    // Distinct rows hold columns whole, not in the form that a slot keeps.
+                    Expr::Length(_) if cells => Ex::Length(at),
+                    Expr::Tags if cells => Ex::Tags(at),
                     Expr::AgeGroup => Ex::AgeGroup(at, self.ages.clone()),
                     Expr::Year(_) => Ex::Year(at),
                     Expr::HourOfDay => Ex::HourOfDay(at),

@@ -7,6 +7,8 @@
 //! their cursors (see [`super::multiset`]); differential's operators on the same rows cost twice
 //! the CPU and five times the memory.
 
+pub mod size;
+
 use std::collections::BTreeMap;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
@@ -102,11 +104,6 @@ impl Groups {
             }
         }
     }
-
-    /// How many groups each node has.
-    pub fn sizes(&self) -> Vec<usize> {
-        self.nodes.iter().map(|n| n.groups.len()).collect()
-    }
 }
 
 /// Whether a window has left `retain`.
@@ -201,7 +198,7 @@ impl NodeGroups {
                 continue;
             }
             self.edges[w] = (from, to);
-            self.pour(node, w, was_from.max(i64::MIN)..was_to.min(from), -1);
+            self.pour(node, w, was_from..was_to.min(from), -1);
             self.pour(node, w, was_to.max(from)..to, 1);
         }
         if oldest != i64::MAX {
@@ -245,7 +242,9 @@ impl NodeGroups {
             {
                 for keys in self.starts.remove(&(w, start)).into_iter().flatten() {
                     let key = GroupKey { window: w, start, keys };
-                    self.change(node, key, |g| *g = Group { shown: g.shown, dirty: g.dirty, ..Group::new(node) });
+                    self.change(node, key, |g| {
+                        *g = Group { shown: g.shown, dirty: g.dirty, ..Group::new(node) }
+                    });
                 }
                 self.starts.remove(&(w, start));
             }
@@ -255,11 +254,12 @@ impl NodeGroups {
     /// The rows of changed groups; groups without rows leave memory.
     fn publish(&mut self, node: &Node, metrics: &[MetricPlan], changes: &mut Vec<Change>) {
         let mut dirty = std::mem::take(&mut self.dirty);
+        changes.reserve(dirty.len() * node.metrics.len());
         for key in dirty.drain(..) {
             let Some(group) = self.groups.get_mut(&key) else { continue };
             group.dirty = false;
-            let gone = group.sums.iter().all(|s| *s == 0)
-                && group.sets.iter().all(|s| s.distinct() == 0);
+            let gone =
+                group.sums.iter().all(|s| *s == 0) && group.sets.iter().all(|s| s.distinct() == 0);
             let rows: Vec<Vec<Values>> = node
                 .metrics
                 .iter()
@@ -350,9 +350,9 @@ fn single(show: &Show, group: &mut Group) -> (Value, bool) {
         }
         Show::Min { set } | Show::Max { set } => {
             let least = matches!(show, Show::Min { .. });
-            let value = group.sets[set].values().map_or(Value::Null, |v| {
-                if least { v.min() } else { v.max() }
-            });
+            let value = group.sets[set]
+                .values()
+                .map_or(Value::Null, |v| if least { v.min() } else { v.max() });
             (value, value != Value::Null)
         }
         Show::Top { .. } | Show::Argmax { .. } => (Value::Null, false),

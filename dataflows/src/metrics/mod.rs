@@ -3,12 +3,14 @@
 pub mod bag;
 pub mod declare;
 pub mod distinct;
+pub mod explain;
 pub mod expr;
 pub mod group;
 pub mod meta;
 pub mod multiset;
 pub mod plan;
 pub mod schema;
+pub mod slide;
 pub mod update;
 pub mod value;
 pub mod window;

@@ -4,8 +4,9 @@
 use std::collections::BTreeSet;
 
 use super::declare::{AgeGroup, Expr, Fact, Join, Kind, Meta, Metric, Shape, Ties, Time, Window};
-use super::expr::{AgeLabels, Compiler, Cond, Ex, Need, Over, age_labels, columns,
-    condition_columns};
+use super::expr::{
+    AgeLabels, Compiler, Cond, Ex, Need, Over, age_labels, columns, condition_columns,
+};
 use super::schema::Schema;
 use super::window::gcd;
 use crate::assemble::layout::{Kept, Layout};
@@ -160,7 +161,17 @@ pub struct Plan {
 impl Plan {
     /// Compiles declarations. `all_columns` keeps every column in the slots.
     pub fn new(metrics: &[Metric], age_groups: &[AgeGroup], all_columns: bool) -> Plan {
-        let layout = Layout::new(kept_columns(metrics, all_columns));
+        let all = if all_columns { every_column() } else { Vec::new() };
+        Plan::keeping(metrics, age_groups, all)
+    }
+
+    /// Compiles declarations for slots that keep these columns too, because a state holds them.
+    pub fn keeping(
+        metrics: &[Metric],
+        age_groups: &[AgeGroup],
+        also: impl IntoIterator<Item = Kept>,
+    ) -> Plan {
+        let layout = Layout::new(kept_columns(metrics, also));
         let mut plan = Plan {
             metrics: Vec::new(),
             nodes: Vec::new(),
@@ -265,7 +276,7 @@ impl Plan {
 }
 
 /// What rows equal in count once: `distinct`, and for people what makes a person.
-fn distinct_exprs(metric: &Metric) -> Vec<Expr> {
+pub fn distinct_exprs(metric: &Metric) -> Vec<Expr> {
     if metric.fact == Fact::People && metric.distinct.is_empty() {
         return [Column::UserName, Column::Age, Column::DateJoined].map(Expr::Column).to_vec();
     }
@@ -332,9 +343,7 @@ fn show(node: &mut Node, compiler: &Compiler<'_>, kind: Kind, filter: Vec<Cond>)
         Kind::CountDistinct(e) => {
             Show::Distinct { set: set(Order::Often { text: text(e) }, e, None) }
         }
-        Kind::Top { k, of } => {
-            Show::Top { set: set(Order::Often { text: text(of) }, of, None), k }
-        }
+        Kind::Top { k, of } => Show::Top { set: set(Order::Often { text: text(of) }, of, None), k },
         Kind::Argmax { of, returning } => {
             let order = Order::Ranked { text: text(returning) };
             Show::Argmax { set: set(order, of, Some(returning)) }
@@ -363,25 +372,28 @@ fn with_ratios(metric: &Metric, others: Vec<Show>) -> Vec<Show> {
 }
 
 /// The columns that slots keep. Where a text is kept as a symbol its presence is known too.
-fn kept_columns(metrics: &[Metric], all_columns: bool) -> BTreeSet<Kept> {
+fn kept_columns(metrics: &[Metric], also: impl IntoIterator<Item = Kept>) -> BTreeSet<Kept> {
     let mut kept: BTreeSet<Kept> = metrics.iter().flat_map(metric_columns).collect();
-    if all_columns {
-        for column in Column::ALL {
-            let form = if column.ty() == Type::Text { Form::Symbol } else { Form::Int };
-            kept.insert(Kept { column: *column, form });
-        }
-        for (column, form) in [(Column::TagList, Form::Tags), (Column::SaveLocation, Form::Length)]
-        {
-            kept.insert(Kept { column, form });
-        }
-    }
+    kept.extend(also);
     let symbols: Vec<Column> =
         kept.iter().filter(|k| k.form == Form::Symbol).map(|k| k.column).collect();
     kept.retain(|k| k.form != Form::Present || !symbols.contains(&k.column));
     kept
 }
 
-fn metric_columns(metric: &Metric) -> Vec<Kept> {
+/// Every column in the form that serves most declarations.
+fn every_column() -> Vec<Kept> {
+    let form = |column: &Column| match column.ty() {
+        Type::Text => Form::Symbol,
+        _ => Form::Int,
+    };
+    let whole = Column::ALL.iter().map(|c| Kept { column: *c, form: form(c) });
+    let parts = [(Column::TagList, Form::Tags), (Column::SaveLocation, Form::Length)];
+    whole.chain(parts.map(|(column, form)| Kept { column, form })).collect()
+}
+
+/// The columns that a metric needs in the slots.
+pub fn metric_columns(metric: &Metric) -> Vec<Kept> {
     let mut kept = condition_columns(&metric.filter);
     let mut value = |e: Expr| kept.extend(columns(e, Need::Value));
     metric.keys.iter().for_each(|k| value(k.expr));
@@ -430,7 +442,7 @@ fn horizon(metrics: &[Metric]) -> Option<i64> {
         return None;
     }
     let mut horizon = 0;
-    for (metric, window) in arrival_windows(metrics) {
+    for (metric, window) in arrival_windows(metrics).filter(|(m, _)| is_arrivals(m)) {
         horizon = horizon.max(match (window.shape, metric.retain) {
             (Shape::Sliding { size, every }, _) => size + every,
             (_, None) => return None,

@@ -101,9 +101,8 @@ impl Combine {
                 });
             }
         }
-        let sums = self.sums[n]
-            .entry(key)
-            .or_insert_with(|| SmallVec::from_elem(0, node.adds.len()));
+        let sums =
+            self.sums[n].entry(key).or_insert_with(|| SmallVec::from_elem(0, node.adds.len()));
         for (sum, add) in sums.iter_mut().zip(&node.adds) {
             *sum += i128::from(diff) * addend(add, row);
         }

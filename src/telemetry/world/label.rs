@@ -75,6 +75,11 @@ impl Column {
         self.cells.len() as u128 + 1
     }
 
+    /// The greatest number of places that it may ever have, with `other`.
+    pub fn most(&self) -> u128 {
+        self.export.map_or(self.size(), |n| n as u128 + 1)
+    }
+
     /// Whether it is a group key.
     pub fn is_key(&self) -> bool {
         matches!(self.source, Source::Key(_))

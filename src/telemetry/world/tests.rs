@@ -232,6 +232,7 @@ fn an_attack_with_labels_stays_within_the_bounds() {
 
 #[test]
 #[ignore = "a measurement; run it in release"]
+#[allow(clippy::print_stderr)]
 fn scrape_time() {
     for (countries, categories) in [(250, 13), (1000, 1000)] {
         let (published, labels) = attack(countries, categories);

@@ -25,7 +25,8 @@ fn layout() -> Layout {
 type Made = (u64, usize, (i64, u32, u64, u32), u64, Vec<i64>, Vec<(i64, u32)>);
 
 fn made() -> impl Strategy<Value = Made> {
-    let time = || prop_oneof![any::<i64>(), 0..1_i64 << 50, (0..1_i64 << 30).prop_map(|s| s * SECOND)];
+    let time =
+        || prop_oneof![any::<i64>(), 0..1_i64 << 50, (0..1_i64 << 30).prop_map(|s| s * SECOND)];
     let cell = prop_oneof![
         Just(NULL),
         Just(i64::MAX),

@@ -1,0 +1,121 @@
+//! What is shared is said to be, and the operators are those that the dataflow has.
+
+use super::*;
+use crate::metrics::declare::{
+    Condition, Constant, Fact, Key, Measure, Op, Output, Shape, Ties, default_age_groups,
+};
+use crate::record::Column;
+use crate::time::{HOUR, SECOND};
+
+const CATEGORY: Expr = Expr::Column(Column::Category);
+const FOLLOWERS: Expr = Expr::Column(Column::FollowerCount);
+
+fn metric(name: &str, fact: Fact, kinds: &[(&str, Kind)]) -> Metric {
+    let measure = |(name, kind): &(&str, Kind)| Measure {
+        name: (*name).into(),
+        returned: None,
+        kind: *kind,
+        filter: vec![],
+    };
+    Metric {
+        name: name.into(),
+        meaning: String::new(),
+        fact,
+        join: Join::Newest,
+        filter: vec![Condition::Compare(
+            Expr::Year(Column::Timestamp),
+            Op::Ge,
+            Constant::Int(2018),
+        )],
+        keys: vec![Key { name: "category".into(), expr: CATEGORY }],
+        distinct: vec![],
+        measures: kinds.iter().map(measure).collect(),
+        windows: vec![],
+        retain: None,
+        ties: Ties::First,
+        keep_empty: false,
+        export: 100,
+        limit: None,
+        output: Output::default(),
+    }
+}
+
+fn explained(metrics: &[Metric]) -> Explained {
+    Explained::new(&Plan::new(metrics, &default_age_groups(), false))
+}
+
+#[test]
+fn metrics_of_the_same_rows_share_a_node_and_its_cells() {
+    let fact = Fact::Sides([true, true, false]);
+    let median = Kind::Quantile {
+        of: FOLLOWERS,
+        q: crate::metrics::declare::Fraction { num: 1, den: 2 },
+        interpolated: false,
+    };
+    let e = explained(&[
+        metric("a", fact, &[("mean", Kind::Mean(FOLLOWERS)), ("median", median)]),
+        metric("b", fact, &[("sum", Kind::Sum(FOLLOWERS)), ("most", Kind::Max(FOLLOWERS))]),
+    ]);
+    let [node] = &e.groups[..] else { panic!("one node, not {}", e.groups.len()) };
+    assert_eq!(node.name, "Groups of a");
+    assert_eq!(
+        (&*node.of, &node.keys, &node.filter),
+        ("pin+geo", &vec!["category".to_string()], &vec!["post_year >= 2018".to_string()])
+    );
+    let cells: Vec<_> = node.cells.iter().map(|c| (&*c.what, c.measures.join(" "))).collect();
+    let want = [
+        ("rows", String::new()),
+        ("values of follower_count", "a.mean b.sum".into()),
+        ("sum of follower_count", "a.mean b.sum".into()),
+    ];
+    assert_eq!(cells, want);
+    let sets: Vec<_> = node.multisets.iter().map(|s| (&*s.what, s.measures.join(" "))).collect();
+    assert_eq!(sets, [("values of follower_count, in order", "a.median b.most".to_string())]);
+    let columns = &e.post.sides[0].columns;
+    let column = |n: &str| columns.iter().find(|c| c.name == n).map(|c| (c.bytes, &*c.form));
+    assert_eq!(column("follower_count"), Some((8, "int")));
+    assert_eq!(column("category"), Some((4, "symbol")));
+    let sum: usize = e
+        .post
+        .sides
+        .iter()
+        .map(|s| s.header_bytes + s.columns.iter().map(|c| c.bytes).sum::<usize>())
+        .sum();
+    assert_eq!(e.post.slot_bytes, e.post.head_bytes + sum);
+}
+
+#[test]
+fn operators_are_those_that_the_plan_needs() {
+    let names = |metrics: &[Metric]| -> Vec<&str> {
+        explained(metrics).operators.iter().map(|s| s.operator.name).collect()
+    };
+    let plain = metric("a", Fact::Sides([true, true, false]), &[("n", Kind::Count)]);
+    assert_eq!(names(std::slice::from_ref(&plain)), ["Decode", "Assemble", "Groups"]);
+    let mut slides = metric("a", Fact::Arrivals([true, true, false]), &[("n", Kind::Count)]);
+    let shape = Shape::Sliding { size: HOUR, every: 60 * SECOND };
+    slides.windows = vec![Window { time: Time::Arrival, shape }];
+    let e = explained(std::slice::from_ref(&slides));
+    let arrivals = e.arrivals.expect("it is over arrivals");
+    assert_eq!((&*arrivals.bucket, arrivals.horizon.as_deref()), ("1min", Some("61min")));
+    assert_eq!(e.groups[0].windows[0].shape, "the last 1h, moving every 1min");
+    slides.distinct = vec![CATEGORY];
+    let want = [
+        "Decode",
+        "Assemble",
+        "Distinct slides",
+        "Distinct rows",
+        "Distinct",
+        "Distinct updates",
+        "Groups",
+    ];
+    assert_eq!(names(&[slides]), want);
+    let mut bag = plain;
+    bag.join = Join::Bag;
+    let want = ["Decode", "Assemble", "Records as a bag", "Bag join", "Bag updates", "Groups"];
+    assert_eq!(names(&[bag]), want);
+    assert!(
+        e.operators
+            .iter()
+            .all(|s| { (s.operator.make == names::Make::Own) != s.operator.reason.is_empty() })
+    );
+}

@@ -1,0 +1,92 @@
+//! How much memory groups take: what is expected of one, and about what all of them hold.
+//!
+//! Limits: bytes are estimates from the sizes of what is held and how full tables are on average;
+//! multisets are looked at in a sample of the groups.
+
+use std::mem::size_of;
+
+use super::super::multiset::Multiset;
+use super::super::plan::{Node, Order};
+use super::super::value::{Cells, GroupKey};
+use super::{Group, Groups, Held, NodeGroups};
+
+/// Groups looked at for the sizes of their multisets.
+const SAMPLE: usize = 256;
+
+/// What a node's groups hold on one worker.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct GroupsSize {
+    /// Groups.
+    pub groups: usize,
+    /// Their bytes, about.
+    pub bytes: usize,
+    /// Shares of groups in buckets of arrivals.
+    pub shares: usize,
+    /// Their bytes, about, without values.
+    pub share_bytes: usize,
+}
+
+/// Bytes of an entry of a hash table, which is two thirds full on average.
+pub const fn hashed(entry: usize) -> usize {
+    (entry + 1) * 3 / 2
+}
+
+/// Bytes of an entry of a B-tree, whose nodes are two thirds full on average.
+pub const fn treed(entry: usize) -> usize {
+    entry * 3 / 2 + 2
+}
+
+/// Bytes of one distinct member of a multiset.
+pub fn member(order: Order) -> usize {
+    match order {
+        Order::Value => treed(16),
+        Order::Ranked { .. } => treed(24),
+        Order::Often { .. } => hashed(16) + treed(24),
+    }
+}
+
+/// Bytes of a group without the members of its multisets.
+pub fn group(node: &Node) -> usize {
+    hashed(size_of::<(GroupKey, Group)>()) + beside(node) + node.sets.len() * size_of::<Multiset>()
+}
+
+/// Bytes of a group's share of a bucket, without values.
+pub fn share(node: &Node) -> usize {
+    hashed(size_of::<(Cells, Held)>()) + beside(node)
+}
+
+/// What lies beside the entry: sums and keys that do not fit into it.
+fn beside(node: &Node) -> usize {
+    let sums = if node.adds.len() > 1 { node.adds.len() * size_of::<i128>() } else { 0 };
+    let keys = if node.keys.len() > 4 { node.keys.len() * size_of::<i64>() } else { 0 };
+    sums + keys
+}
+
+impl Groups {
+    /// What each node holds, about.
+    pub fn sizes(&self) -> Vec<GroupsSize> {
+        self.plan.nodes.iter().zip(&self.nodes).map(|(node, groups)| groups.size(node)).collect()
+    }
+}
+
+impl NodeGroups {
+    fn size(&self, node: &Node) -> GroupsSize {
+        let shares: usize = self.buckets.values().map(|b| b.groups.len()).sum();
+        let members: usize = if node.sets.is_empty() {
+            0
+        } else {
+            let sample = self.groups.values().take(SAMPLE);
+            let bytes: usize = sample
+                .flat_map(|g| g.sets.iter().zip(&node.sets))
+                .map(|(set, s)| set.distinct() * member(s.order))
+                .sum();
+            bytes * self.groups.len() / self.groups.len().clamp(1, SAMPLE)
+        };
+        GroupsSize {
+            groups: self.groups.len(),
+            bytes: self.groups.len() * group(node) + members,
+            shares,
+            share_bytes: shares * share(node),
+        }
+    }
+}
