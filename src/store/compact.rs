@@ -2,8 +2,8 @@
 //!
 //! Promises: commits go on meanwhile (into the next generation's log); the base is verified by
 //! reading it back before it gets its name; stopped at any point it leaves nothing but a
-//! temporary file. Memory: 17 bytes per index, more while that table grows, and the texts'
-//! numbers, not the slots.
+//! temporary file. Memory: at most 34 bytes per index and as much again while that table grows,
+//! and the texts' numbers, not the slots.
 //!
 //! The inputs are read once, from the newest entry to the oldest: the first of its kind is the
 //! one that holds.
@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use dataflows::assemble::block::{self, Entry, Writer};
+use dataflows::assemble::block::{self, Block, Entry, Writer};
 use hashbrown::{HashMap, HashSet};
 use rustc_hash::FxBuildHasher;
 
@@ -29,9 +29,6 @@ const LEVEL: i32 = 1;
 
 /// A frame of a base is closed when it holds so many bytes.
 const PART: usize = 2 * CHUNK;
-
-/// About so many bytes of a base go with one index.
-const BYTES_PER_INDEX: u64 = 64;
 
 /// A file that goes into the base, up to a length.
 #[derive(Clone, Debug)]
@@ -104,8 +101,7 @@ fn write(job: &Job, temporary: &Path) -> Result<u64, Failure> {
     for block in job.ledger.encode_blocks(CHUNK) {
         out.chunk(Section::Ledger, &block)?;
     }
-    let bytes: u64 = job.inputs.iter().map(|input| input.len).sum();
-    let mut seen = Seen::with_capacity((bytes / BYTES_PER_INDEX) as usize);
+    let (mut seen, mut is_new) = (Seen::default(), Vec::new());
     let mut named: HashSet<u64, FxBuildHasher> = HashSet::default();
     let mut writer = Writer::default();
     let mut texts = Vec::new();
@@ -126,9 +122,12 @@ fn write(job: &Job, temporary: &Path) -> Result<u64, Failure> {
             Section::Slots => {
                 let entries = block::entries(bytes).collect::<Result<Vec<Entry<'_>>, _>>();
                 let entries = entries.map_err(|e| Failure::Damaged(e.to_string()))?;
-                for entry in entries.iter().rev().filter(|e| seen.is_new(e)) {
+                // Looked up together, so that the processor waits for many at a time.
+                is_new.clear();
+                is_new.extend(entries.iter().rev().map(|entry| seen.is_new(entry)));
+                for (entry, _) in entries.iter().rev().zip(&is_new).filter(|(_, new)| **new) {
                     if let Some(block) = writer.push(entry) {
-                        out.chunk(Section::Slots, block.bytes())?;
+                        out.block(&block)?;
                     }
                 }
             }
@@ -138,25 +137,27 @@ fn write(job: &Job, temporary: &Path) -> Result<u64, Failure> {
     })?;
     out.chunk(Section::Texts, &texts)?;
     if let Some(block) = writer.finish() {
-        out.chunk(Section::Slots, block.bytes())?;
+        out.block(&block)?;
     }
     out.finish()
 }
 
-/// Which parts of which indexes there were already.
-struct Seen(HashMap<u64, u8, FxBuildHasher>);
+/// Which parts of which indexes there were already: four bits an index, and sixteen indexes that
+/// follow each other in one word, so that the table of a dense state stays in the cache.
+#[derive(Default)]
+struct Seen(HashMap<u64, u64, FxBuildHasher>);
 
 impl Seen {
-    fn with_capacity(indexes: usize) -> Self {
-        Seen(HashMap::with_capacity_and_hasher(indexes, FxBuildHasher))
-    }
-
     fn is_new(&mut self, entry: &Entry<'_>) -> bool {
-        let parts = self.0.entry(entry.index).or_default();
-        let before = std::mem::replace(parts, *parts | 1 << entry.part);
+        let bit = 1 << (entry.index % 16 * 4 + u64::from(entry.part));
+        let parts = self.0.entry(entry.index / 16).or_default();
+        let before = std::mem::replace(parts, *parts | bit);
         before != *parts
     }
 }
+
+// Four bits an index are enough.
+const _: () = assert!(block::PARTS <= 4);
 
 /// Reads the temporary file back from the medium; its bytes.
 fn verify(job: &Job, temporary: &Path, parts: u64) -> Result<u64, Failure> {
@@ -235,6 +236,12 @@ impl Out {
 
     fn chunk(&mut self, section: Section, raw: &[u8]) -> io::Result<()> {
         self.builder.chunk(section, raw)?;
+        if self.builder.len() >= PART { self.part() } else { Ok(()) }
+    }
+
+    fn block(&mut self, block: &Block) -> io::Result<()> {
+        let (entries, hashes) = block.parts();
+        self.builder.chunk_of(Section::Slots, entries, hashes)?;
         if self.builder.len() >= PART { self.part() } else { Ok(()) }
     }
 

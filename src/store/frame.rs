@@ -3,8 +3,9 @@
 //!
 //! ```text
 //! frame  = "PFw1" kind:u8 0:u8*3 number:u64 body_len:u64 body_sum:u64 header_sum:u64 body
-//! body   = (section:u8 raw_len:u32 stored_len:u32 bytes)*         all little-endian, sums xxh3-64
-//! bytes  = zstd, or the chunk as it is where both lengths are equal
+//! body   = (section:u8 raw_len:u32 stored_len:u32 plain_len:u32 stored plain)*
+//! stored = zstd of raw_len bytes, or these as they are where both lengths are equal
+//!          all little-endian, sums xxh3-64; a chunk is what was packed, then what is plain
 //! ```
 //!
 //! Promises: a frame that [`scan`] names is as it was written, byte for byte; no length is
@@ -26,7 +27,7 @@ const MAGIC: &[u8; 4] = b"PFw1";
 pub const HEADER: usize = 40;
 
 /// Bytes of a chunk's header.
-const CHUNK_HEADER: usize = 9;
+const CHUNK_HEADER: usize = 13;
 
 /// A chunk is closed when it holds so many bytes before compression.
 pub const CHUNK: usize = 1 << 20;
@@ -103,16 +104,23 @@ impl Builder {
 
     /// Appends a chunk; an empty one is left out.
     pub fn chunk(&mut self, section: Section, raw: &[u8]) -> io::Result<()> {
-        if raw.is_empty() {
+        self.chunk_of(section, raw, &[])
+    }
+
+    /// Appends a chunk that is worth packing only in part.
+    pub fn chunk_of(&mut self, section: Section, raw: &[u8], plain: &[u8]) -> io::Result<()> {
+        let len = raw.len() + plain.len();
+        if len == 0 {
             return Ok(());
         }
-        if raw.len() > MAX_RAW {
-            return Err(io::Error::other(format!("a chunk of {} bytes is too large", raw.len())));
+        if len > MAX_RAW {
+            return Err(io::Error::other(format!("a chunk of {len} bytes is too large")));
         }
         let head = self.bytes.len();
         self.bytes.push(section as u8);
         self.bytes.extend_from_slice(&(raw.len() as u32).to_le_bytes());
         self.bytes.extend_from_slice(&[0; 4]);
+        self.bytes.extend_from_slice(&(plain.len() as u32).to_le_bytes());
         let from = self.bytes.len();
         self.bytes.reserve(zstd::zstd_safe::compress_bound(raw.len()));
         let packed = PACKER.with_borrow_mut(|packer| {
@@ -126,7 +134,8 @@ impl Builder {
             self.bytes.extend_from_slice(raw);
         }
         let stored = (self.bytes.len() - from) as u32;
-        self.bytes[head + 5..from].copy_from_slice(&stored.to_le_bytes());
+        self.bytes[head + 5..head + 9].copy_from_slice(&stored.to_le_bytes());
+        self.bytes.extend_from_slice(plain);
         Ok(())
     }
 
@@ -289,7 +298,7 @@ pub fn read_chunks(
     while let Some(chunk) = chunk_at(file, frame, at, &mut hasher)? {
         let mut bytes = Vec::new();
         chunk.read(file, &mut packed, &mut bytes)?;
-        hasher.update(if packed.is_empty() { &bytes } else { &packed });
+        hasher.update(&packed);
         each(chunk.section, bytes).map_err(|what| damaged(&what))?;
         at = chunk.end();
     }
@@ -323,35 +332,36 @@ pub struct ChunkAt {
     at: u64,
     raw: usize,
     stored: usize,
+    plain: usize,
 }
 
 impl ChunkAt {
     fn end(&self) -> u64 {
-        self.at + self.stored as u64
+        self.at + (self.stored + self.plain) as u64
     }
 
-    /// Reads it and unpacks it into `raw`; what was stored is left in `packed` if it was packed.
+    /// Reads it into `packed` and from there unpacks it into `raw`.
     pub fn read(
         &self,
         file: &dyn DiskFile,
         packed: &mut Vec<u8>,
         raw: &mut Vec<u8>,
     ) -> io::Result<()> {
-        let is_packed = self.stored != self.raw;
-        packed.clear();
+        packed.resize(self.stored + self.plain, 0);
+        file.read_at(packed, self.at)?;
+        let (stored, plain) = packed.split_at(self.stored);
         raw.clear();
-        let stored = if is_packed { &mut *packed } else { &mut *raw };
-        stored.resize(self.stored, 0);
-        file.read_at(stored, self.at)?;
-        if is_packed {
-            raw.reserve(self.raw);
-            UNPACKER.with_borrow_mut(|unpacker| unpacker.decompress_to_buffer(&packed[..], raw))?;
-        }
-        if raw.len() == self.raw {
-            Ok(())
+        raw.reserve(self.raw + self.plain);
+        if self.stored == self.raw {
+            raw.extend_from_slice(stored);
         } else {
-            Err(damaged("a chunk has another length than it says"))
+            UNPACKER.with_borrow_mut(|unpacker| unpacker.decompress_to_buffer(stored, raw))?;
         }
+        if raw.len() != self.raw {
+            return Err(damaged("a chunk has another length than it says"));
+        }
+        raw.extend_from_slice(plain);
+        Ok(())
     }
 }
 
@@ -373,12 +383,13 @@ fn chunk_at(
     file.read_at(&mut head, at)?;
     hasher.update(&head);
     let word = |at: usize| u32::from_le_bytes(head[at..at + 4].try_into().expect("four bytes"));
-    let (raw, stored) = (word(1) as usize, word(5) as usize);
-    if stored as u64 > left - CHUNK_HEADER as u64 || raw > MAX_RAW {
+    let (raw, stored, plain) = (word(1) as usize, word(5) as usize, word(9) as usize);
+    let within = (stored as u64 + plain as u64) <= left - CHUNK_HEADER as u64;
+    if !within || raw > MAX_RAW {
         return Err(damaged("a chunk is longer than its frame"));
     }
     let section = Section::from_byte(head[0]).ok_or_else(|| damaged("an unknown section"))?;
-    Ok(Some(ChunkAt { section, at: at + CHUNK_HEADER as u64, raw, stored }))
+    Ok(Some(ChunkAt { section, at: at + CHUNK_HEADER as u64, raw, stored, plain }))
 }
 
 fn damaged(what: &str) -> io::Error {

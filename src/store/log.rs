@@ -137,7 +137,10 @@ fn frame_of(
         }
         builder.chunk(Section::Texts, &texts)?;
         ledger.iter().try_for_each(|block| builder.chunk(Section::Ledger, block))?;
-        cut.slots.iter().try_for_each(|block| builder.chunk(Section::Slots, block.bytes()))
+        cut.slots.iter().try_for_each(|block| {
+            let (entries, hashes) = block.parts();
+            builder.chunk_of(Section::Slots, entries, hashes)
+        })
     };
     fill().map_err(|e| malformed(e.to_string()))?;
     Ok(builder.finish(Kind::Cut, head.cut))

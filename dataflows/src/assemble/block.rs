@@ -1,7 +1,9 @@
 //! Blocks of versions, the form in which the state of record is stored: entries one after the
-//! other, each with only what differs from the entries before it in the block.
+//! other, each with only what differs from the entries before it in the block; behind them their
+//! hashes, which nothing packs and which would only make the rest pack worse.
 //!
 //! ```text
+//! block = entry* (hash:u64)* entries_len:u32                      numbers little-endian
 //! entry = flags:u8 [index] [partition] [arrival] position [sub] len body
 //!         all but flags and body varints; index and position as distances, their signs in the
 //!         flags; arrival as a zigzag distance; distances are to the block's last entry (index) or
@@ -45,18 +47,28 @@ pub struct Entry<'a> {
     pub part: u8,
     /// Where the version came from.
     pub origin: Origin,
+    /// The content's hash.
+    pub hash: u64,
     /// The rest of it.
     pub body: &'a [u8],
 }
 
 /// A block that a [`Writer`] made.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Block(Vec<u8>);
+pub struct Block {
+    entries: Vec<u8>,
+    hashes: Vec<u8>,
+}
 
 impl Block {
+    /// Its bytes in two parts, of which it is worth packing the first only.
+    pub fn parts(&self) -> (&[u8], &[u8]) {
+        (&self.entries, &self.hashes)
+    }
+
     /// Its bytes.
-    pub fn bytes(&self) -> &[u8] {
-        &self.0
+    pub fn bytes(&self) -> Vec<u8> {
+        [&self.entries[..], &self.hashes].concat()
     }
 }
 
@@ -76,21 +88,23 @@ impl Last {
 
 /// Writes blocks.
 pub struct Writer {
-    bytes: Vec<u8>,
+    block: Block,
     last: Last,
 }
 
 impl Default for Writer {
     fn default() -> Self {
-        Writer { bytes: Vec::new(), last: Last::NONE }
+        Writer { block: Block::default(), last: Last::NONE }
     }
 }
 
 impl Writer {
     /// Appends an entry; the block, if it is full now.
     pub fn push(&mut self, entry: &Entry<'_>) -> Option<Block> {
-        if self.bytes.capacity() == 0 {
-            self.bytes.reserve(FULL + FULL / 64);
+        let Block { entries, hashes } = &mut self.block;
+        if entries.is_empty() {
+            entries.reserve(FULL);
+            hashes.reserve(FULL / 2);
         }
         let last = &mut self.last.origins[usize::from(entry.part)];
         let now = entry.origin;
@@ -119,30 +133,40 @@ impl Writer {
         put(&mut head, &mut at, entry.body.len() as u64);
         *last = now;
         self.last.index = entry.index;
-        self.bytes.extend_from_slice(&head[..at]);
-        self.bytes.extend_from_slice(entry.body);
-        (self.bytes.len() >= FULL).then(|| self.take())
+        entries.extend_from_slice(&head[..at]);
+        entries.extend_from_slice(entry.body);
+        hashes.extend_from_slice(&entry.hash.to_le_bytes());
+        (entries.len() + hashes.len() >= FULL).then(|| self.take())
     }
 
     /// The block so far, if it holds anything.
     pub fn finish(&mut self) -> Option<Block> {
-        (!self.bytes.is_empty()).then(|| self.take())
+        (!self.block.entries.is_empty()).then(|| self.take())
     }
 
     fn take(&mut self) -> Block {
         self.last = Last::NONE;
-        Block(std::mem::take(&mut self.bytes))
+        let mut block = std::mem::take(&mut self.block);
+        block.hashes.extend_from_slice(&(block.entries.len() as u32).to_le_bytes());
+        block
     }
 }
 
 /// The entries of a block.
 pub fn entries(block: &[u8]) -> Entries<'_> {
-    Entries { rest: block, last: Last::NONE }
+    let split = || {
+        let (rest, len) = block.split_last_chunk::<4>()?;
+        rest.split_at_checked(u32::from_le_bytes(*len) as usize)
+    };
+    // Hashes without an entry are an error that the first step finds.
+    let (rest, hashes) = split().unwrap_or((&[], block));
+    Entries { rest, hashes, last: Last::NONE }
 }
 
 /// The entries of a block, in order; after an error there are none.
 pub struct Entries<'a> {
     rest: &'a [u8],
+    hashes: &'a [u8],
     last: Last,
 }
 
@@ -151,12 +175,12 @@ impl<'a> Iterator for Entries<'a> {
 
     #[inline]
     fn next(&mut self) -> Option<Self::Item> {
-        if self.rest.is_empty() {
+        if self.rest.is_empty() && self.hashes.is_empty() {
             return None;
         }
         let entry = self.entry();
         if entry.is_none() {
-            self.rest = &[];
+            (self.rest, self.hashes) = (&[], &[]);
         }
         Some(entry.ok_or(Malformed))
     }
@@ -186,7 +210,10 @@ impl<'a> Entries<'a> {
         };
         let len = usize::try_from(take_varint(rest)?).ok()?;
         let body = take(rest, len)?;
-        Some(Entry { index: self.last.index, part, origin: *last, body })
+        let (hash, hashes) = self.hashes.split_first_chunk::<8>()?;
+        self.hashes = hashes;
+        let hash = u64::from_le_bytes(*hash);
+        Some(Entry { index: self.last.index, part, origin: *last, hash, body })
     }
 }
 
@@ -266,17 +293,17 @@ mod tests {
 
     use super::*;
 
-    type Made = (u64, u8, (i64, u32, u64, u32), Vec<u8>);
+    type Made = (u64, u8, (i64, u32, u64, u32), u64, Vec<u8>);
 
     fn entry(made: &Made) -> Entry<'_> {
-        let (index, part, (arrived_at, partition, position, sub), body) = made;
+        let (index, part, (arrived_at, partition, position, sub), hash, body) = made;
         let origin = Origin {
             arrived_at: *arrived_at,
             partition: *partition,
             position: *position,
             sub: *sub,
         };
-        Entry { index: *index, part: *part, origin, body }
+        Entry { index: *index, part: *part, origin, hash: *hash, body }
     }
 
     /// Small and extreme values alike.
@@ -288,7 +315,8 @@ mod tests {
             near(1 << 20),
             prop_oneof![Just(0), any::<u32>()],
         );
-        (near(7), 0..PARTS as u8, origin, proptest::collection::vec(any::<u8>(), 0..40))
+        let body = proptest::collection::vec(any::<u8>(), 0..40);
+        (near(7), 0..PARTS as u8, origin, any::<u64>(), body)
     }
 
     proptest! {
@@ -303,7 +331,8 @@ mod tests {
                 }
             }
             blocks.extend(writer.finish());
-            let read: Vec<_> = blocks.iter().flat_map(|b| entries(b.bytes())).collect();
+            let blocks: Vec<Vec<u8>> = blocks.iter().map(Block::bytes).collect();
+            let read: Vec<_> = blocks.iter().flat_map(|b| entries(b)).collect();
             let wanted: Vec<_> = list.iter().map(|made| Ok(entry(made))).collect();
             prop_assert_eq!(read, wanted);
         }
@@ -316,7 +345,7 @@ mod tests {
         ) {
             let mut writer = Writer::default();
             list.iter().for_each(|made| assert!(writer.push(&entry(made)).is_none()));
-            let mut bytes = writer.finish().unwrap().bytes().to_vec();
+            let mut bytes = writer.finish().unwrap().bytes();
             let len = bytes.len();
             changes.into_iter().for_each(|(at, byte)| bytes[at % len] = byte);
             bytes.truncate(cut % (len + 1));
@@ -340,12 +369,14 @@ mod tests {
         let mut writer = Writer::default();
         let body = [7; 100];
         let origin = Last::NONE.origins[0];
-        let full =
-            (0..).find_map(|index| writer.push(&Entry { index, part: 1, origin, body: &body }));
-        let full = full.unwrap();
-        assert!((FULL..FULL + 200).contains(&full.bytes().len()));
+        let entry = |index| Entry { index, part: 1, origin, hash: index, body: &body };
+        let full = (0..).find_map(|index| writer.push(&entry(index))).unwrap().bytes();
+        assert!((FULL..FULL + 200).contains(&full.len()));
         assert!(writer.finish().is_none());
-        assert!(entries(full.bytes()).all(|e| e.unwrap().body == body));
+        assert!(entries(&full).zip(0..).all(|(e, index)| e == Ok(entry(index))));
+        for wrong in [&full[..full.len() - 1], &full[8..], &full[..3], &[9, 0, 0, 0], &[0; 12]] {
+            assert_eq!(entries(wrong).last(), Some(Err(Malformed)));
+        }
     }
 
     #[test]

@@ -19,7 +19,7 @@ use super::*;
 /// What a state holds, plainly.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Model {
-    pub slots: BTreeMap<(u64, u8), (Origin, Vec<u8>)>,
+    pub slots: BTreeMap<(u64, u8), (Origin, u64, Vec<u8>)>,
     pub ledger: BTreeMap<Vec<u8>, i64>,
     pub texts: BTreeMap<u64, String>,
     pub positions: BTreeMap<u32, u64>,
@@ -29,7 +29,7 @@ pub(super) struct Model {
 impl Model {
     pub fn apply(&mut self, cut: &Cut) {
         self.positions.extend(&cut.head.positions);
-        let slots: Vec<Vec<u8>> = cut.slots.iter().map(|block| block.bytes().to_vec()).collect();
+        let slots: Vec<Vec<u8>> = cut.slots.iter().map(|block| block.bytes()).collect();
         let texts: Vec<_> = cut.texts.iter().map(|(n, text)| (*n, (*text).to_owned())).collect();
         self.take(&slots, std::slice::from_ref(&cut.ledger), &texts);
         self.cut = Some(cut.head.cut);
@@ -37,8 +37,8 @@ impl Model {
 
     fn take(&mut self, slots: &[Vec<u8>], ledger: &[Vec<u8>], texts: &[(u64, String)]) {
         for entry in slots.iter().flat_map(|block| block::entries(block)) {
-            let Entry { index, part, origin, body } = entry.expect("whole entries");
-            self.slots.insert((index, part), (origin, body.to_vec()));
+            let Entry { index, part, origin, hash, body } = entry.expect("whole entries");
+            self.slots.insert((index, part), (origin, hash, body.to_vec()));
         }
         for mut block in ledger.iter().map(Vec::as_slice) {
             while !block.is_empty() {
@@ -56,9 +56,9 @@ impl Model {
     pub fn whole(&self, cut: &mut Cut) {
         let mut writer = Writer::default();
         cut.slots.clear();
-        for ((index, part), (origin, body)) in &self.slots {
-            let (index, part, origin) = (*index, *part, *origin);
-            cut.slots.extend(writer.push(&Entry { index, part, origin, body }));
+        for ((index, part), (origin, hash, body)) in &self.slots {
+            let (index, part, origin, hash) = (*index, *part, *origin, *hash);
+            cut.slots.extend(writer.push(&Entry { index, part, origin, hash, body }));
         }
         cut.slots.extend(writer.finish());
         let text = |(number, text): (&u64, &String)| (*number, intern(text).as_str());
@@ -85,7 +85,7 @@ pub(super) fn cut(number: u64, slots: u64) -> Cut {
         let body = format!("{number}/{n}").repeat((n % 5) as usize);
         let (part, partition, position) = ((n % 3) as u8, (n % 4) as u32, number * 1000 + 90 - n);
         let origin = Origin { arrived_at: number as i64, partition, position, sub: 0 };
-        let entry = Entry { index, part, origin, body: body.as_bytes() };
+        let entry = Entry { index, part, origin, hash: index * number, body: body.as_bytes() };
         assert!(writers[(index % 2) as usize].push(&entry).is_none());
     }
     made.slots = writers.iter_mut().filter_map(Writer::finish).collect();
