@@ -45,6 +45,17 @@ fn still() -> Still {
         std::thread::sleep(Duration::from_millis(100));
     }
     assert!(read(&api) >= Some(1200), "all lines are read");
+    // Arrivals come into a sliding window when its next edge has passed them: within ten seconds.
+    let rows = |api: &Api| {
+        let answer = api.json("/api/v1/metrics/category_popularity?window=5min").unwrap();
+        answer["windows"][0]["rows"].as_array().map_or(0, Vec::len)
+    };
+    for _ in 0..150 {
+        if rows(&api) >= 20 {
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(100));
+    }
     Still { daemon, api, port, _dir: dir }
 }
 
