@@ -305,7 +305,7 @@ impl Process<'_> {
                     }
                 }
                 prop_assert!(worker.slots.is_empty() || fed.tick.cut != CutKind::No);
-                held.slots.extend(worker.slots.iter().map(|b| b.bytes().to_vec()));
+                held.slots.extend(worker.slots.iter().map(|b| b.bytes().clone()));
                 held.texts.extend(worker.texts);
                 posts.0 += worker.posts.0;
                 (0..3).for_each(|s| posts.1[s] += worker.posts.1[s]);

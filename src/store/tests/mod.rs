@@ -29,7 +29,8 @@ pub(super) struct Model {
 impl Model {
     pub fn apply(&mut self, cut: &Cut) {
         self.positions.extend(&cut.head.positions);
-        let slots: Vec<Vec<u8>> = cut.slots.iter().map(|block| block.bytes()).collect();
+        let slots: Vec<Vec<u8>> =
+            cut.slots.iter().map(dataflows::assemble::block::Block::bytes).collect();
         let texts: Vec<_> = cut.texts.iter().map(|(n, text)| (*n, (*text).to_owned())).collect();
         self.take(&slots, std::slice::from_ref(&cut.ledger), &texts);
         self.cut = Some(cut.head.cut);
