@@ -95,7 +95,7 @@ pub struct RunArgs {
     /// The folder of durable state (state.dir)
     #[arg(long, value_name = "DIR")]
     pub state: Option<PathBuf>,
-    /// Write every metric to DIR/<metric>.<format> at the end
+    /// Write every metric to DIR/METRIC.FORMAT at the end
     #[arg(long, value_name = "DIR")]
     pub results: Option<PathBuf>,
     /// The format of --results
