@@ -166,7 +166,7 @@ fn replay(args: &ReplayArgs, env: &Env) -> Result<(), Failure> {
     let options =
         RunOptions { config, once: true, results: None, rebuild: false, accept_gap: false };
     let done = crate::engine::replay(&options)?;
-    let kept = done.tally.read - done.tally.rejected;
+    let kept = done.tally.read - done.tally.rejected - done.tally.ignored;
     let mut text = format!(
         "{} dead letters read again: {kept} records taken up, {} rejected again\n",
         done.letters, done.tally.rejected

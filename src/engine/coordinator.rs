@@ -51,6 +51,8 @@ pub(super) enum Phase {
     Last,
     /// The last cut is being written.
     Closing,
+    /// The sinks are being finished.
+    Finishing,
     /// Everything is durable.
     Done,
 }
@@ -90,7 +92,9 @@ pub struct Coordinator {
     /// Partitions waiting for a cut of this number.
     pub(super) waiting: Vec<(u64, Vec<Waiting>)>,
     /// The epoch whose completion is a cut, and when it was due.
-    pub(super) cutting: Option<(u64, Instant)>,
+    pub(super) cutting: Option<(u64, Instant, CutKind)>,
+    /// The newest cut that is known to be durable.
+    pub(super) durable: Option<u64>,
     /// Cuts that the keeper has not answered for.
     pub(super) unanswered: usize,
     pub(super) full_wanted: bool,
@@ -139,6 +143,7 @@ impl Coordinator {
             reading: 0,
             waiting: Vec::new(),
             cutting: None,
+            durable: next_cut.checked_sub(1),
             unanswered: 0,
             full_wanted: false,
             last_cut: start,
@@ -157,6 +162,11 @@ impl Coordinator {
         while self.phase != Phase::Done {
             self.report.machine.beat();
             self.discover()?;
+            if !self.first_discovery {
+                self.look_at_ends();
+            }
+            let running = self.phase == Phase::Running;
+            self.report.refresh(&self.book, &self.sources, &self.shared, running);
             self.advance();
             match self.lines.events.recv_timeout(self.patience()) {
                 Ok(event) => self.event(event)?,
@@ -329,7 +339,7 @@ impl Coordinator {
         let publish = last || (self.watched && !self.withheld() && self.publish_due());
         let cut = self.cut_kind(last);
         if cut != CutKind::No {
-            self.cutting = Some((epoch, Instant::now()));
+            self.cutting = Some((epoch, Instant::now(), cut));
         }
         if publish {
             self.last_publish = Instant::now();
@@ -379,29 +389,23 @@ impl Coordinator {
         if !(rejects.is_empty() && rows.is_empty()) {
             self.keep(Task::Epoch { rejects, rows });
         }
-        if tick.publish || self.watched {
+        if tick.publish {
             let frontier = Frontier { run: self.run, epoch: flight.epoch, now: tick.now };
-            if tick.publish {
-                let progress = Arc::new(self.book.progress(flow));
-                self.published.apply(frontier, progress, changes);
-                self.published.set_state(self.shows);
-                self.report.visible(flight.opened, flight.earliest);
-            }
+            let progress = Arc::new(self.book.progress(flow));
+            self.published.apply(frontier, progress, changes);
+            self.published.set_state(self.shows);
+            self.report.visible(flight.opened, flight.earliest);
         }
-        if let Some((epoch, due)) = self.cutting
+        if let Some((epoch, due, kind)) = self.cutting
             && epoch == flight.epoch
         {
             self.cutting = None;
             let cut = self.book.cut();
-            self.submit_at(cut, due, (flight.epoch, tick.now), true);
+            self.submit(cut, due, (flight.epoch, tick.now), kind);
             if self.phase == Phase::Last {
-                self.keep(Task::Finish);
-                self.unanswered += 1;
                 self.phase = Phase::Closing;
             }
         }
-        let running = self.phase == Phase::Running;
-        self.report.refresh(&self.book, &self.sources, &self.shared, running);
     }
 
     fn read(&mut self, read: &PartRead) {

@@ -23,11 +23,10 @@ impl Coordinator {
         }
     }
 
-    pub(super) fn submit(&mut self, cut: Cut, due: Instant, whole: bool) {
-        self.submit_at(cut, due, (self.epochs.open, self.now.get()), whole);
-    }
-
-    pub(super) fn submit_at(&mut self, mut cut: Cut, due: Instant, at: (u64, i64), whole: bool) {
+    /// Hands a cut to the keeper: of an epoch (up to which it then goes, with its outputs), or one
+    /// that only makes partitions and memos known.
+    pub(super) fn submit(&mut self, mut cut: Cut, due: Instant, at: (u64, i64), kind: CutKind) {
+        let whole = kind != CutKind::No;
         cut.head.cut = self.next_cut;
         cut.head.run = self.run;
         (cut.head.epoch, cut.head.now) = at;
@@ -36,7 +35,7 @@ impl Coordinator {
         if whole {
             self.last_cut = Instant::now();
         }
-        let full = whole && self.full_wanted;
+        let full = kind == CutKind::Full;
         self.keep(Task::Cut { cut: Box::new(cut), due, whole, full });
     }
 
@@ -49,22 +48,32 @@ impl Coordinator {
         self.unanswered -= 1;
         self.report.kept(&kept);
         self.full_wanted = kept.full_wanted;
+        // What could not be written goes with the next cut, which is due even if nothing is read.
+        self.book.dirty |= kept.trouble.is_some();
         if let Some(cut) = kept.cut {
-            self.open_known(cut);
+            self.durable = Some(cut);
+            self.open_known();
             if self.former.as_ref().is_some_and(|former| rebuild::passed(former, &self.book)) {
                 self.former = None;
                 self.keep(Task::Passed);
             }
         }
-        if self.phase == Phase::Closing && self.unanswered == 0 {
-            self.phase = if kept.trouble.is_none() { Phase::Done } else { self.retry_last() };
+        match self.phase {
+            Phase::Closing if self.unanswered == 0 && kept.trouble.is_none() => {
+                self.keep(Task::Finish);
+                self.unanswered += 1;
+                self.phase = Phase::Finishing;
+            }
+            Phase::Closing if self.unanswered == 0 => {
+                // The last cut could not be written: another last epoch is tried.
+                std::thread::sleep(RETRY);
+                self.phase = Phase::Draining { ended: self.pace.ending == Some(true) };
+            }
+            Phase::Finishing => self.phase = Phase::Done,
+            _ => {}
         }
     }
-
-    /// The last cut could not be written: it is tried again, because nothing else is left to do.
-    fn retry_last(&mut self) -> Phase {
-        std::thread::sleep(Duration::from_secs(1));
-        self.submit(Cut::default(), Instant::now(), true);
-        Phase::Closing
-    }
 }
+
+/// How long to wait before the last cut is tried again.
+const RETRY: Duration = Duration::from_secs(1);

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::time::Instant;
 
+use dataflows::tick::CutKind;
 use tracing::info;
 
 use super::EngineError;
@@ -25,14 +26,13 @@ impl Coordinator {
         let introduced = self.book.introduce();
         let news = introduced.head != crate::store::Head::default();
         if news || self.next_cut == 0 {
-            self.submit(introduced, Instant::now(), false);
+            let at = (self.epochs.open, self.now.get());
+            self.submit(introduced, Instant::now(), at, CutKind::No);
         }
         if !waiting.is_empty() {
             self.waiting.push((self.next_cut.saturating_sub(1), waiting));
         }
-        if self.unanswered == 0 {
-            self.open_known(u64::MAX);
-        }
+        self.open_known();
         Ok(())
     }
 
@@ -75,10 +75,11 @@ impl Coordinator {
     }
 
     /// Opens the partitions that a durable cut has made known.
-    pub(super) fn open_known(&mut self, cut: u64) {
+    pub(super) fn open_known(&mut self) {
+        let Some(durable) = self.durable else { return };
         let workers = self.lines.workers.len();
         let (known, waiting): (Vec<_>, Vec<_>) =
-            std::mem::take(&mut self.waiting).into_iter().partition(|(n, _)| *n <= cut);
+            std::mem::take(&mut self.waiting).into_iter().partition(|(n, _)| *n <= durable);
         self.waiting = waiting;
         for Waiting { partition, reader } in known.into_iter().flat_map(|(_, w)| w) {
             self.reading += 1;

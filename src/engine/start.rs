@@ -47,12 +47,18 @@ pub fn workers(n: usize, setup: Setup, events: &Sender<Event>) -> Result<Workers
         Mutex::new(receivers.into_iter().map(Some).collect());
     let (ready, started) = bounded(n);
     let events = events.clone();
+    // Each worker lets go of the stored blocks when it has taken its share.
+    let restores = Mutex::new(vec![Some(setup.restore); n]);
+    let (plan, options, shared, bounds) =
+        (setup.plan, setup.options, setup.shared, setup.bounds);
     let config = if n == 1 { timely::Config::thread() } else { timely::Config::process(n) };
     let guards = timely::execute(config, move |worker| {
         let number = worker.index();
         let inbox = receivers.lock()[number].take();
         let work = AssertUnwindSafe(|| {
-            let built = graph::build(worker, &setup.plan, &setup.options, &setup.restore);
+            let restore = restores.lock()[number].take().unwrap_or_default();
+            let built = graph::build(worker, &plan, &options, &restore);
+            drop(restore);
             let (handles, inbox) = match (built, inbox) {
                 (Ok(handles), Some(inbox)) => (handles, inbox),
                 (Err(error), _) => {
@@ -62,8 +68,8 @@ pub fn workers(n: usize, setup: Setup, events: &Sender<Event>) -> Result<Workers
                 (Ok(_), None) => return,
             };
             let _ = ready.send((number, Ok(thread::current())));
-            let (shared, events) = (setup.shared.clone(), events.clone());
-            Feeder::new(number, handles, shared, inbox, events, setup.bounds).run(worker);
+            let (shared, events) = (shared.clone(), events.clone());
+            Feeder::new(number, handles, shared, inbox, events, bounds).run(worker);
         });
         if let Err(panic) = catch_unwind(work) {
             let _ = events.send(Event::Died(format!("worker {number}: {}", text(&*panic))));
@@ -73,8 +79,15 @@ pub fn workers(n: usize, setup: Setup, events: &Sender<Event>) -> Result<Workers
     let mut threads = Vec::new();
     for _ in 0..n {
         let died = |_| EngineError::Died("a worker while it started".into());
-        let (number, thread) = started.recv().map_err(died)?;
-        threads.push((number, thread?));
+        let thread = started.recv().map_err(died).and_then(|(number, t)| Ok((number, t?)));
+        match thread {
+            Ok(thread) => threads.push(thread),
+            Err(error) => {
+                // Workers without a line end, and the guards wait for them.
+                drop(senders);
+                return Err(error);
+            }
+        }
     }
     threads.sort_by_key(|(number, _)| *number);
     let lines = senders.into_iter().zip(threads.into_iter().map(|(_, t)| t)).collect();

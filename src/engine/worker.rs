@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::{Acquire, Relaxed};
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, Sender};
+use crossbeam_channel::{Receiver, Sender, TryRecvError};
 use dataflows::batch::Batch;
 use dataflows::graph::Handles;
 use timely::worker::Worker;
@@ -123,7 +123,16 @@ impl Feeder {
     }
 
     fn hear(&mut self) {
-        while let Ok(message) = self.inbox.try_recv() {
+        loop {
+            let message = match self.inbox.try_recv() {
+                Ok(message) => message,
+                Err(TryRecvError::Empty) => return,
+                // Whoever told it what to do is gone.
+                Err(TryRecvError::Disconnected) => {
+                    self.exit = true;
+                    return;
+                }
+            };
             match message {
                 ToWorker::Open { partition, reader } => {
                     let read = PartRead {

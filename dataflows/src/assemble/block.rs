@@ -108,7 +108,8 @@ impl Writer {
         }
         let last = &mut self.last.origins[usize::from(entry.part)];
         let now = entry.origin;
-        let mut head = [entry.part; HEAD];
+        let mut head = [0; HEAD];
+        head[0] = entry.part;
         let mut at = 1;
         let distance = entry.index.wrapping_sub(self.last.index) as i64;
         if distance != 0 {

@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
-use rustc_hash::{FxHashMap, FxHasher};
+use rustc_hash::{FxHashMap, FxHashSet, FxHasher};
 
 use super::declare::Shape;
 use super::multiset::Multiset;
@@ -21,7 +21,6 @@ use super::plan::{MetricPlan, Node, Plan, Show};
 use super::update::{SLIDING, Sums, Update, What};
 use super::value::{Cells, Change, GroupKey, NULL, Value, Values};
 use crate::tick::Tick;
-use crate::time::floor;
 
 /// One group.
 struct Group {
@@ -43,7 +42,7 @@ struct Bucket {
 #[derive(Default)]
 struct Held {
     sums: Sums,
-    values: FxHashMap<(u8, i64, i64), i64>,
+    values: FxHashMap<(u16, i64, i64), i64>,
 }
 
 /// The groups of one node on one worker.
@@ -51,7 +50,7 @@ struct NodeGroups {
     groups: FxHashMap<GroupKey, Group>,
     dirty: Vec<GroupKey>,
     /// Where windows retire: the groups by (window, start).
-    starts: BTreeMap<(u16, i64), Vec<Cells>>,
+    starts: BTreeMap<(u16, i64), FxHashSet<Cells>>,
     /// Where windows slide over arrivals.
     buckets: BTreeMap<i64, Bucket>,
     /// The edges that sliding windows are at.
@@ -97,10 +96,12 @@ impl Groups {
         self.now = tick.now;
         let plan = self.plan.clone();
         for (n, node) in plan.nodes.iter().enumerate() {
-            self.nodes[n].slide(node, tick);
-            self.nodes[n].retire(node, tick.now);
+            let groups = &mut self.nodes[n];
+            let moved = groups.slide(node, tick) | groups.retire(node, tick.now);
             if tick.publish {
-                self.nodes[n].publish(node, &plan.metrics, changes);
+                groups.publish(node, &plan.metrics, changes);
+            } else if moved {
+                groups.forget();
             }
         }
     }
@@ -126,6 +127,11 @@ impl Group {
         }
     }
 
+    /// Whether it has no rows any more.
+    fn is_gone(&self) -> bool {
+        self.sums.iter().all(|s| *s == 0) && self.sets.iter().all(|s| s.distinct() == 0)
+    }
+
     fn apply(&mut self, what: &What, sign: i64) {
         match what {
             What::Sums(sums) => {
@@ -148,7 +154,7 @@ impl NodeGroups {
             None => {
                 if node.retain.is_some() && key.start != NULL {
                     let at = (key.window, key.start);
-                    self.starts.entry(at).or_default().push(key.keys.clone());
+                    self.starts.entry(at).or_default().insert(key.keys.clone());
                 }
                 self.groups.entry(key.clone()).or_insert_with(|| Group::new(node))
             }
@@ -184,8 +190,8 @@ impl NodeGroups {
     }
 
     /// Moves the edges of sliding windows: buckets come in and go out.
-    fn slide(&mut self, node: &Node, tick: &Tick) {
-        let mut oldest = i64::MAX;
+    fn slide(&mut self, node: &Node, tick: &Tick) -> bool {
+        let (mut oldest, mut moved) = (i64::MAX, false);
         for (w, window) in node.windows.iter().enumerate() {
             let Shape::Sliding { size, every } = window.shape else { continue };
             if !node.slides(window) {
@@ -198,12 +204,14 @@ impl NodeGroups {
                 continue;
             }
             self.edges[w] = (from, to);
+            moved = true;
             self.pour(node, w, was_from..was_to.min(from), -1);
             self.pour(node, w, was_to.max(from)..to, 1);
         }
         if oldest != i64::MAX {
             self.buckets = self.buckets.split_off(&oldest);
         }
+        moved
     }
 
     /// Adds or takes a range of buckets to or from a window.
@@ -228,13 +236,11 @@ impl NodeGroups {
     }
 
     /// Windows whose time is over leave memory; what was published of them is taken back.
-    fn retire(&mut self, node: &Node, now: i64) {
-        if node.retain.is_none() {
-            return;
-        }
+    fn retire(&mut self, node: &Node, now: i64) -> bool {
+        let Some(retain) = node.retain else { return false };
+        let mut moved = false;
         for (w, window) in node.windows.iter().enumerate().filter(|(_, w)| !node.slides(w)) {
             let w = w as u16;
-            let retain = node.retain.unwrap_or(0);
             // Ends ascend with starts: the first window that stays ends the search.
             while let Some((&(_, start), _)) =
                 self.starts.range((w, i64::MIN)..(w, i64::MAX)).next()
@@ -246,9 +252,22 @@ impl NodeGroups {
                         *g = Group { shown: g.shown, dirty: g.dirty, ..Group::new(node) }
                     });
                 }
-                self.starts.remove(&(w, start));
+                moved = true;
             }
         }
+        moved
+    }
+
+    /// Without anyone to be shown to, groups that are empty and were never shown leave memory.
+    fn forget(&mut self) {
+        let groups = &mut self.groups;
+        self.dirty.retain(|key| {
+            let gone = groups.get(key).is_some_and(|g| g.shown == 0 && g.is_gone());
+            if gone {
+                groups.remove(key);
+            }
+            !gone
+        });
     }
 
     /// The rows of changed groups; groups without rows leave memory.
@@ -258,8 +277,7 @@ impl NodeGroups {
         for key in dirty.drain(..) {
             let Some(group) = self.groups.get_mut(&key) else { continue };
             group.dirty = false;
-            let gone =
-                group.sums.iter().all(|s| *s == 0) && group.sets.iter().all(|s| s.distinct() == 0);
+            let gone = group.is_gone();
             let rows: Vec<Vec<Values>> = node
                 .metrics
                 .iter()
@@ -357,9 +375,4 @@ fn single(show: &Show, group: &mut Group) -> (Value, bool) {
         }
         Show::Top { .. } | Show::Argmax { .. } => (Value::Null, false),
     }
-}
-
-/// The bucket of an arrival.
-pub fn bucket_of(plan: &Plan, arrived_at: i64) -> i64 {
-    floor(arrived_at, plan.bucket)
 }

@@ -36,8 +36,9 @@ impl MetaKey {
                 out.push(u8::MAX);
             } else {
                 let text = Sym::from_cell(*cell).as_str();
-                out.push(text.len().min(254) as u8);
-                out.extend_from_slice(&text.as_bytes()[..text.len().min(254)]);
+                let len = u8::try_from(text.len()).ok().filter(|len| *len < u8::MAX);
+                out.push(len.expect("names of streams, columns, states and reasons are short"));
+                out.extend_from_slice(text.as_bytes());
             }
         }
         out

@@ -40,7 +40,7 @@ pub enum What {
     /// A multiset gained (or lost) a value.
     Value {
         /// Which multiset.
-        set: u8,
+        set: u16,
         /// The value.
         value: i64,
         /// What is kept with it.
@@ -97,7 +97,7 @@ impl Combine {
                     window: key.window,
                     start: key.start,
                     keys: key.keys.clone(),
-                    what: What::Value { set: s as u8, value, with, diff },
+                    what: What::Value { set: s as u16, value, with, diff },
                 });
             }
         }
