@@ -44,7 +44,7 @@ fn every_measure_over_every_window_of_every_fact_equals_the_oracle() {
             let part: Vec<String> = part.to_vec();
             let declared = Declared::new(part);
             let run = |script| stepping::run(&declared, &script);
-            if let Err(error) = TestRunner::new(config(2)).run(&script(50), run) {
+            if let Err(error) = TestRunner::new(config(1)).run(&script(70), run) {
                 panic!("{fact}: {}", shown(error));
             }
         }

@@ -37,14 +37,20 @@ fn still() -> Still {
     let mut daemon = Running::start(command(args.iter().chain(&["--listen", &listen])));
     let api = Api::new(port);
     api.wait("/readyz", &mut daemon, Duration::from_mins(1));
-    let read = |api: &Api| api.json("/api/v1/status").unwrap()["totals"]["read"].as_u64();
-    for _ in 0..600 {
-        if read(&api) >= Some(1200) {
+    // The window that slides over arrivals has them at its next step, ten seconds at most.
+    let path = "/api/v1/metrics/category_popularity?window=5min";
+    let whole = |api: &Api| {
+        let read = api.json("/api/v1/status").unwrap()["totals"]["read"].as_u64();
+        let rows = api.json(path).unwrap()["windows"][0]["rows"].as_array().map(Vec::len);
+        read >= Some(1200) && rows >= Some(20)
+    };
+    for _ in 0..300 {
+        if whole(&api) {
             break;
         }
         std::thread::sleep(Duration::from_millis(100));
     }
-    assert!(read(&api) >= Some(1200), "all lines are read");
+    assert!(whole(&api), "all lines are read and counted in the last minutes");
     Still { daemon, api, port, _dir: dir }
 }
 

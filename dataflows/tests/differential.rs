@@ -143,9 +143,9 @@ fn recomputed(rows: &[(&Cells, isize)]) -> Vec<(usize, String)> {
 }
 
 /// The same by differential's operators: counts and sums by `count_total`, all else by `reduce`.
-fn theirs<'s>(
-    rows: VecCollection<'s, u64, Cells, isize>,
-) -> VecCollection<'s, u64, ((u8, usize), String), isize> {
+fn theirs(
+    rows: VecCollection<'_, u64, Cells, isize>,
+) -> VecCollection<'_, u64, ((u8, usize), String), isize> {
     let counted = rows.clone().map(|r| r.0).count_total();
     let counted = counted.map(|(category, n)| ((category, 0), n.to_string()));
     // Of rows without a value the count and the sum stay 0, which `count_total` does not show.

@@ -165,7 +165,8 @@ fn quoted(text: &str) -> String {
 
 fn dot(explained: &Explained) -> String {
     let mut out = String::from(
-        "digraph pinflow {\n  rankdir=LR;\n  node [shape=box, style=rounded, fontname=\"sans-serif\"];\n  \
+        "digraph pinflow {\n  rankdir=LR;\n  node [shape=box, style=rounded, \
+         fontname=\"sans-serif\"];\n  \
          batches [shape=plain]; ticks [shape=plain]; results [shape=plain];\n",
     );
     for step in &explained.operators {

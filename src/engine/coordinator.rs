@@ -25,7 +25,7 @@ use super::report::Report;
 use super::setup::ENDED;
 use super::sources::{Sources, Waiting};
 use super::{EngineError, Pace};
-use crate::publish::{Frontier, Published};
+use crate::publish::{Frontier, Published, State};
 
 /// The channels to everyone.
 pub struct Lines {
@@ -99,6 +99,9 @@ pub struct Coordinator {
     last_tick: Instant,
     last_publish: Instant,
     pub(super) unpublished: bool,
+    /// How results may be seen from the next publication on: nobody sees those of before the
+    /// first, for there are none.
+    pub(super) shows: State,
     pub(super) first_discovery: bool,
 }
 
@@ -143,6 +146,7 @@ impl Coordinator {
             last_tick: start,
             last_publish: start,
             unpublished: true,
+            shows: State::Withheld,
             first_discovery: true,
         }
     }
@@ -380,6 +384,7 @@ impl Coordinator {
             if tick.publish {
                 let progress = Arc::new(self.book.progress(flow));
                 self.published.apply(frontier, progress, changes);
+                self.published.set_state(self.shows);
                 self.report.visible(flight.opened, flight.earliest);
             }
         }

@@ -48,17 +48,16 @@ impl Coordinator {
 
     /// Shows results as soon as they may be seen.
     pub(super) fn look_at_ends(&mut self) {
-        let (_, state, _) = self.published.now();
-        if state == State::Live {
+        if self.shows == State::Live {
             return;
         }
         if let Some((ends, until)) = &mut self.awaited {
             ends.retain(|n, end| self.book.next(*n) < *end);
             let caught_up = ends.is_empty();
             if !caught_up {
-                if Instant::now() >= *until && state == State::Withheld {
+                if Instant::now() >= *until && self.shows == State::Withheld {
                     info!("results are served before the sources' ends of the start are reached");
-                    self.published.set_state(State::CatchingUp);
+                    self.shows = State::CatchingUp;
                     self.unpublished = true;
                 }
                 self.report.awaited(ends, *until, &self.book);
@@ -67,12 +66,12 @@ impl Coordinator {
         }
         self.awaited = None;
         self.report.awaited(&BTreeMap::new(), Instant::now(), &self.book);
-        self.published.set_state(State::Live);
+        self.shows = State::Live;
         self.unpublished = true;
     }
 
     pub(super) fn withheld(&self) -> bool {
-        self.published.now().1 == State::Withheld
+        self.shows == State::Withheld
     }
 
     /// Opens the partitions that a durable cut has made known.

@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! sources -> workers (read, decode, assemble, measure) -> coordinator -> published
-//!                     ^ epochs, ticks                         |-> keeper -> dead letters, sinks, store
+//!                     ^ epochs, ticks                         |-> keeper -> state, outputs
 //! ```
 //!
 //! Threads: one a worker, the coordinator (the caller's), the keeper, one for signals; HTTP has

@@ -104,7 +104,7 @@ fn start(options: &RunOptions, replay: bool) -> Result<Replayed, EngineError> {
     } else {
         sources(options)?
     };
-    let sources = Sources::new(list, &head, &book)?;
+    let sources = Sources::new(list, &head, &book, options.once)?;
     let born = head.marks.get(BORN).and_then(serde_json::Value::as_i64).unwrap_or_else(wall);
     if fresh {
         book.mark(BORN, json!(born));

@@ -28,6 +28,8 @@ pub struct Waiting {
 /// All sources.
 pub struct Sources {
     running: Vec<Running>,
+    /// What cannot be reached now will not be waited for.
+    bounded: bool,
 }
 
 impl Sources {
@@ -36,6 +38,7 @@ impl Sources {
         sources: Vec<Box<dyn Source>>,
         head: &Head,
         book: &Book,
+        bounded: bool,
     ) -> Result<Self, EngineError> {
         let mut running = Vec::new();
         for mut source in sources {
@@ -44,7 +47,7 @@ impl Sources {
             source.restore(&memos, &book.of(&name))?;
             running.push(Running { source, due: Instant::now(), complete: false });
         }
-        Ok(Sources { running })
+        Ok(Sources { running, bounded })
     }
 
     /// When the next one is to be asked; none if all are complete.
@@ -58,7 +61,7 @@ impl Sources {
     }
 
     /// Asks those that are due; what they found is entered into the book. Whether a source cannot
-    /// be reached is status: it is asked again.
+    /// be reached is status: it is asked again, unless the run is bounded.
     pub fn discover(&mut self, book: &mut Book) -> Result<Vec<Waiting>, EngineError> {
         let mut waiting = Vec::new();
         for running in self.running.iter_mut().filter(|r| !r.complete) {
@@ -70,6 +73,7 @@ impl Sources {
             let discovery = match running.source.discover() {
                 Ok(discovery) => discovery,
                 Err(error @ SourceError::Changed { .. }) => return Err(error.into()),
+                Err(error) if self.bounded => return Err(error.into()),
                 Err(error) => {
                     warn!(source = name, %error, "the source cannot be reached; it is tried again");
                     continue;

@@ -128,13 +128,14 @@ fn sort(schema: &Schema, rows: &mut [Row<'_>]) {
     });
 }
 
-/// The order of group keys: texts by their bytes, numbers by value, null first.
+/// The order of group keys: by the bytes that they are printed as, null first.
 pub fn by_keys(schema: &Schema, a: &[i64], b: &[i64]) -> Ordering {
     let mut fields = schema.keys.iter().zip(a.iter().zip(b));
     let unequal = fields.find(|(_, (a, b))| a != b);
     let Some((field, (a, b))) = unequal else { return Ordering::Equal };
     match field.ty {
         Type::Text if *a != NULL && *b != NULL => Sym::from_cell(*a).cmp(&Sym::from_cell(*b)),
+        Type::Int | Type::Bool if *a != NULL && *b != NULL => a.to_string().cmp(&b.to_string()),
         _ => a.cmp(b),
     }
 }

@@ -16,6 +16,7 @@ use chrono::{DateTime, SecondsFormat};
 use dataflows::sealed::Reject;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use xxhash_rust::xxh3::xxh3_64;
 
 use super::cut::Partition;
 use super::disk::{self, Disk, DiskFile, Mode};
@@ -126,6 +127,9 @@ pub struct Kept {
 struct Mark {
     n: u64,
     len: u64,
+    /// The sum of the lines' hashes: flipped bytes are found.
+    #[serde(default)]
+    sum: u64,
     partitions: BTreeMap<u32, Kept>,
 }
 
@@ -188,7 +192,19 @@ impl DeadLetters {
                 path.display(),
                 mark.len
             ));
-            mark.len = whole_lines(file.as_deref(), size).map_err(io_error("read", &path))?;
+            let (len, sum) = whole_lines(file.as_deref(), size).map_err(io_error("read", &path))?;
+            (mark.len, mark.sum) = (len, sum);
+        } else {
+            let (_, sum) =
+                whole_lines(file.as_deref(), mark.len).map_err(io_error("read", &path))?;
+            if sum != mark.sum {
+                damage.push(format!(
+                    "{} does not hold what was written to it: dead letters are damaged, and stay \
+                     as they are",
+                    path.display()
+                ));
+                mark.sum = sum;
+            }
         }
         if let Some(file) = &mut file
             && size > mark.len
@@ -329,6 +345,8 @@ impl DeadLetters {
             return Err(io_error("sync the dead letters in", &path)(e));
         }
         self.mark.len += self.pending.len() as u64;
+        let lines = self.pending.split_inclusive(|b| *b == b'\n');
+        self.mark.sum = lines.fold(self.mark.sum, |sum, line| sum.wrapping_add(xxh3_64(line)));
         self.pending.clear();
         Ok(())
     }
@@ -339,10 +357,11 @@ impl DeadLetters {
         let target = path(&self.dir, n);
         let mut copy = || {
             let mut to = create(&*self.disk, &self.dir, &target)?;
-            let (mut len, mut block) = (0, Vec::new());
+            let (mut len, mut sum, mut block) = (0, 0_u64, Vec::new());
             if let Some(from) = &self.file {
                 each_line(&**from, self.mark.len, |line| {
                     if keep(line) {
+                        sum = sum.wrapping_add(xxh3_64(line));
                         block.extend_from_slice(line);
                     }
                     if block.len() >= PENDING {
@@ -355,12 +374,13 @@ impl DeadLetters {
             }
             to.write_at(&block, len)?;
             to.sync()?;
-            Ok((to, len + block.len() as u64))
+            Ok((to, len + block.len() as u64, sum))
         };
-        let (file, len) = copy().map_err(io_error("rewrite the dead letters into", &target))?;
+        let (file, len, sum) =
+            copy().map_err(io_error("rewrite the dead letters into", &target))?;
         self.replaced.push(old);
         self.file = Some(file);
-        (self.mark.n, self.mark.len) = (n, len);
+        (self.mark.n, self.mark.len, self.mark.sum) = (n, len, sum);
         Ok(())
     }
 }
@@ -381,15 +401,18 @@ fn write_letter(to: &mut Vec<u8>, letter: &Letter) {
 }
 
 /// The length of the whole lines in the first `size` bytes.
-fn whole_lines(file: Option<&dyn DiskFile>, size: u64) -> io::Result<u64> {
-    let mut whole = 0;
+fn whole_lines(file: Option<&dyn DiskFile>, size: u64) -> io::Result<(u64, u64)> {
+    let (mut whole, mut sum) = (0, 0_u64);
     if let Some(file) = file {
         each_line(file, size, |line| {
-            whole += if line.ends_with(b"\n") { line.len() as u64 } else { 0 };
+            if line.ends_with(b"\n") {
+                whole += line.len() as u64;
+                sum = sum.wrapping_add(xxh3_64(line));
+            }
             Ok(())
         })?;
     }
-    Ok(whole)
+    Ok((whole, sum))
 }
 
 /// Hands the lines of the first `len` bytes to `each`, with their ends.

@@ -176,11 +176,8 @@ fn resumed(
         Log::resume(&*disk, dir, part.generation, part.len)
             .map_err(io_error("go on with", &part.path))?
     } else {
-        // The base's own log is gone; what follows is a generation that continues the base.
-        let prior = Some(Prior { generation: newest, len: 0 });
-        let start = Start { generation: newest + 1, prior, ..start.clone() };
         kept.insert(newest + 1);
-        Log::create(&*disk, dir, &start).map_err(io_error("begin a generation in", dir))?
+        continued(&*disk, dir, &start, newest)?
     };
     closed.retain(|file| file.base || file.len > 0);
     // At most one generation before the newest start is there to fall back on.
@@ -209,6 +206,13 @@ fn resumed(
         figures: Figures::default(),
         buffer: Vec::new(),
     })
+}
+
+/// A generation that continues a base whose own log is gone.
+fn continued(disk: &dyn Disk, dir: &Path, start: &Start, base: u64) -> Result<Log, StoreError> {
+    let prior = Some(Prior { generation: base, len: 0 });
+    let start = Start { generation: base + 1, prior, ..start.clone() };
+    Log::create(disk, dir, &start).map_err(io_error("begin a generation in", dir))
 }
 
 /// A state that is only read.

@@ -24,7 +24,8 @@ impl Declared {
         let whole = text.join("\n");
         let mut file = tempfile::NamedTempFile::with_suffix(".toml").expect("a file");
         std::io::Write::write_all(&mut file, whole.as_bytes()).expect("it can be written");
-        let loaded = pinflow::config::load(&[file.path().into()], &[], &Default::default());
+        let loaded =
+            pinflow::config::load(&[file.path().into()], &[], &pinflow::config::Env::new());
         let metrics = match loaded {
             Ok(loaded) => loaded.config.metrics,
             Err(problems) => {
@@ -186,7 +187,8 @@ fn measures(fact: &str, columns: &[Column]) -> Vec<String> {
             out.push(format!(r#"{{ sum = "{column}" }}"#));
             out.push(format!(r#"{{ mean = "{column}" }}"#));
             out.push(format!(r#"{{ median = "{column}", method = "interpolated" }}"#));
-            out.push(format!(r#"{{ quantile = "{column}", q = "0.9", method = "interpolated" }}"#));
+            let method = r#"method = "interpolated""#;
+            out.push(format!(r#"{{ quantile = "{column}", q = "0.9", {method} }}"#));
         }
         if *ty != Ty::Text {
             out.push(format!(r#"{{ min = "{column}" }}"#));

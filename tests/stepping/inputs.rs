@@ -47,7 +47,8 @@ fn of<T: Copy>(list: &[T], pick: u8) -> T {
 }
 
 const CATEGORIES: [&str; 5] = [r#""art""#, r#""travel""#, r#""Zoo""#, r#"" ""#, "null"];
-const POSTERS: [&str; 5] = [r#""Ann""#, r#""bob""#, r#""Éve""#, r#""User Info Error""#, r#""ann""#];
+const POSTERS: [&str; 5] =
+    [r#""Ann""#, r#""bob""#, r#""\u00c9ve""#, r#""User Info Error""#, r#""ann""#];
 const FOLLOWERS: [&str; 8] = [
     r#""3""#,
     r#""3k""#,
@@ -112,7 +113,10 @@ pub fn payload(record: &Record) -> String {
     let Record { kind, index, picks: p, .. } = record;
     match kind {
         0 => format!(
-            r#"{{"index": {index}, "unique_id": "u{}", "title": {}, "description": "d", "poster_name": {}, "follower_count": {}, "tag_list": {}, "is_image_or_video": "image", "image_src": "i", "downloaded": {}, "save_location": "Local save in /data/x", "category": {}}}"#,
+            "{{\"index\": {index}, \"unique_id\": \"u{}\", \"title\": {}, \"description\": \"d\", \
+             \"poster_name\": {}, \"follower_count\": {}, \"tag_list\": {}, \
+             \"is_image_or_video\": \"image\", \"image_src\": \"i\", \"downloaded\": {}, \
+             \"save_location\": \"Local save in /data/x\", \"category\": {}}}",
             p[5] % 3,
             of(&TITLES, p[0]),
             of(&POSTERS, p[1]),
@@ -124,7 +128,8 @@ pub fn payload(record: &Record) -> String {
         1 => {
             let (lat, lon) = of(&DEGREES, p[2]);
             format!(
-                r#"{{"ind": {index}, "timestamp": "{}", "latitude": {lat}, "longitude": {lon}, "country": {}}}"#,
+                "{{\"ind\": {index}, \"timestamp\": \"{}\", \"latitude\": {lat}, \
+                 \"longitude\": {lon}, \"country\": {}}}",
                 of(&TIMES, p[0]),
                 of(&COUNTRIES, p[1]),
             )
@@ -132,7 +137,8 @@ pub fn payload(record: &Record) -> String {
         2 => {
             let (first, last) = of(&NAMES, p[0]);
             format!(
-                r#"{{"ind": {index}, "first_name": {first}, "last_name": {last}, "age": {}, "date_joined": "{}"}}"#,
+                "{{\"ind\": {index}, \"first_name\": {first}, \"last_name\": {last}, \
+                 \"age\": {}, \"date_joined\": \"{}\"}}",
                 of(&AGES, p[1]),
                 of(&JOINED, p[2]),
             )

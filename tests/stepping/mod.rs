@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 use dataflows::assemble::Partitions;
+use dataflows::assemble::block::Block as Stored;
 use dataflows::assemble::codec::texts;
 use dataflows::batch::{Arrivals, Batch, Block, Positions, Span};
 use dataflows::decode::DecodeOptions;
@@ -299,20 +300,20 @@ impl Process<'_> {
                     prop_assert!(fed.tick.publish, "changes without being asked");
                     let key = (change.metric, change.key);
                     if change.rows.is_empty() {
-                        shown.remove(&key)
+                        shown.remove(&key);
                     } else {
-                        shown.insert(key, change.rows)
-                    };
+                        shown.insert(key, change.rows);
+                    }
                 }
                 prop_assert!(worker.slots.is_empty() || fed.tick.cut != CutKind::No);
-                held.slots.extend(worker.slots.iter().map(|b| b.bytes().to_vec()));
+                held.slots.extend(worker.slots.iter().map(Stored::bytes));
                 held.texts.extend(worker.texts);
                 posts.0 += worker.posts.0;
                 (0..3).for_each(|s| posts.1[s] += worker.posts.1[s]);
             }
             let read = self.messages.iter().zip(fed.read).flat_map(|(m, n)| &m[..n]);
-            let model =
-                oracle::model::Model::new(&read.cloned().collect::<Vec<_>>(), &Default::default());
+            let rules = oracle::Rules::default();
+            let model = oracle::model::Model::new(&read.cloned().collect::<Vec<_>>(), &rules);
             judge::counts(&model, &held.tallies, posts)?;
             if fed.tick.publish {
                 let frontier =

@@ -22,7 +22,8 @@ impl Random {
 pub fn line(stream: usize, index: u64, r: &mut Random) -> String {
     match stream {
         0 => format!(
-            "{{\"index\": {index}, \"unique_id\": \"{:016x}\", \"title\": \"cozy kitchen ideas {}\", \
+            "{{\"index\": {index}, \"unique_id\": \"{:016x}\", \"title\": \
+             \"cozy kitchen ideas {}\", \
              \"description\": \"a longer text about vintage road trips and winter weddings {}\", \
              \"poster_name\": \"Poster {}\", \"follower_count\": \"{}k\", \"tag_list\": \
              \"easy,cozy,modern,vintage,winter\", \"is_image_or_video\": \"image\", \"image_src\": \

@@ -97,13 +97,12 @@ pub fn bench(args: &BenchArgs, env: &Env) -> Result<String, Failure> {
     }
     let loaded = load(&config.config, &config.set, env).map_err(|p| Failure::config(&p))?;
     let workers = args.workers.unwrap_or(loaded.config.engine.workers);
-    let (input, what) = match &args.input {
-        Some(dir) => (dir.clone(), dir.display().to_string()),
-        None => {
-            let dir = scratch.path().join("input");
-            data::demo(&dir, args.records, args.seed)?;
-            (dir, format!("{} records of the demo, seed {}", args.records, args.seed))
-        }
+    let (input, what) = if let Some(dir) = &args.input {
+        (dir.clone(), dir.display().to_string())
+    } else {
+        let dir = scratch.path().join("input");
+        data::demo(&dir, args.records, args.seed)?;
+        (dir, format!("{} records of the demo, seed {}", args.records, args.seed))
     };
     let program =
         std::env::current_exe().map_err(|e| Failure::io("finding the program that runs", &e))?;
@@ -187,10 +186,7 @@ impl Bench {
         let posts = crate::engine::stored_posts(&state)?;
         let records = status["totals"]["read"].as_u64().unwrap_or(0);
         let held = cost.peak_bytes.zip(empty).map(|(peak, empty)| peak.saturating_sub(empty));
-        let wrong = match reference {
-            Some(dir) => Some(wrong(dir, &self.scratch.join("out"))?),
-            None => None,
-        };
+        let wrong = reference.map(|dir| wrong(dir, &self.scratch.join("out"))).transpose()?;
         Ok(Run {
             records,
             posts,

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Instant;
 
 use dataflows::metrics::declare::{Expr, Fraction, Kind, Metric, Shape, Time, Window};
 use dataflows::metrics::schema::Schema;
@@ -228,18 +227,4 @@ fn an_attack_with_labels_stays_within_the_bounds() {
     assert_eq!(series, 250 * 13 * 3 + 6000);
     assert!(text.len() < 2_621_440, "{} bytes", text.len());
     assert!(text.contains("pinflow_world_m{country=\"other\",category=\"other\",window=\"1h\"} "));
-}
-
-#[test]
-#[ignore = "a measurement; run it in release"]
-#[allow(clippy::print_stderr)]
-fn scrape_time() {
-    for (countries, categories) in [(250, 13), (1000, 1000)] {
-        let (published, labels) = attack(countries, categories);
-        for _ in 0..5 {
-            let begun = Instant::now();
-            let bytes = scraped(&published, &labels).len();
-            eprintln!("{countries} x {categories}: {bytes} bytes, {:?}", begun.elapsed());
-        }
-    }
 }
