@@ -94,7 +94,7 @@ pub fn build(
 ) -> Result<Handles, CodecError> {
     let (me, peers) = (worker.index() as u64, worker.peers() as u64);
     let mut state = Assemble::new(plan.clone(), options.partitions.clone());
-    state.restore(&restore.slots, &restore.texts, |index| spread(index) % peers == me)?;
+    state.restore(&restore.slots, &restore.texts, (me, peers))?;
     let assemble = Rc::new(RefCell::new(state));
     let groups = Rc::new(RefCell::new(Groups::new(plan.clone())));
     let slides = Rc::new(RefCell::new(Slides::new(plan.clone())));

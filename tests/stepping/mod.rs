@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 use dataflows::assemble::Partitions;
+use dataflows::assemble::block::Block as Stored;
 use dataflows::assemble::codec::texts;
 use dataflows::batch::{Arrivals, Batch, Block, Positions, Span};
 use dataflows::decode::DecodeOptions;
@@ -305,7 +306,7 @@ impl Process<'_> {
                     }
                 }
                 prop_assert!(worker.slots.is_empty() || fed.tick.cut != CutKind::No);
-                held.slots.extend(worker.slots.iter().map(|b| b.bytes().clone()));
+                held.slots.extend(worker.slots.iter().map(Stored::bytes));
                 held.texts.extend(worker.texts);
                 posts.0 += worker.posts.0;
                 (0..3).for_each(|s| posts.1[s] += worker.posts.1[s]);

@@ -11,13 +11,13 @@ pub mod arrivals;
 pub mod block;
 pub mod codec;
 pub mod layout;
+mod restore;
 pub mod table;
 
 use std::cmp::Ordering;
 use std::sync::Arc;
 
 use parking_lot::RwLock;
-use rustc_hash::FxHashMap;
 use serde::{Deserialize, Serialize};
 
 use crate::metrics::declare::{Fact, Join};
@@ -31,7 +31,7 @@ use crate::sealed::{Sealed, Tally};
 use crate::tick::{CutKind, Tick};
 use crate::time::floor;
 use arrivals::{Arrivals, Counts};
-use codec::{CodecError, Encoder, Numbers, Texts};
+use codec::{Encoder, Numbers};
 use layout::{HEADER, Header, Packed};
 use table::Table;
 
@@ -131,38 +131,6 @@ impl Assemble {
             restored: false,
             plan,
         }
-    }
-
-    /// Takes back stored slots, of which those that `mine` says are this worker's; later entries
-    /// replace earlier ones. The first epoch then feeds all of them to the metrics.
-    pub fn restore(
-        &mut self,
-        blocks: &[Vec<u8>],
-        texts: &Texts,
-        mine: impl Fn(u64) -> bool,
-    ) -> Result<(), CodecError> {
-        let mut counts: FxHashMap<u32, Counts> = FxHashMap::default();
-        for entry in blocks.iter().flat_map(|b| block::entries(b)) {
-            let entry = entry?;
-            if mine(entry.index) {
-                let slot = self.table.find_or_add(&self.plan.layout, entry.index);
-                let bytes = self.table.slot_mut(slot);
-                let arrived = codec::decode(&self.plan.layout, &entry, texts, bytes)?;
-                if codec::stream(&entry)? == Stream::Pin {
-                    counts.insert(slot, arrived);
-                }
-            }
-        }
-        for (slot, counts) in counts {
-            counts.into_iter().for_each(|(b, n)| self.arrivals.add(slot, b, n));
-        }
-        for slot in 0..self.table.len() as u32 {
-            let there = sides(&self.plan, self.table.slot(slot)).map(|s| s.is_some());
-            self.present.iter_mut().zip(there).for_each(|(n, is)| *n += u64::from(is));
-        }
-        self.numbers = Numbers::restored(texts);
-        self.restored = true;
-        Ok(())
     }
 
     /// Takes up an epoch's records; gives the changes of groups and of distinct rows.

@@ -26,10 +26,26 @@ pub fn spread(index: u64) -> u64 {
     h ^ (h >> 29)
 }
 
+/// The hash of an index within the table: other bits than those that decide the owner, which are
+/// the same for all of a worker's.
+#[inline]
+fn hash(index: u64) -> u64 {
+    spread(index).rotate_right(20)
+}
+
 impl Table {
     /// An empty table.
     pub fn new(layout: &Layout) -> Self {
         Table { stride: layout.stride, chunks: Vec::new(), len: 0, index: HashTable::new() }
+    }
+
+    /// Makes room for so many more slots in the index.
+    pub fn reserve(&mut self, slots: usize) {
+        let (stride, chunks) = (self.stride, &self.chunks);
+        self.index.reserve(slots, |s| {
+            let s = *s as usize;
+            hash(u64::from_le_bytes(array(&chunks[s / CHUNK], s % CHUNK * stride)))
+        });
     }
 
     /// How many slots there are.
@@ -92,7 +108,7 @@ impl Table {
 
     /// The slot of an index, if there is one.
     pub fn find(&self, index: u64) -> Option<u32> {
-        self.index.find(spread(index), |s| self.index_of(*s) == index).copied()
+        self.index.find(hash(index), |s| self.index_of(*s) == index).copied()
     }
 
     /// The slot of an index, made if need be.
@@ -111,9 +127,9 @@ impl Table {
             Header::clear(&mut bytes[layout.side(stream).offset..]);
         }
         let (stride, chunks) = (self.stride, &self.chunks);
-        self.index.insert_unique(spread(index), slot, |s| {
+        self.index.insert_unique(hash(index), slot, |s| {
             let s = *s as usize;
-            spread(u64::from_le_bytes(array(&chunks[s / CHUNK], s % CHUNK * stride)))
+            hash(u64::from_le_bytes(array(&chunks[s / CHUNK], s % CHUNK * stride)))
         });
         slot
     }

@@ -10,7 +10,7 @@ mod rebuild;
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use dataflows::assemble::block::{self, Entry, Writer};
+use dataflows::assemble::block::{self, Block, Entry, Writer};
 use dataflows::record::Origin;
 use dataflows::symbol::intern;
 
@@ -29,8 +29,7 @@ pub(super) struct Model {
 impl Model {
     pub fn apply(&mut self, cut: &Cut) {
         self.positions.extend(&cut.head.positions);
-        let slots: Vec<Vec<u8>> =
-            cut.slots.iter().map(dataflows::assemble::block::Block::bytes).collect();
+        let slots: Vec<Vec<u8>> = cut.slots.iter().map(Block::bytes).collect();
         let texts: Vec<_> = cut.texts.iter().map(|(n, text)| (*n, (*text).to_owned())).collect();
         self.take(&slots, std::slice::from_ref(&cut.ledger), &texts);
         self.cut = Some(cut.head.cut);

@@ -1,0 +1,74 @@
+//! The state of record as it comes back from disk.
+
+use rustc_hash::FxHashMap;
+
+use super::arrivals::Counts;
+use super::block::{self, Entry};
+use super::codec::{self, CodecError, Numbers, Texts};
+use super::table::spread;
+use super::{Assemble, sides};
+use crate::record::Stream;
+
+/// So many entries are looked up together, so that the processor waits for many at a time.
+const BATCH: usize = 64;
+
+/// About so many bytes of blocks go with one post.
+const BYTES_PER_POST: usize = 72;
+
+impl Assemble {
+    /// Takes back stored slots, of which those of worker `me` of `peers`; later entries replace
+    /// earlier ones. The first epoch then feeds all of them to the metrics.
+    pub fn restore(
+        &mut self,
+        blocks: &[Vec<u8>],
+        texts: &Texts,
+        (me, peers): (u64, u64),
+    ) -> Result<(), CodecError> {
+        let bytes: usize = blocks.iter().map(Vec::len).sum();
+        self.table.reserve(bytes / BYTES_PER_POST / peers as usize);
+        let mut arrived = FxHashMap::default();
+        let mut batch = Vec::with_capacity(BATCH);
+        for block in blocks {
+            for entry in block::entries(block) {
+                let entry = entry?;
+                if spread(entry.index) % peers == me {
+                    batch.push(entry);
+                }
+                if batch.len() == BATCH {
+                    self.take_back(&mut batch, texts, &mut arrived)?;
+                }
+            }
+            self.take_back(&mut batch, texts, &mut arrived)?;
+        }
+        for (slot, counts) in arrived {
+            counts.into_iter().for_each(|(b, n)| self.arrivals.add(slot, b, n));
+        }
+        for slot in 0..self.table.len() as u32 {
+            let there = sides(&self.plan, self.table.slot(slot)).map(|s| s.is_some());
+            self.present.iter_mut().zip(there).for_each(|(n, is)| *n += u64::from(is));
+        }
+        self.numbers = Numbers::restored(texts);
+        self.restored = true;
+        Ok(())
+    }
+
+    fn take_back(
+        &mut self,
+        batch: &mut Vec<Entry<'_>>,
+        texts: &Texts,
+        arrived: &mut FxHashMap<u32, Counts>,
+    ) -> Result<(), CodecError> {
+        let mut slots = [0; BATCH];
+        for (slot, entry) in slots.iter_mut().zip(&*batch) {
+            *slot = self.table.find_or_add(&self.plan.layout, entry.index);
+        }
+        for (slot, entry) in slots.into_iter().zip(batch.drain(..)) {
+            let bytes = self.table.slot_mut(slot);
+            let counts = codec::decode(&self.plan.layout, &entry, texts, bytes)?;
+            if self.plan.arrivals && codec::stream(&entry)? == Stream::Pin {
+                arrived.insert(slot, counts);
+            }
+        }
+        Ok(())
+    }
+}
