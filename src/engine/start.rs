@@ -49,8 +49,7 @@ pub fn workers(n: usize, setup: Setup, events: &Sender<Event>) -> Result<Workers
     let events = events.clone();
     // Each worker lets go of the stored blocks when it has taken its share.
     let restores = Mutex::new(vec![Some(setup.restore); n]);
-    let (plan, options, shared, bounds) =
-        (setup.plan, setup.options, setup.shared, setup.bounds);
+    let (plan, options, shared, bounds) = (setup.plan, setup.options, setup.shared, setup.bounds);
     let config = if n == 1 { timely::Config::thread() } else { timely::Config::process(n) };
     let guards = timely::execute(config, move |worker| {
         let number = worker.index();

@@ -93,12 +93,12 @@ fn windows_come_as_declared_and_limits_hold_in_each() {
 }
 
 #[test]
-fn numbers_as_keys_are_ordered_by_size_and_nulls_of_measures_are_last() {
+fn numbers_as_keys_are_ordered_by_their_digits_and_nulls_of_measures_are_last() {
     let schema = schema("metrics.toml", "posts_by_hour_of_day");
     let hour = |h, n| row(&[h], &[n]);
     let one = Value::Int(1);
     let rows = vec![hour(2, one), hour(10, one), hour(NULL, one), hour(3, Value::Null)];
-    assert_eq!(printed(&schema, rows, Format::Tsv), "hour_of_day\tcount\n\t1\n2\t1\n10\t1\n3\t\n");
+    assert_eq!(printed(&schema, rows, Format::Tsv), "hour_of_day\tcount\n\t1\n10\t1\n2\t1\n3\t\n");
 }
 
 #[test]

@@ -22,6 +22,7 @@ use super::cut::Partition;
 use super::disk::{self, Disk, DiskFile, Mode};
 use super::error::{StoreError, io_error};
 use super::fault;
+use super::lines::{each_line, whole_lines};
 
 /// Letters beyond so many bytes are written before the next cut.
 const PENDING: usize = 4 << 20;
@@ -398,44 +399,6 @@ fn create(disk: &dyn Disk, dir: &Path, path: &Path) -> io::Result<Box<dyn DiskFi
 fn write_letter(to: &mut Vec<u8>, letter: &Letter) {
     serde_json::to_writer(&mut *to, letter).expect("texts and numbers are JSON");
     to.push(b'\n');
-}
-
-/// The length of the whole lines in the first `size` bytes.
-fn whole_lines(file: Option<&dyn DiskFile>, size: u64) -> io::Result<(u64, u64)> {
-    let (mut whole, mut sum) = (0, 0_u64);
-    if let Some(file) = file {
-        each_line(file, size, |line| {
-            if line.ends_with(b"\n") {
-                whole += line.len() as u64;
-                sum = sum.wrapping_add(xxh3_64(line));
-            }
-            Ok(())
-        })?;
-    }
-    Ok((whole, sum))
-}
-
-/// Hands the lines of the first `len` bytes to `each`, with their ends.
-fn each_line(
-    file: &dyn DiskFile,
-    len: u64,
-    mut each: impl FnMut(&[u8]) -> io::Result<()>,
-) -> io::Result<()> {
-    let (mut at, mut held) = (0, Vec::new());
-    while at < len {
-        let mut part = vec![0; (len - at).min(READ as u64) as usize];
-        file.read_at(&mut part, at)?;
-        at += part.len() as u64;
-        let mut rest = &part[..];
-        while let Some(end) = memchr::memchr(b'\n', rest) {
-            held.extend_from_slice(&rest[..=end]);
-            each(&held)?;
-            held.clear();
-            rest = &rest[end + 1..];
-        }
-        held.extend_from_slice(rest);
-    }
-    if held.is_empty() { Ok(()) } else { each(&held) }
 }
 
 /// Letters, read one at a time.

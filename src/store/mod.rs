@@ -30,6 +30,7 @@ pub mod disk;
 mod error;
 pub mod fault;
 mod frame;
+mod lines;
 mod log;
 mod manifest;
 mod open;
