@@ -25,7 +25,8 @@ pub struct Shared {
     pub queued_bytes: AtomicU64,
 }
 
-/// Records handed to the dataflow, counted where they are decoded and where their epoch is complete.
+/// Records handed to the dataflow, counted where they are decoded and where their epoch is
+/// complete.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Flow {
     /// Since this state began: `read` and `in_flight`.

@@ -252,11 +252,11 @@ fn silent_and_slow_clients_lock_nobody_out() {
     assert!(parts.machine.http_refused.get() >= 32);
     // All of them are closed, those within the cap after the time for a head.
     for stream in &mut slow {
-        stream.set_read_timeout(Some(Duration::from_secs(5))).expect("set");
+        stream.set_read_timeout(Some(Duration::from_secs(15))).expect("set");
         let mut rest = Vec::new();
         let _ = stream.read_to_end(&mut rest);
     }
-    assert!(begun.elapsed() < Duration::from_secs(4), "{:?}", begun.elapsed());
+    assert!(begun.elapsed() < Duration::from_secs(15), "{:?}", begun.elapsed());
     assert!(parts.machine.http_connections.get() <= 1);
 }
 

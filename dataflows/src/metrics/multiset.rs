@@ -286,7 +286,9 @@ mod tests {
 
     proptest! {
         #[test]
-        fn equals_a_recomputation(changes in prop::collection::vec((0i64..12, any::<bool>()), 0..200)) {
+        fn equals_a_recomputation(
+            changes in prop::collection::vec((0i64..12, any::<bool>()), 0..200),
+        ) {
             let mut list: Vec<i64> = Vec::new();
             let mut set = Multiset::new(Order::Value);
             let mut often = Multiset::new(Order::Often { text: false });
@@ -313,7 +315,8 @@ mod tests {
                     list.iter().for_each(|v| *counts.entry(*v).or_default() += 1);
                     let mut order: Vec<(i64, i64)> = counts.into_iter().collect();
                     order.sort_by_key(|(v, n)| (-n, *v));
-                    let show = |(v, n): &(i64, i64)| (Value::Int((*v).into()), Value::Int((*n).into()));
+                    let int = |n: &i64| Value::Int((*n).into());
+                    let show = |(v, n): &(i64, i64)| (int(v), int(n));
                     let top: Vec<_> = order.iter().take(3).map(show).collect();
                     prop_assert_eq!(often.top(3, false), top);
                     let best = list.iter().map(|v| v / 2).max();

@@ -143,22 +143,24 @@ fn wrappers_can_be_left_on() {
     }
 }
 
+/// A message, and the verdict on it.
+fn check_verdict(message: &[u8], want: &str) {
+    assert_eq!(verdicts(message), [want], "{:?}", String::from_utf8_lossy(message));
+}
+
 #[test]
 fn rejections_give_the_first_reason() {
-    let check = |message: &[u8], want: &str| {
-        assert_eq!(verdicts(message), [want], "{:?}", String::from_utf8_lossy(message));
-    };
     let deep = |open: &str, close: &str| format!("{}{}", open.repeat(10_000), close.repeat(10_000));
-    check(&vec![b'['; (1 << 20) + 1], "too_large");
+    check_verdict(&vec![b'['; (1 << 20) + 1], "too_large");
     for empty in ["", " ", "\n\t", "\u{a0}\u{2003}", "null", " null\n", "\"\"", " \"\" "] {
-        check(empty.as_bytes(), "empty");
-        check(quoted(empty).as_bytes(), "empty");
+        check_verdict(empty.as_bytes(), "empty");
+        check_verdict(quoted(empty).as_bytes(), "empty");
     }
-    check(b"\xff", "bad_utf8");
-    check(b"{\"ind\":\"\xc3\x28\"}", "bad_utf8");
-    check(b"{\"ind\":\"\xed\xa0\x80\"}", "bad_utf8");
-    check(b"\x1f\x8b\x08\x00\x00\x00\x00\x00", "bad_utf8");
-    check(b"\xff\xfe{\x00}\x00", "bad_utf8");
+    check_verdict(b"\xff", "bad_utf8");
+    check_verdict(b"{\"ind\":\"\xc3\x28\"}", "bad_utf8");
+    check_verdict(b"{\"ind\":\"\xed\xa0\x80\"}", "bad_utf8");
+    check_verdict(b"\x1f\x8b\x08\x00\x00\x00\x00\x00", "bad_utf8");
+    check_verdict(b"\xff\xfe{\x00}\x00", "bad_utf8");
     for text in [
         deep("[", ""),
         deep("{\"a\":", ""),
@@ -166,10 +168,10 @@ fn rejections_give_the_first_reason() {
         deep("[{\"a\":", "}]"),
         format!("{{\"index\":1,\"unique_id\":{},\"category\":1}}", deep("[", "]")),
     ] {
-        check(text.as_bytes(), "too_deep");
-        check(quoted(&text).as_bytes(), "too_deep");
+        check_verdict(text.as_bytes(), "too_deep");
+        check_verdict(quoted(&text).as_bytes(), "too_deep");
     }
-    check(deep("[", "]").as_bytes(), "too_deep");
+    check_verdict(deep("[", "]").as_bytes(), "too_deep");
     for text in [
         "\u{feff}{}",
         "{\"ind\":1}\0",
@@ -198,14 +200,18 @@ fn rejections_give_the_first_reason() {
         "\"abc",
         "-",
     ] {
-        check(text.as_bytes(), "not_json");
+        check_verdict(text.as_bytes(), "not_json");
     }
     for text in ["hello", "{\"ind\":1", "aGVsbG8=", "\u{feff}{}", "<html>", "AAAA", "a b"] {
-        check(quoted(text).as_bytes(), "undecodable_wrapper");
+        check_verdict(quoted(text).as_bytes(), "undecodable_wrapper");
     }
-    check(br#""{\"ind\":1,\"x\":\"\ud800\"}""#, "undecodable_wrapper");
+    check_verdict(br#""{\"ind\":1,\"x\":\"\ud800\"}""#, "undecodable_wrapper");
+}
+
+#[test]
+fn what_is_no_record_of_ours_is_told_by_its_shape() {
     for text in ["1", "true", "false", "-0", "1e999", "1234", "\"5\"", "\"true\"", "\"[]\""] {
-        check(text.as_bytes(), "not_an_object");
+        check_verdict(text.as_bytes(), "not_an_object");
     }
     for text in [
         "{}",
@@ -220,7 +226,7 @@ fn rejections_give_the_first_reason() {
         r#"{"records":[{"value":{}}]}"#,
         r#"{"IND":1,"Timestamp":"x","Country":"y"}"#,
     ] {
-        check(text.as_bytes(), "unknown_kind");
+        check_verdict(text.as_bytes(), "unknown_kind");
     }
 }
 
