@@ -136,6 +136,30 @@ fn input_that_is_not_there_is_69() {
     refused(&ended, 69, &["none"]);
 }
 
+/// A start that failed after the workers were up never ended.
+#[test]
+fn a_port_that_is_taken_is_69() {
+    let room = Room::new();
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let config = support::config("demo.toml");
+    let listen = taken.local_addr().unwrap().to_string();
+    let (config, state) = (config.to_str().unwrap(), room.text("state"));
+    let args = ["run", "--config", config, "--state", &state, "--listen", &listen];
+    refused(&pinflow(args), 69, &[&listen]);
+}
+
+/// A bounded run over a damaged file ended with 0 and results that lacked its rows.
+#[test]
+fn a_damaged_compressed_file_is_65() {
+    let room = Room::new();
+    let config = room.write("c.toml", COUNT);
+    std::fs::create_dir(room.path("damaged")).unwrap();
+    let file = room.path("damaged").join("pin.jsonl.gz");
+    std::fs::write(file, b"\x1f\x8b\x08 no more gzip").unwrap();
+    let ended = pinflow(once(Path::new(&config), &room.path("damaged"), &room.path("state")));
+    refused(&ended, 65, &["pin.jsonl.gz"]);
+}
+
 #[test]
 fn an_address_beyond_loopback_needs_a_token_or_a_word() {
     let room = Room::new();

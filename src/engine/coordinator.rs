@@ -236,7 +236,13 @@ impl Coordinator {
         partition: u32,
         error: crate::source::SourceError,
     ) -> Result<(), EngineError> {
-        if matches!(error, crate::source::SourceError::Changed { .. }) {
+        let fatal = match error {
+            crate::source::SourceError::Changed { .. } => true,
+            // A bounded run's results would lack what cannot be read, and nobody would know.
+            crate::source::SourceError::Refused { .. } => self.pace.bounded,
+            crate::source::SourceError::Unavailable { .. } => false,
+        };
+        if fatal {
             return Err(error.into());
         }
         let place = self.book.place(partition);
@@ -413,6 +419,11 @@ impl Coordinator {
         self.report.read(read, self.book.place(read.partition));
         if read.ended {
             self.reading -= 1;
+        }
+        // What has nothing more to give has been read, whatever its end looked like: the last
+        // line of a file may have no end yet.
+        if let (true, Some((ends, _))) = (read.idle || read.ended, &mut self.awaited) {
+            ends.remove(&read.partition);
         }
     }
 }

@@ -57,7 +57,7 @@ impl From<EngineError> for Failure {
                 Failure::new(exit::UNAVAILABLE, message, "see that it is there and readable")
             }
             EngineError::Source(SourceError::Refused { .. }) => {
-                Failure::new(exit::CONFIG, message, "")
+                Failure::new(exit::DATA, message, "mend the file or take it away, then run again")
             }
             EngineError::Source(SourceError::Changed { .. }) => {
                 let hint = "put back what was there, or read everything anew with --rebuild";

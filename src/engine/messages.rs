@@ -121,6 +121,8 @@ pub struct PartRead {
     pub end: Option<u64>,
     /// Bytes.
     pub bytes: u64,
+    /// There was nothing more to read, at least once since it was opened.
+    pub idle: bool,
     /// Nothing will ever come any more.
     pub ended: bool,
 }

@@ -62,6 +62,8 @@ pub struct Pace {
     pub cuts_between: bool,
     /// Results are withheld at most so long after a restart.
     pub withhold: Duration,
+    /// The run ends when everything is read.
+    pub bounded: bool,
     /// Set at the end: whether the sources came to theirs.
     pub ending: Option<bool>,
     /// The state keeps whether they did.
@@ -80,6 +82,7 @@ impl Pace {
             cut_bytes: config.state.cut_bytes,
             cuts_between: !one_cut,
             withhold: config.engine.withhold,
+            bounded: false,
             ending: None,
             marks_end: true,
         }

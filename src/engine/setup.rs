@@ -115,6 +115,7 @@ fn start(options: &RunOptions, replay: bool) -> Result<Replayed, EngineError> {
     let before = book.total();
     let mut pace = Pace::new(config, bags || replay);
     pace.marks_end = !replay;
+    pace.bounded = options.once;
     let keep = Keep { store, dead, sinks };
     let known = Known { head, book, sources, born, fresh, former };
     let (book, published) = conduct(options, plan, pace, keep, known, restored)?;

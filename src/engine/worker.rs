@@ -141,6 +141,7 @@ impl Feeder {
                         latest: None,
                         end: reader.end(),
                         bytes: 0,
+                        idle: false,
                         ended: false,
                     };
                     self.owned.push(Owned { reader, read, touched: false, idle_until: None });
@@ -211,8 +212,13 @@ impl Feeder {
                     }
                 }
                 Ok(Read::Idle(delay)) => {
-                    self.owned[n].idle_until = Some(Instant::now() + delay);
+                    let owned = &mut self.owned[n];
+                    owned.idle_until = Some(Instant::now() + delay);
                     nap = nap.min(delay);
+                    if !owned.read.idle {
+                        (owned.read.idle, owned.touched) = (true, true);
+                        self.say(Event::Fed { epoch: self.epoch, full: false });
+                    }
                 }
                 Ok(Read::End) => {
                     let owned = &mut self.owned[n];

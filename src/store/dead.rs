@@ -186,27 +186,7 @@ impl DeadLetters {
         };
         let size = file.as_ref().map_or(Ok(0), |file| file.size());
         let size = size.map_err(io_error("read", &path))?;
-        if size < mark.len {
-            damage.push(format!(
-                "{} holds {size} bytes, the state says {}: the dead letters behind are lost, their \
-                 counts stand",
-                path.display(),
-                mark.len
-            ));
-            let (len, sum) = whole_lines(file.as_deref(), size).map_err(io_error("read", &path))?;
-            (mark.len, mark.sum) = (len, sum);
-        } else {
-            let (_, sum) =
-                whole_lines(file.as_deref(), mark.len).map_err(io_error("read", &path))?;
-            if sum != mark.sum {
-                damage.push(format!(
-                    "{} does not hold what was written to it: dead letters are damaged, and stay \
-                     as they are",
-                    path.display()
-                ));
-                mark.sum = sum;
-            }
-        }
+        damage.extend(compare(&*disk, &path, &mut file, &mut mark, size)?);
         if let Some(file) = &mut file
             && size > mark.len
         {
@@ -390,6 +370,44 @@ fn number(name: &str) -> Option<u64> {
     name.strip_prefix("dead-letters-")?.strip_suffix(".jsonl")?.parse().ok()
 }
 
+/// Compares a file of letters with what its mark says. What is short is taken as it is; what was
+/// changed is put aside, because nobody knows which of its lines are right.
+fn compare(
+    disk: &dyn Disk,
+    path: &Path,
+    file: &mut Option<Box<dyn DiskFile>>,
+    mark: &mut Mark,
+    size: u64,
+) -> Result<Option<String>, StoreError> {
+    let whole = whole_lines(file.as_deref(), size.min(mark.len));
+    let (len, sum) = whole.map_err(io_error("read", path))?;
+    if size < mark.len {
+        let what = format!(
+            "{} holds {size} bytes, the state says {}: the dead letters behind are lost, their \
+             counts stand",
+            path.display(),
+            mark.len
+        );
+        (mark.len, mark.sum) = (len, sum);
+        return Ok(Some(what));
+    }
+    if sum == mark.sum {
+        return Ok(None);
+    }
+    let aside = path.with_extension("jsonl.damaged");
+    let dir = path.parent().unwrap_or(path);
+    let put = disk.rename(path, &aside).and_then(|()| disk.sync_dir(dir));
+    put.map_err(io_error("put aside", path))?;
+    (mark.n, mark.len, mark.sum, *file) = (mark.n + 1, 0, 0, None);
+    Ok(Some(format!(
+        "{} does not hold what was written to it: the damaged dead letters are put aside as {}, \
+         their counts stand",
+        path.display(),
+        aside.display()
+    )))
+}
+
+/// A file of letters, new.
 fn create(disk: &dyn Disk, dir: &Path, path: &Path) -> io::Result<Box<dyn DiskFile>> {
     let file = disk.open(path, Mode::Create)?;
     disk.sync_dir(dir)?;
@@ -457,8 +475,10 @@ impl Iterator for Letters {
     fn next(&mut self) -> Option<Self::Item> {
         let line = self.line().map_err(io_error("read", &self.path)).transpose()?;
         let letter = line.and_then(|line| {
-            serde_json::from_slice(&line)
-                .map_err(|e| io_error("read a dead letter of", &self.path)(e.into()))
+            serde_json::from_slice(&line).map_err(|e| StoreError::Damaged {
+                dir: self.path.clone(),
+                what: vec![format!("a dead letter is not what was written: {e}")],
+            })
         });
         if letter.is_err() {
             // Nothing behind a line that cannot be read is believed to be whole.
