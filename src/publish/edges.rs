@@ -1,25 +1,14 @@
 //! Names and edges of windows.
 
 use dataflows::metrics::declare::{Shape, Time, Window};
+use dataflows::metrics::schema::span;
 use dataflows::metrics::value::NULL;
-use dataflows::time::{DAY, HOUR, SECOND, civil, day_number, floor};
 
 use super::Frontier;
 
-/// The name of a window in answers and labels: `hour`, `day`, `month`, `year`, else its size.
-pub fn label(window: &Window) -> String {
-    match window.shape {
-        Shape::Tumbling { size: HOUR } => "hour".into(),
-        Shape::Tumbling { size: DAY } => "day".into(),
-        Shape::Tumbling { size } | Shape::Sliding { size, .. } => span(size),
-        Shape::Month => "month".into(),
-        Shape::Year => "year".into(),
-    }
-}
-
 /// The names of all windows of a metric; where two would be the same, with their step and time.
 pub fn labels(windows: &[Window]) -> Vec<String> {
-    let plain: Vec<String> = windows.iter().map(label).collect();
+    let plain: Vec<String> = windows.iter().map(Window::label).collect();
     let once = |l: &String| plain.iter().filter(|p| *p == l).count() == 1;
     let all = windows.iter().zip(&plain).map(|(window, name)| match window.shape {
         _ if once(name) => name.clone(),
@@ -28,16 +17,6 @@ pub fn labels(windows: &[Window]) -> Vec<String> {
         _ => format!("event {name}"),
     });
     all.collect()
-}
-
-/// A length of time as it is written in the configuration.
-fn span(micros: i64) -> String {
-    let units = [(DAY, "d"), (HOUR, "h"), (60 * SECOND, "min"), (SECOND, "s"), (1000, "ms")];
-    let fits = |unit: i64| micros % unit == 0 && (unit != DAY || micros > DAY);
-    match units.into_iter().find(|(unit, _)| fits(*unit)) {
-        Some((unit, name)) => format!("{}{name}", micros / unit),
-        None => format!("{micros}us"),
-    }
 }
 
 /// Whether a window's edges follow from `now` instead of standing in the group's key.
@@ -50,30 +29,21 @@ pub fn edges(window: &Window, start: i64, frontier: Frontier, ended: bool) -> (i
     if let Shape::Sliding { size, every } = window.shape
         && (start == NULL || follows_now(window))
     {
-        let end = floor(frontier.now, every) + if ended { every } else { 0 };
-        return (end - size, end);
+        return Window::latest(size, every, frontier.now, ended);
     }
-    let end = match window.shape {
-        Shape::Tumbling { size } | Shape::Sliding { size, .. } => start.saturating_add(size),
-        Shape::Month => {
-            let (y, m, _) = civil(start.div_euclid(DAY));
-            let (y, m) = if m == 12 { (y + 1, 1) } else { (y, m + 1) };
-            day_number(y, m, 1) * DAY
-        }
-        Shape::Year => day_number(civil(start.div_euclid(DAY)).0 + 1, 1, 1) * DAY,
-    };
-    (start, end)
+    (start, window.end(start))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use dataflows::time::{DAY, HOUR, SECOND, day_number};
 
     const MIN: i64 = 60 * SECOND;
 
     #[test]
     fn windows_have_names() {
-        let named = |time, shape| label(&Window { time, shape });
+        let named = |time, shape| Window { time, shape }.label();
         let slide = |size, every| Shape::Sliding { size, every };
         for (shape, name) in [
             (slide(5 * MIN, 10 * SECOND), "5min"),

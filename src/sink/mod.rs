@@ -11,6 +11,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use dataflows::record::Stream;
 use dataflows::sealed::CleanRows;
 use serde_json::Value;
 
@@ -18,30 +19,10 @@ use crate::config;
 use crate::store::Partition;
 use crate::store::disk::Disk;
 
-/// The cleaned tables by their numbers, with their columns in order.
-pub const TABLES: [(&str, &[&str]); 3] = [
-    (
-        "pin",
-        &[
-            "ind",
-            "unique_id",
-            "title",
-            "description",
-            "follower_count",
-            "poster_name",
-            "tag_list",
-            "is_image_or_video",
-            "image_src",
-            "save_location",
-            "category",
-        ],
-    ),
-    ("geo", &["ind", "country", "coordinates", "timestamp"]),
-    ("user", &["ind", "user_name", "age", "date_joined"]),
-];
-
-/// The columns behind those of every table: where a row came from.
-pub const PROVENANCE: [&str; 5] = ["_source", "_partition", "_position", "_sub", "_arrived_at"];
+/// The name of a cleaned table by its number.
+pub fn table_name(number: usize) -> &'static str {
+    Stream::ALL[number].name()
+}
 
 /// What a sink is told at start.
 #[derive(Clone, Copy, Debug)]

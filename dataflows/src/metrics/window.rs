@@ -26,7 +26,7 @@ impl Window {
     /// The end of the window that starts there.
     pub fn end(&self, start: i64) -> i64 {
         match self.shape {
-            Shape::Tumbling { size } | Shape::Sliding { size, .. } => start + size,
+            Shape::Tumbling { size } | Shape::Sliding { size, .. } => start.saturating_add(size),
             Shape::Month => {
                 let (y, m, _) = civil(start.div_euclid(DAY));
                 let (y, m) = if m == 12 { (y + 1, 1) } else { (y, m + 1) };

@@ -2,11 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use dataflows::record::Stream;
 use serde::{Deserialize, Serialize};
 
 use super::rows::{provenance, row_len};
 use super::{Ahead, FilesSink, Mark, Place, extension, parse_name, path, sidecar};
-use crate::sink::{Begin, SinkError, TABLES};
+use crate::sink::{Begin, SinkError, table_name};
 use crate::store::disk::{self, DiskFile, Mode};
 
 /// How many bytes are read at a time.
@@ -50,7 +51,7 @@ pub fn begin(sink: &mut FilesSink, begin: &Begin<'_>) -> Result<Vec<String>, Sin
             return Err(SinkError::Changed { what });
         }
     };
-    let place = |number: usize| mark.tables.get(TABLES[number].0).copied().unwrap_or_default();
+    let place = |number: usize| mark.tables.get(table_name(number)).copied().unwrap_or_default();
     let mut ahead_of_mark = false;
     for (number, files) in files.iter().enumerate() {
         ahead_of_mark |= is_ahead(sink, number, files, place(number))?;
@@ -116,7 +117,7 @@ fn owner(
 
 fn files(sink: &FilesSink) -> Result<Vec<Files>, SinkError> {
     let dir = &sink.config.dir;
-    let mut files = vec![Files::default(); TABLES.len()];
+    let mut files = vec![Files::default(); Stream::ALL.len()];
     for name in sink.disk.list(dir).map_err(SinkError::io("list", dir))? {
         match parse_name(&name) {
             Some((table, n, true, _)) => _ = files[table].parts.insert(n),
@@ -152,7 +153,7 @@ pub fn write_sidecar(sink: &mut FilesSink, fell_back: bool) -> Result<(), SinkEr
 }
 
 fn size_of(sink: &FilesSink, number: usize, n: u64, part: bool) -> Result<Option<u64>, SinkError> {
-    let path = path(&sink.config, TABLES[number].0, n, part);
+    let path = path(&sink.config, table_name(number), n, part);
     match sink.disk.open(&path, Mode::Read) {
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
         opened => {
@@ -183,7 +184,7 @@ fn resume(
     fell_back: bool,
     notes: &mut Vec<String>,
 ) -> Result<(), SinkError> {
-    let name = TABLES[number].0;
+    let name = table_name(number);
     check_length(sink, number, place, notes)?;
     let mut newest = place;
     if fell_back {
@@ -232,7 +233,7 @@ fn check_length(
         Some(size) => Some(size),
         None => size_of(sink, number, place.n, false)?,
     };
-    let path = path(&sink.config, TABLES[number].0, place.n, false);
+    let path = path(&sink.config, table_name(number), place.n, false);
     match size {
         Some(size) if size < place.len => Err(SinkError::Changed {
             what: format!(
@@ -257,7 +258,7 @@ fn take_known(
     part: bool,
     from: u64,
 ) -> Result<u64, SinkError> {
-    let (name, csv) = (TABLES[number].0, sink.config.csv);
+    let (name, csv) = (table_name(number), sink.config.csv);
     let path = path(&sink.config, name, n, part);
     let file = sink.disk.open(&path, Mode::Read).map_err(SinkError::io("open", &path))?;
     let from = from.max(sink.tables[number].header.len() as u64);

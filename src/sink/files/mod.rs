@@ -19,11 +19,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
+use dataflows::record::Stream;
+use dataflows::record::table::csv_header;
 use dataflows::sealed::CleanRows;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{Begin, PROVENANCE, Sink, SinkError, TABLES};
+use super::{Begin, Sink, SinkError, table_name};
 use crate::config;
 use crate::store::disk::{Disk, DiskFile, Mode};
 use crate::store::{Partition, fault, is_full};
@@ -93,13 +95,10 @@ pub struct FilesSink {
 impl FilesSink {
     /// A sink into a folder, which [`Sink::begin`] creates.
     pub fn new(config: config::FilesSink, disk: Arc<dyn Disk>) -> Self {
-        let header = |columns: &[&str]| {
-            let names: Vec<&str> = columns.iter().chain(&PROVENANCE).copied().collect();
-            if config.csv { format!("{}\n", names.join(",")).into_bytes() } else { Vec::new() }
-        };
-        let tables = TABLES.iter().map(|(name, columns)| Table {
-            name,
-            header: header(columns),
+        let header = |stream| if config.csv { csv_header(stream).into_bytes() } else { Vec::new() };
+        let tables = Stream::ALL.map(|stream| Table {
+            name: stream.name(),
+            header: header(stream),
             n: 0,
             file: None,
             len: 0,
@@ -111,7 +110,7 @@ impl FilesSink {
             stored: Place::default(),
         });
         FilesSink {
-            tables: tables.collect(),
+            tables: tables.into(),
             name: format!("files:{}", config.dir.display()),
             config,
             disk,
@@ -129,7 +128,7 @@ impl FilesSink {
     /// Drops rows that are in the files already.
     fn skip_known(&mut self, partitions: &[Partition], rows: &mut CleanRows) {
         let Some(partition) = partitions.get(rows.partition as usize) else { return };
-        let table = TABLES[usize::from(rows.table)].0.to_owned();
+        let table = table_name(usize::from(rows.table)).to_owned();
         let key = (table, partition.source.clone(), partition.name.clone());
         let Some(high) = self.ahead.get(&key).copied() else { return };
         let known = rows.ends.partition_point(|(position, sub, _)| (*position, *sub) <= high);
@@ -344,7 +343,7 @@ fn parse_name(name: &str) -> Option<(usize, u64, bool, &str)> {
     };
     let (stem, ext) = whole.rsplit_once('.')?;
     let (table, n) = stem.rsplit_once('-')?;
-    let table = TABLES.iter().position(|(known, _)| *known == table)?;
+    let table = Stream::ALL.iter().position(|known| known.name() == table)?;
     matches!(ext, "jsonl" | "csv").then_some((table, n.parse().ok()?, part, ext))
 }
 

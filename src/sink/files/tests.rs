@@ -197,7 +197,8 @@ fn check(disk: &ScriptedDisk, csv: bool, what: &str) {
     let left = disk.files();
     assert!(!left.iter().any(|file| is_part(file)), "{what}: {left:?}");
     let files = finished(disk);
-    for (number, (table, columns)) in crate::sink::TABLES.iter().enumerate() {
+    for (number, stream) in dataflows::record::Stream::ALL.into_iter().enumerate() {
+        let (table, columns) = (stream.name(), dataflows::record::table::columns(stream));
         let mut found: BTreeMap<String, Vec<(u64, u32)>> = BTreeMap::new();
         for (path, bytes) in &files {
             if !name(path).starts_with(table) {
