@@ -167,7 +167,7 @@ fn theirs(
 }
 
 fn updates(plan: &Plan, rows: Vec<(Cells, isize)>) -> Vec<Update> {
-    let mut combine = Combine::new(1);
+    let mut combine = Combine::default();
     for (row, diff) in rows {
         let cells = cells(&row);
         combine.placed(0, &plan.nodes[0], &Row::Cells(&cells), (0, NULL), diff as i64);

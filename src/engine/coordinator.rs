@@ -380,9 +380,7 @@ impl Coordinator {
             records += sealed.tallies.iter().map(|t| t.1.read).sum::<u64>();
             self.unsaved_bytes[*worker] = sealed.unsaved_bytes;
             self.book.sealed(*worker, sealed);
-            // The last one's, usually all of them, are moved and not copied.
-            sealed.changes.append(&mut changes);
-            changes = std::mem::take(&mut sealed.changes);
+            changes.push(std::mem::take(&mut sealed.changes));
             rejects.append(&mut sealed.rejects);
             rows.append(&mut sealed.rows);
         }
@@ -398,7 +396,7 @@ impl Coordinator {
         if tick.publish {
             let frontier = Frontier { run: self.run, epoch: flight.epoch, now: tick.now };
             let progress = Arc::new(self.book.progress(flow));
-            self.published.apply(frontier, progress, changes);
+            self.published.apply_lists(frontier, progress, changes);
             self.published.set_state(self.shows);
             self.report.visible(flight.opened, flight.earliest);
         }

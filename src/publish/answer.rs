@@ -38,11 +38,6 @@ pub struct Part<'a> {
     pub rows: Vec<Row<'a>>,
 }
 
-/// The place of the value column that rows are ordered by: the first measure's own value.
-pub fn leading(schema: &Schema) -> usize {
-    usize::from(schema.metric.measures.first().is_some_and(|m| m.returned.is_some()))
-}
-
 /// The names of a reading's windows, in the order of the metric's list.
 pub fn names(schema: &Schema) -> Vec<String> {
     labels(&schema.windows)
@@ -121,15 +116,24 @@ impl<'a> Wanted<'a> {
 }
 
 fn sort(schema: &Schema, rows: &mut [Row<'_>]) {
-    let lead = leading(schema);
     // Stable: rows of one group keep the order in which the group shows them.
-    rows.sort_by(|a, b| {
-        order(b.value(lead), a.value(lead)).then_with(|| by_keys(schema, a.keys(), b.keys()))
-    });
+    rows.sort_by(by_rank(schema));
+}
+
+/// The order of a window's rows: the first measure descending, nulls last; then the keys.
+pub fn by_rank<'s>(schema: &'s Schema) -> impl Fn(&Row<'_>, &Row<'_>) -> Ordering + 's {
+    let lead = schema.rank();
+    move |a, b| {
+        let lead = match (a.int(lead), b.int(lead)) {
+            (Some(a), Some(b)) => b.cmp(&a),
+            _ => order(b.value(lead), a.value(lead)),
+        };
+        lead.then_with(|| by_keys(schema, a.keys(), b.keys()))
+    }
 }
 
 /// The order of group keys: by the bytes that they are printed as, null first.
-pub fn by_keys(schema: &Schema, a: &[i64], b: &[i64]) -> Ordering {
+fn by_keys(schema: &Schema, a: &[i64], b: &[i64]) -> Ordering {
     let mut fields = schema.keys.iter().zip(a.iter().zip(b));
     let unequal = fields.find(|(_, (a, b))| a != b);
     let Some((field, (a, b))) = unequal else { return Ordering::Equal };

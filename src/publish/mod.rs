@@ -142,10 +142,26 @@ impl Published {
 
     /// Shows an epoch: all changes, the frontier, positions and tallies at once.
     pub fn apply(&self, frontier: Frontier, progress: Arc<Progress>, changes: Vec<Change>) {
+        self.apply_lists(frontier, progress, vec![changes]);
+    }
+
+    /// The same where the changes come in several lists, a worker's each.
+    pub fn apply_lists(
+        &self,
+        frontier: Frontier,
+        progress: Arc<Progress>,
+        changes: Vec<Vec<Change>>,
+    ) {
         let mut feeds = self.feeds.lock();
+        let count = changes.iter().map(Vec::len).sum::<usize>();
         {
             let mut shown = self.shown.write();
-            for change in &changes {
+            let mut of_metric = vec![0; shown.tables.len()];
+            changes.iter().flatten().for_each(|c| of_metric[usize::from(c.metric)] += 1);
+            for (table, count) in shown.tables.iter_mut().zip(of_metric) {
+                table.expect(count);
+            }
+            for change in changes.iter().flatten() {
                 if let Some(table) = shown.tables.get_mut(usize::from(change.metric)) {
                     table.set(&change.key, &change.rows);
                 }
@@ -154,8 +170,9 @@ impl Published {
             shown.progress = Arc::clone(&progress);
         }
         self.epochs.fetch_add(1, Ordering::Relaxed);
-        self.changes.fetch_add(changes.len() as u64, Ordering::Relaxed);
+        self.changes.fetch_add(count as u64, Ordering::Relaxed);
         if feeds.iter().any(|f| !f.is_empty()) {
+            let changes = changes.into_iter().flatten().collect();
             let lagged = feed::distribute(&mut feeds, frontier, &progress, changes);
             self.lagged.fetch_add(lagged, Ordering::Relaxed);
         }

@@ -104,6 +104,15 @@ impl Table {
         self.groups
     }
 
+    /// Is told how many groups are about to be set: an empty table need not grow step by step.
+    pub fn expect(&mut self, groups: usize) {
+        if self.groups == 0 && groups > LOAD {
+            self.base = (groups / LOAD).next_power_of_two();
+            self.split = 0;
+            self.buckets = vec![Arc::default(); self.base];
+        }
+    }
+
     /// Replaces the rows of a group; none = it is gone.
     pub fn set(&mut self, key: &GroupKey, rows: &[Values]) {
         let layout = Arc::clone(&self.layout);
@@ -215,7 +224,8 @@ impl Bucket {
     /// Grows by little, since buckets are many and small.
     fn reserve(&mut self, cells: usize) {
         if self.cells.capacity() - self.cells.len() < cells {
-            self.cells.reserve_exact(cells.max(self.cells.len() / 4));
+            let some = if self.cells.is_empty() { 4 * cells } else { self.cells.len() / 4 };
+            self.cells.reserve_exact(cells.max(some));
         }
     }
 

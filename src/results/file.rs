@@ -4,9 +4,7 @@ use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
-use dataflows::metrics::schema::Schema;
-
-use super::{Format, Row, write};
+use super::Format;
 
 /// The end of a file's name.
 pub fn extension(format: Format) -> &'static str {
@@ -18,20 +16,18 @@ pub fn extension(format: Format) -> &'static str {
     }
 }
 
-/// Writes `DIR/<metric>.<format>`: into a temporary file beside it, made durable, then renamed.
-/// The folder is created. Returns the file's path.
+/// Writes `DIR/<name>`: into a temporary file beside it, made durable, then renamed. The folder is
+/// created. Returns the file's path.
 pub fn write_file(
     dir: &Path,
-    schema: &Schema,
-    rows: &[Row],
-    format: Format,
+    name: &str,
+    write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
 ) -> io::Result<PathBuf> {
     fs::create_dir_all(dir)?;
-    let name = format!("{}.{}", schema.name, extension(format));
-    let (path, part) = (dir.join(&name), dir.join(format!(".{name}.part")));
+    let (path, part) = (dir.join(name), dir.join(format!(".{name}.part")));
     let file = File::create(&part)?;
     let mut out = BufWriter::with_capacity(1 << 16, file);
-    write(schema, rows, format, &mut out)?;
+    write(&mut out)?;
     out.flush()?;
     out.get_ref().sync_all()?;
     fs::rename(&part, &path)?;

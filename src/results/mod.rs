@@ -12,7 +12,7 @@ mod published;
 #[cfg(test)]
 mod tests;
 
-use std::borrow::Cow;
+use std::borrow::{Borrow, Cow};
 use std::io::{self, Write};
 
 use dataflows::metrics::schema::Schema;
@@ -20,12 +20,13 @@ use dataflows::metrics::value::{Cells, NULL, Value, Values};
 use dataflows::record::Type;
 
 pub use answers::{catalogue, csv_to_table, csv_to_tsv, outline};
-pub use file::{extension, write_file};
+pub use file::extension;
 pub use json::write_json;
-pub use order::order;
 pub use published::{rows, write_all};
 
 use cell::Shown;
+use file::write_file;
+use order::order;
 
 /// How rows are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -113,10 +114,8 @@ impl<'a> Printer<'a> {
                 Some(label) => Shown::Text(Cow::Borrowed(label)),
                 None => Shown::Null,
             },
-            From::Start => {
-                cell::show(Value::from_cell(row.start, Type::Time), Type::Time, None, time)
-            }
-            From::End => cell::show(Value::from_cell(row.end, Type::Time), Type::Time, None, time),
+            From::Start => self.edge(row.start),
+            From::End => self.edge(row.end),
             From::Key(i) => {
                 let ty = self.schema.keys[i].ty;
                 let cell = row.keys.get(i).copied().unwrap_or(NULL);
@@ -129,23 +128,55 @@ impl<'a> Printer<'a> {
             }
         }
     }
+
+    /// An edge of a window.
+    fn edge(&self, at: i64) -> Shown<'static> {
+        let time = self.schema.metric.output.time.as_deref();
+        cell::show(Value::from_cell(at, Type::Time), Type::Time, None, time)
+    }
+
+    /// The line of names, if there is one.
+    fn header(&self, format: Format, out: &mut dyn Write) -> io::Result<()> {
+        let names = self.columns.iter().map(|c| Shown::Text(Cow::Borrowed(c.name)));
+        if self.schema.metric.output.header { line(format, names, out) } else { Ok(()) }
+    }
+
+    /// Lines of separated cells, in the order the rows are given.
+    fn lines<R: Borrow<Row>>(
+        &self,
+        rows: impl Iterator<Item = R>,
+        format: Format,
+        out: &mut dyn Write,
+    ) -> io::Result<()> {
+        // The rows of a window follow each other: its edges are printed once.
+        let mut edges = [None, None];
+        for row in rows {
+            let row = row.borrow();
+            let cells = self.columns.iter().map(|c| {
+                let (edge, at) = match c.from {
+                    From::Start => (&mut edges[0], row.start),
+                    From::End => (&mut edges[1], row.end),
+                    from => return self.cell(row, from),
+                };
+                match edge {
+                    Some((was, shown)) if *was == at => Shown::clone(shown),
+                    _ => edge.insert((at, self.edge(at))).1.clone(),
+                }
+            });
+            line(format, cells, out)?;
+        }
+        Ok(())
+    }
 }
 
-/// Writes the rows, in the order they are given (see [`order`]).
+/// Writes the rows, in the order they are given.
 pub fn write(schema: &Schema, rows: &[Row], format: Format, out: &mut dyn Write) -> io::Result<()> {
     let printer = Printer::new(schema);
-    let header = schema.metric.output.header;
-    let names = || printer.columns.iter().map(|c| Shown::Text(Cow::Borrowed(c.name)));
     match format {
         Format::Json => write_json(schema, rows, None, out),
         Format::Tsv | Format::Csv => {
-            if header {
-                line(format, names(), out)?;
-            }
-            for row in rows {
-                line(format, printer.columns.iter().map(|c| printer.cell(row, c.from)), out)?;
-            }
-            Ok(())
+            printer.header(format, out)?;
+            printer.lines(rows.iter(), format, out)
         }
         Format::Table => {
             let cells = |row: &Row| -> Vec<String> {

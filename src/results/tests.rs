@@ -1,13 +1,15 @@
 //! Rows of declared metrics as they are printed: the declarations are those that we ship.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use dataflows::metrics::schema::Schema;
-use dataflows::metrics::value::{Cells, NULL, Value, Values};
+use dataflows::metrics::value::{Cells, Change, GroupKey, NULL, Value, Values};
 use dataflows::symbol::intern;
 
 use super::*;
 use crate::config::{Env, load};
+use crate::publish::{Frontier, Published};
 
 fn schema(file: &str, name: &str) -> Schema {
     let loaded = load(&[PathBuf::from(format!("builtin:{file}"))], &[], &Env::new());
@@ -25,8 +27,21 @@ fn row(keys: &[i64], values: &[Value]) -> Row {
     Row { window: 0, start: NULL, end: NULL, keys, values }
 }
 
-fn printed(schema: &Schema, mut rows: Vec<Row>, format: Format) -> String {
-    order(schema, &mut rows, None);
+/// The rows as the published table gives them, in their order.
+fn ordered(schema: &Schema, rows: Vec<Row>, limit: Option<usize>) -> Vec<Row> {
+    let published = Published::new(vec![schema.clone()]);
+    let change = |Row { window, start, keys, values, .. }| Change {
+        metric: 0,
+        key: GroupKey { window, start, keys },
+        rows: vec![values],
+    };
+    let changes = rows.into_iter().map(change).collect();
+    published.apply(Frontier::default(), Arc::default(), changes);
+    super::rows(&published.read(0).expect("the metric"), limit)
+}
+
+fn printed(schema: &Schema, rows: Vec<Row>, format: Format) -> String {
+    let rows = ordered(schema, rows, None);
     let mut out = Vec::new();
     write(schema, &rows, format, &mut out).expect("memory");
     String::from_utf8(out).expect("UTF-8")
@@ -83,8 +98,8 @@ fn windows_come_as_declared_and_limits_hold_in_each() {
         end: (start + 1) * HOUR,
         ..row(&[text("A"), text(&n.to_string())], &[Value::Int(n)])
     };
-    let mut rows = vec![at(1, 0, 1), at(0, 7, 1), at(0, 7, 3), at(0, 7, 2), at(0, 6, 1)];
-    order(&schema, &mut rows, Some(2));
+    let rows = vec![at(1, 0, 1), at(0, 7, 1), at(0, 7, 3), at(0, 7, 2), at(0, 6, 1)];
+    let rows = ordered(&schema, rows, Some(2));
     let got: Vec<_> = rows.iter().map(|r| (r.window, r.start / HOUR, r.values[0])).collect();
     let n = Value::Int;
     assert_eq!(got, [(0, 6, n(1)), (0, 7, n(3)), (0, 7, n(2)), (1, 0, n(1))]);
@@ -107,7 +122,9 @@ fn files_replace_each_other_whole() {
     let schema = schema("queries.toml", "Q6_users_joined_per_year");
     for n in [1, 2] {
         let rows = [row(&[2015], &[Value::Int(n)])];
-        let path = write_file(&dir.path().join("new"), &schema, &rows, Format::Csv);
+        let path = write_file(&dir.path().join("new"), "years.csv", |out| {
+            write(&schema, &rows, Format::Csv, out)
+        });
         let text = std::fs::read_to_string(path.expect("written")).expect("readable");
         assert_eq!(text, format!("post_year,number_users_joined\n2015,{n}\n"));
     }

@@ -90,7 +90,7 @@ fn metric(text: &mut Text, reading: &Reading, labels: &Labels, room: usize) -> (
     let rows = || reading.table.rows().filter(shown);
     let mut keys: Vec<Column> =
         (0..schema.keys.len()).map(|n| Column::new(schema, Source::Key(n), labels)).collect();
-    let lead = crate::publish::answer::leading(schema);
+    let lead = schema.rank();
     label::keep_greatest(&mut keys, rows, lead, schema);
     let mut used = 0;
     for family in families(schema) {

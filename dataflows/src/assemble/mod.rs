@@ -120,7 +120,7 @@ impl Assemble {
     pub fn new(plan: Arc<Plan>, partitions: Partitions) -> Self {
         Assemble {
             table: Table::new(&plan.layout),
-            combine: Combine::new(plan.nodes.len()),
+            combine: Combine::default(),
             partitions,
             arrivals: Arrivals::default(),
             present: [0; 3],
@@ -146,18 +146,23 @@ impl Assemble {
             self.feed_all(distinct);
         }
         let mut tallies: Vec<(u32, Tally)> = Vec::new();
-        for rec in recs.iter().flatten() {
-            let slot = self.table.find_or_add(&self.plan.layout, rec.index);
-            // Stamp 0 is that of a new slot.
-            if self.table.touch(slot, (epoch as u32).wrapping_add(1)) {
-                self.remember(slot);
+        let mut slots = Vec::new();
+        for recs in &recs {
+            // The look-ups apart from the rest: they need not wait for each other's memory.
+            let find = |rec: &Rec| self.table.find_or_add(&self.plan.layout, rec.index);
+            slots.extend(recs.iter().map(find));
+            for (rec, slot) in recs.iter().zip(slots.drain(..)) {
+                // Stamp 0 is that of a new slot.
+                if self.table.touch(slot, (epoch as u32).wrapping_add(1)) {
+                    self.remember(slot);
+                }
+                let last = tallies.last().is_some_and(|t| t.0 == rec.partition);
+                if !last {
+                    tallies.push((rec.partition, Tally::default()));
+                }
+                let at = tallies.len() - 1;
+                self.apply(slot, rec, &mut tallies[at].1);
             }
-            let last = tallies.last().is_some_and(|t| t.0 == rec.partition);
-            if !last {
-                tallies.push((rec.partition, Tally::default()));
-            }
-            let at = tallies.len() - 1;
-            self.apply(slot, rec, &mut tallies[at].1);
         }
         sealed.tallies.append(&mut tallies);
         self.retire(tick.now);

@@ -54,7 +54,7 @@ pub fn updates(
     rows: impl Iterator<Item = (Joined, isize)>,
 ) -> (Vec<Update>, Vec<(super::distinct::DistinctRow, i64)>) {
     let node = &plan.nodes[n];
-    let mut combine = Combine::new(plan.nodes.len());
+    let mut combine = Combine::default();
     let mut distinct = Vec::new();
     for ((index, sides), diff) in rows {
         let row = Row::Sides { index, sides: [&sides[0], &sides[1], &sides[2]] };

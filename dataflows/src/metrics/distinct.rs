@@ -34,7 +34,7 @@ pub fn distinct<'s>(
 
 /// The group changes that changes of distinct rows make.
 pub fn updates(plan: &Arc<Plan>, rows: impl Iterator<Item = (DistinctRow, isize)>) -> Vec<Update> {
-    let mut combine = Combine::new(plan.nodes.len());
+    let mut combine = Combine::default();
     for (row, diff) in rows {
         let n = row.node as usize;
         let cells = Row::Cells(&row.cells);

@@ -8,19 +8,22 @@
 //! the CPU and five times the memory.
 
 pub mod size;
+mod store;
 
 use std::collections::BTreeMap;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use rustc_hash::{FxHashMap, FxHashSet, FxHasher};
+use smallvec::SmallVec;
 
 use super::declare::Shape;
 use super::multiset::Multiset;
 use super::plan::{MetricPlan, Node, Plan, Show};
-use super::update::{SLIDING, Sums, Update, What};
+use super::update::{Member, SLIDING, Sums, Update};
 use super::value::{Cells, Change, GroupKey, NULL, Value, Values};
 use crate::tick::Tick;
+use store::Store;
 
 /// One group.
 struct Group {
@@ -47,10 +50,11 @@ struct Held {
 
 /// The groups of one node on one worker.
 struct NodeGroups {
-    groups: FxHashMap<GroupKey, Group>,
-    dirty: Vec<GroupKey>,
+    groups: Store<Group>,
+    /// Groups that changed since they were last published.
+    dirty: Vec<u32>,
     /// Where windows retire: the groups by (window, start).
-    starts: BTreeMap<(u16, i64), FxHashSet<Cells>>,
+    starts: BTreeMap<(u16, i64), FxHashSet<u32>>,
     /// Where windows slide over arrivals.
     buckets: BTreeMap<i64, Bucket>,
     /// The edges that sliding windows are at.
@@ -68,7 +72,7 @@ impl Groups {
     /// No groups yet.
     pub fn new(plan: Arc<Plan>) -> Self {
         let node = |n: &Node| NodeGroups {
-            groups: FxHashMap::default(),
+            groups: Store::default(),
             dirty: Vec::new(),
             starts: BTreeMap::new(),
             buckets: BTreeMap::new(),
@@ -84,11 +88,11 @@ impl Groups {
         if update.window == SLIDING {
             return groups.slide_in(node, update);
         }
-        let Update { window, start, keys, what, .. } = update;
+        let Update { window, start, keys, sums, members, .. } = update;
         if retired(node, window, start, self.now) {
             return;
         }
-        groups.change(node, GroupKey { window, start, keys }, |g| g.apply(&what, 1));
+        groups.change(node, GroupKey { window, start, keys }, |g| g.apply(&sums, &members, 1));
     }
 
     /// The clock moved: windows slide and retire. Then, if the epoch publishes, the changes.
@@ -132,16 +136,12 @@ impl Group {
         self.sums.iter().all(|s| *s == 0) && self.sets.iter().all(|s| s.distinct() == 0)
     }
 
-    fn apply(&mut self, what: &What, sign: i64) {
-        match what {
-            What::Sums(sums) => {
-                for (a, b) in self.sums.iter_mut().zip(sums) {
-                    *a += b * i128::from(sign);
-                }
-            }
-            What::Value { set, value, with, diff } => {
-                self.sets[*set as usize].update(*value, *with, diff * sign);
-            }
+    fn apply(&mut self, sums: &[i128], members: &[Member], sign: i64) {
+        for (a, b) in self.sums.iter_mut().zip(sums) {
+            *a += b * i128::from(sign);
+        }
+        for Member { set, value, with, diff } in members {
+            self.sets[*set as usize].update(*value, *with, diff * sign);
         }
     }
 }
@@ -149,42 +149,44 @@ impl Group {
 impl NodeGroups {
     /// Changes a group, made if need be.
     fn change(&mut self, node: &Node, key: GroupKey, change: impl FnOnce(&mut Group)) {
-        let group = match self.groups.get_mut(&key) {
-            Some(group) => group,
-            None => {
-                if node.retain.is_some() && key.start != NULL {
-                    let at = (key.window, key.start);
-                    self.starts.entry(at).or_default().insert(key.keys.clone());
-                }
-                self.groups.entry(key.clone()).or_insert_with(|| Group::new(node))
-            }
-        };
+        let at = (key.window, key.start);
+        let (number, new) = self.groups.find_or_add(key, || Group::new(node));
+        if new && node.retain.is_some() && at.1 != NULL {
+            self.starts.entry(at).or_default().insert(number);
+        }
+        self.touch(number, change);
+    }
+
+    fn touch(&mut self, number: u32, change: impl FnOnce(&mut Group)) {
+        let Some((_, group)) = self.groups.get_mut(number) else { return };
         change(group);
-        if !group.dirty {
-            group.dirty = true;
-            self.dirty.push(key);
+        if !std::mem::replace(&mut group.dirty, true) {
+            self.dirty.push(number);
+        }
+    }
+
+    fn remove(&mut self, number: u32) {
+        let Some(key) = self.groups.remove(number) else { return };
+        if let Some(numbers) = self.starts.get_mut(&(key.window, key.start)) {
+            numbers.remove(&number);
         }
     }
 
     /// An arrival's bucket changed; so do the windows that hold the bucket.
     fn slide_in(&mut self, node: &Node, update: Update) {
-        let Update { start: bucket, keys, what, .. } = update;
+        let Update { start: bucket, keys, sums, members, .. } = update;
         let held = self.buckets.entry(bucket).or_default().groups.entry(keys.clone());
         let held = held.or_default();
-        match &what {
-            What::Sums(sums) => {
-                held.sums.resize(sums.len().max(held.sums.len()), 0);
-                held.sums.iter_mut().zip(sums).for_each(|(a, b)| *a += b);
-            }
-            What::Value { set, value, with, diff } => {
-                *held.values.entry((*set, *value, *with)).or_insert(0) += diff;
-            }
+        held.sums.resize(sums.len().max(held.sums.len()), 0);
+        held.sums.iter_mut().zip(&sums).for_each(|(a, b)| *a += b);
+        for Member { set, value, with, diff } in &members {
+            *held.values.entry((*set, *value, *with)).or_insert(0) += diff;
         }
         for w in 0..node.windows.len() {
             let (from, to) = self.edges[w];
             if node.slides(&node.windows[w]) && (from..to).contains(&bucket) {
                 let key = GroupKey { window: w as u16, start: NULL, keys: keys.clone() };
-                self.change(node, key, |g| g.apply(&what, 1));
+                self.change(node, key, |g| g.apply(&sums, &members, 1));
             }
         }
     }
@@ -222,15 +224,15 @@ impl NodeGroups {
         let buckets = std::mem::take(&mut self.buckets);
         for held in buckets.range(range).flat_map(|(_, b)| &b.groups) {
             let key = GroupKey { window: w as u16, start: NULL, keys: held.0.clone() };
-            self.change(node, key, |g| {
-                g.apply(&What::Sums(held.1.sums.clone()), sign);
-                for ((set, value, with), diff) in &held.1.values {
-                    let (set, value, with, diff) = (*set, *value, *with, *diff);
-                    if diff != 0 {
-                        g.apply(&What::Value { set, value, with, diff }, sign);
-                    }
-                }
-            });
+            let values = held.1.values.iter().filter(|(_, diff)| **diff != 0);
+            let member = |((set, value, with), diff): (&(u16, i64, i64), &i64)| Member {
+                set: *set,
+                value: *value,
+                with: *with,
+                diff: *diff,
+            };
+            let members: SmallVec<[Member; 8]> = values.map(member).collect();
+            self.change(node, key, |g| g.apply(&held.1.sums, &members, sign));
         }
         self.buckets = buckets;
     }
@@ -246,9 +248,8 @@ impl NodeGroups {
                 self.starts.range((w, i64::MIN)..(w, i64::MAX)).next()
                 && now >= window.end(start).saturating_add(retain)
             {
-                for keys in self.starts.remove(&(w, start)).into_iter().flatten() {
-                    let key = GroupKey { window: w, start, keys };
-                    self.change(node, key, |g| {
+                for number in self.starts.remove(&(w, start)).into_iter().flatten() {
+                    self.touch(number, |g| {
                         *g = Group { shown: g.shown, dirty: g.dirty, ..Group::new(node) }
                     });
                 }
@@ -260,54 +261,60 @@ impl NodeGroups {
 
     /// Without anyone to be shown to, groups that are empty and were never shown leave memory.
     fn forget(&mut self) {
-        let groups = &mut self.groups;
-        self.dirty.retain(|key| {
-            let gone = groups.get(key).is_some_and(|g| g.shown == 0 && g.is_gone());
+        let mut dirty = std::mem::take(&mut self.dirty);
+        dirty.retain(|number| {
+            let group = self.groups.get_mut(*number);
+            let gone = group.is_some_and(|(_, g)| g.shown == 0 && g.is_gone());
             if gone {
-                groups.remove(key);
+                self.remove(*number);
             }
             !gone
         });
+        self.dirty = dirty;
     }
 
     /// The rows of changed groups; groups without rows leave memory.
     fn publish(&mut self, node: &Node, metrics: &[MetricPlan], changes: &mut Vec<Change>) {
         let mut dirty = std::mem::take(&mut self.dirty);
         changes.reserve(dirty.len() * node.metrics.len());
-        for key in dirty.drain(..) {
-            let Some(group) = self.groups.get_mut(&key) else { continue };
+        for number in dirty.drain(..) {
+            let Some((key, group)) = self.groups.get_mut(number) else { continue };
             group.dirty = false;
             let gone = group.is_gone();
-            let rows: Vec<Vec<Values>> = node
-                .metrics
-                .iter()
-                .map(|m| if gone { Vec::new() } else { rows(&metrics[*m as usize], group) })
-                .collect();
-            let hash = if rows.iter().all(Vec::is_empty) { 0 } else { hash(&rows) };
-            if hash != group.shown {
-                group.shown = hash;
-                for (m, rows) in node.metrics.iter().zip(rows) {
-                    changes.push(Change { metric: *m, key: key.clone(), rows });
-                }
+            let first = changes.len();
+            let (mut hasher, mut shows) = (FxHasher::default(), false);
+            for metric in &node.metrics {
+                let rows = if gone { Vec::new() } else { rows(&metrics[*metric as usize], group) };
+                shows |= !rows.is_empty();
+                rows.hash(&mut hasher);
+                changes.push(Change { metric: *metric, key: key.clone(), rows });
+            }
+            let hash = if shows { hasher.finish().max(1) } else { 0 };
+            if std::mem::replace(&mut group.shown, hash) == hash {
+                changes.truncate(first);
             }
             if gone {
-                self.groups.remove(&key);
+                self.remove(number);
             }
         }
         self.dirty = dirty;
     }
 }
 
-fn hash(rows: &[Vec<Values>]) -> u64 {
-    let mut h = FxHasher::default();
-    rows.hash(&mut h);
-    h.finish().max(1)
-}
-
 /// What a metric shows of a group: usually one row; more where `top` or tied winners are shown.
 fn rows(metric: &MetricPlan, group: &mut Group) -> Vec<Values> {
     let mut seen = metric.schema.metric.keep_empty;
-    let mut columns: Vec<Vec<Value>> = Vec::new();
+    if !metric.shows.iter().any(Show::has_winners) {
+        let mut row = Values::new();
+        for show in &metric.shows {
+            let (value, had) = single(show, group);
+            seen |= had;
+            row.push(value);
+        }
+        return if seen { vec![row] } else { Vec::new() };
+    }
+    // Columns, and whether each has one value for all rows.
+    let mut columns: Vec<(Vec<Value>, bool)> = Vec::new();
     let mut height = 1;
     for show in &metric.shows {
         let winners = match show {
@@ -316,36 +323,25 @@ fn rows(metric: &MetricPlan, group: &mut Group) -> Vec<Values> {
             _ => {
                 let (value, had) = single(show, group);
                 seen |= had;
-                columns.push(vec![value]);
+                columns.push((vec![value], true));
                 continue;
             }
         };
         seen |= !winners.is_empty();
         height = height.max(winners.len());
         let (first, second) = winners.into_iter().unzip();
-        columns.push(first);
-        columns.push(second);
+        columns.extend([(first, false), (second, false)]);
     }
     if !seen {
         return Vec::new();
     }
-    let single: Vec<bool> = metric
-        .shows
-        .iter()
-        .flat_map(|s| match s {
-            Show::Top { .. } | Show::Argmax { .. } => vec![false, false],
-            _ => vec![true],
-        })
-        .collect();
-    (0..height)
-        .map(|r| {
-            let cell = |(c, column): (usize, &Vec<Value>)| {
-                let r = if single[c] { 0 } else { r };
-                column.get(r).copied().unwrap_or(Value::Null)
-            };
-            columns.iter().enumerate().map(cell).collect()
-        })
-        .collect()
+    let row = |r: usize| {
+        let cell = |(column, single): &(Vec<Value>, bool)| {
+            column.get(if *single { 0 } else { r }).copied().unwrap_or(Value::Null)
+        };
+        columns.iter().map(cell).collect()
+    };
+    (0..height).map(row).collect()
 }
 
 /// A measure of one value, and whether it saw anything but nulls.

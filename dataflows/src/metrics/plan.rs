@@ -128,6 +128,13 @@ pub enum Show {
     Argmax { set: usize },
 }
 
+impl Show {
+    /// Whether it shows winners with what they win by: as many rows as there are.
+    pub fn has_winners(&self) -> bool {
+        matches!(self, Show::Top { .. } | Show::Argmax { .. })
+    }
+}
+
 /// A metric of the plan.
 #[derive(Clone, Debug)]
 pub struct MetricPlan {

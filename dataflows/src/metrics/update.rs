@@ -1,14 +1,17 @@
-//! What travels from rows to groups: updates of group cells, summed by key within an epoch before
-//! they are exchanged, so that a large epoch costs by distinct keys and not by records.
+//! What travels from rows to groups: the changes of each group, put together within an epoch before
+//! they are exchanged, so that a large epoch costs by distinct groups and not by records.
 
-use rustc_hash::FxHashMap;
+use std::hash::{Hash, Hasher};
+
+use hashbrown::HashTable;
+use rustc_hash::FxHasher;
 use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 
 use super::declare::Time;
 use super::expr::{Row, all};
 use super::plan::{Add, Adds, Node, Set};
-use super::value::{Cells, GroupKey, NULL};
+use super::value::{Cells, NULL};
 
 /// Sums of a group's additive cells.
 pub type Sums = SmallVec<[i128; 1]>;
@@ -28,52 +31,53 @@ pub struct Update {
     pub start: i64,
     /// The group keys.
     pub keys: Cells,
-    /// What changed.
-    pub what: What,
+    /// What is added to its additive cells.
+    pub sums: Sums,
+    /// What its multisets gain and lose, each value once, in order.
+    pub members: Vec<Member>,
 }
 
-/// What changed of a group.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum What {
-    /// These are added to its additive cells.
-    Sums(Sums),
-    /// A multiset gained (or lost) a value.
-    Value {
-        /// Which multiset.
-        set: u16,
-        /// The value.
-        value: i64,
-        /// What is kept with it.
-        with: i64,
-        /// How many more.
-        diff: i64,
-    },
+/// A multiset gains (or loses) a value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Member {
+    /// Which multiset of the group.
+    pub set: u16,
+    /// The value.
+    pub value: i64,
+    /// What is kept with it.
+    pub with: i64,
+    /// How many more.
+    pub diff: i64,
 }
 
 impl Update {
     /// Which worker owns the group.
     pub fn route(&self) -> u64 {
-        use std::hash::{Hash, Hasher};
-        let mut h = rustc_hash::FxHasher::default();
+        let mut h = FxHasher::default();
         (self.node, &self.keys).hash(&mut h);
         let h = h.finish();
         h ^ (h >> 32)
     }
+
+    fn hash(&self) -> u64 {
+        hash(self.node, (self.window, self.start), &self.keys)
+    }
+
+    /// Whether it changes nothing.
+    fn is_nothing(&self) -> bool {
+        self.members.is_empty() && self.sums.iter().all(|s| *s == 0)
+    }
 }
 
-/// Sums updates of one epoch by group.
+/// Puts the changes of one epoch together by group.
 #[derive(Default)]
 pub struct Combine {
-    sums: Vec<FxHashMap<GroupKey, Sums>>,
-    values: Vec<Update>,
+    updates: Vec<Update>,
+    /// Places in `updates`.
+    places: HashTable<u32>,
 }
 
 impl Combine {
-    /// For so many nodes.
-    pub fn new(nodes: usize) -> Self {
-        Combine { sums: (0..nodes).map(|_| FxHashMap::default()).collect(), values: Vec::new() }
-    }
-
     /// A row of a node came (`diff` > 0) or went; `bucket` is that of its arrival, if it has one.
     pub fn row(&mut self, n: usize, node: &Node, row: &Row<'_>, bucket: i64, diff: i64) {
         if all(&node.filter, row) {
@@ -86,40 +90,65 @@ impl Combine {
     /// The same for a row that has passed the filter and whose window is known.
     pub fn placed(&mut self, n: usize, node: &Node, row: &Row<'_>, at: (u16, i64), diff: i64) {
         let keys: Cells = node.keys.iter().map(|k| k.eval(row)).collect();
-        self.group(n, node, row, GroupKey { window: at.0, start: at.1, keys }, diff);
-    }
-
-    fn group(&mut self, n: usize, node: &Node, row: &Row<'_>, key: GroupKey, diff: i64) {
-        for (s, set) in node.sets.iter().enumerate() {
-            if let Some((value, with)) = member(set, row) {
-                self.values.push(Update {
-                    node: n as u16,
-                    window: key.window,
-                    start: key.start,
-                    keys: key.keys.clone(),
-                    what: What::Value { set: s as u16, value, with, diff },
-                });
-            }
-        }
-        let sums =
-            self.sums[n].entry(key).or_insert_with(|| SmallVec::from_elem(0, node.adds.len()));
-        for (sum, add) in sums.iter_mut().zip(&node.adds) {
+        let update = self.update(n as u16, at, keys, node.adds.len());
+        for (sum, add) in update.sums.iter_mut().zip(&node.adds) {
             *sum += i128::from(diff) * addend(add, row);
         }
-    }
-
-    /// Takes everything, each group's sums once.
-    pub fn drain(&mut self, mut give: impl FnMut(Update)) {
-        for (n, sums) in self.sums.iter_mut().enumerate() {
-            for (key, sums) in sums.drain() {
-                if sums.iter().any(|s| *s != 0) {
-                    let GroupKey { window, start, keys } = key;
-                    give(Update { node: n as u16, window, start, keys, what: What::Sums(sums) });
-                }
+        for (s, set) in node.sets.iter().enumerate() {
+            if let Some((value, with)) = member(set, row) {
+                update.members.push(Member { set: s as u16, value, with, diff });
             }
         }
-        self.values.drain(..).for_each(give);
     }
+
+    /// The update of a group, made if need be.
+    fn update(&mut self, node: u16, at: (u16, i64), keys: Cells, adds: usize) -> &mut Update {
+        let updates = &mut self.updates;
+        let same = |place: &u32| {
+            let u = &updates[*place as usize];
+            (u.node, u.window, u.start) == (node, at.0, at.1) && u.keys == keys
+        };
+        let hash = hash(node, at, &keys);
+        let place = match self.places.find(hash, same) {
+            Some(place) => *place,
+            None => {
+                let (window, start) = at;
+                let sums = SmallVec::from_elem(0, adds);
+                let place = updates.len() as u32;
+                updates.push(Update { node, window, start, keys, sums, members: Vec::new() });
+                self.places.insert_unique(hash, place, |place| updates[*place as usize].hash());
+                place
+            }
+        };
+        &mut updates[place as usize]
+    }
+
+    /// Takes everything, each group once.
+    pub fn drain(&mut self, give: impl FnMut(Update)) {
+        self.places.clear();
+        let updates = self.updates.drain(..).map(|mut update| {
+            consolidate(&mut update.members);
+            update
+        });
+        updates.filter(|u| !u.is_nothing()).for_each(give);
+    }
+}
+
+fn hash(node: u16, at: (u16, i64), keys: &[i64]) -> u64 {
+    let mut hasher = FxHasher::default();
+    (node, at, keys).hash(&mut hasher);
+    hasher.finish()
+}
+
+/// Sorts the members and sums up what is equal.
+fn consolidate(members: &mut Vec<Member>) {
+    members.sort_unstable_by_key(|m| (m.set, m.value, m.with));
+    members.dedup_by(|b, a| {
+        let same = (a.set, a.value, a.with) == (b.set, b.value, b.with);
+        a.diff += if same { b.diff } else { 0 };
+        same
+    });
+    members.retain(|m| m.diff != 0);
 }
 
 /// The windows of a node that hold a row, as (window, start); for those that slide over arrivals

@@ -47,7 +47,8 @@ pub fn member(order: Order) -> usize {
 
 /// Bytes of a group without the members of its multisets.
 pub fn group(node: &Node) -> usize {
-    hashed(size_of::<(GroupKey, Group)>()) + beside(node) + node.sets.len() * size_of::<Multiset>()
+    let entry = size_of::<Option<(GroupKey, Group)>>() + hashed(size_of::<u64>());
+    entry + beside(node) + node.sets.len() * size_of::<Multiset>()
 }
 
 /// Bytes of a group's share of a bucket, without values.
@@ -75,7 +76,7 @@ impl NodeGroups {
         let members: usize = if node.sets.is_empty() {
             0
         } else {
-            let sample = self.groups.values().take(SAMPLE);
+            let sample = self.groups.iter().take(SAMPLE);
             let bytes: usize = sample
                 .flat_map(|g| g.sets.iter().zip(&node.sets))
                 .map(|(set, s)| set.distinct() * member(s.order))
