@@ -4,8 +4,8 @@
 use std::collections::BTreeMap;
 
 use crate::assemble::block::Block;
+use crate::metrics::changes::Changes;
 use crate::metrics::meta::Ledger;
-use crate::metrics::value::Change;
 use crate::record::Reason;
 
 /// What became of the records of one partition. Every record read ends in exactly one of the
@@ -89,7 +89,7 @@ pub struct Sealed {
     /// Cleaned rows, where a sink wants them; in no order.
     pub rows: Vec<CleanRows>,
     /// Changed results, if this epoch publishes.
-    pub changes: Vec<Change>,
+    pub changes: Changes,
     /// Changed sides of slots, if this epoch is a cut, as [`crate::assemble::codec`] encodes them.
     pub slots: Vec<Block>,
     /// Texts that the slots use and that no earlier cut held, by the numbers that name them.

@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 
+use dataflows::metrics::changes::Changes;
 use dataflows::metrics::declare::{
     Expr, Fact, Fraction, Join, Key, Kind, Measure, Metric, Output, Ties, default_age_groups,
 };
@@ -202,9 +203,9 @@ fn run(epochs: Vec<Vec<(Cells, isize)>>, workers: usize) -> (Vec<Shown>, Vec<Sho
             let done =
                 sealed::<_, (), _, _>(changes, ticks, route, "Groups", move |e, us, t, _| {
                     us.into_iter().flatten().for_each(|u| groups.update(u));
-                    let mut changes = Vec::new();
+                    let mut changes = Changes::default();
                     groups.tick(t, &mut changes);
-                    a.lock().unwrap().extend(changes.into_iter().map(|c| (e, c)));
+                    a.lock().unwrap().extend(changes.list().into_iter().map(|c| (e, c)));
                 });
             let b = b.clone();
             let theirs = theirs(rows).inner.inspect(move |c| b.lock().unwrap().push(c.clone()));

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use dataflows::metrics::value::{Change, GroupKey, Values};
+use dataflows::metrics::changes::Changes;
+use dataflows::metrics::value::{GroupKey, Values};
 use tokio::sync::mpsc;
 
 use super::{Frontier, Progress};
@@ -80,15 +81,17 @@ pub(super) fn distribute(
     feeds: &mut [Vec<Sender>],
     frontier: Frontier,
     progress: &Arc<Progress>,
-    changes: Vec<Change>,
+    lists: &[Changes],
 ) -> u64 {
     let mut by_metric: Vec<Vec<(GroupKey, Vec<Values>)>> = Vec::new();
     by_metric.resize_with(feeds.len(), Vec::new);
-    for change in changes {
-        let metric = usize::from(change.metric);
-        if feeds.get(metric).is_some_and(|f| !f.is_empty()) {
-            by_metric[metric].push((change.key, change.rows));
-        }
+    for changes in lists {
+        changes.each(|metric, key, rows| {
+            let metric = usize::from(metric);
+            if feeds.get(metric).is_some_and(|f| !f.is_empty()) {
+                by_metric[metric].push((key.clone(), rows.to_vec()));
+            }
+        });
     }
     let mut lagged = 0;
     for (senders, changes) in feeds.iter_mut().zip(by_metric) {

@@ -20,8 +20,8 @@ mod tests;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use dataflows::metrics::changes::Changes;
 use dataflows::metrics::schema::Schema;
-use dataflows::metrics::value::Change;
 use parking_lot::{Mutex, RwLock};
 
 pub use feed::{Event, FEED_CHANGES, FEED_EVENTS, Feed};
@@ -141,39 +141,35 @@ impl Published {
     }
 
     /// Shows an epoch: all changes, the frontier, positions and tallies at once.
-    pub fn apply(&self, frontier: Frontier, progress: Arc<Progress>, changes: Vec<Change>) {
-        self.apply_lists(frontier, progress, vec![changes]);
+    pub fn apply(&self, frontier: Frontier, progress: Arc<Progress>, changes: impl Into<Changes>) {
+        self.apply_lists(frontier, progress, vec![changes.into()]);
     }
 
     /// The same where the changes come in several lists, a worker's each.
-    pub fn apply_lists(
-        &self,
-        frontier: Frontier,
-        progress: Arc<Progress>,
-        changes: Vec<Vec<Change>>,
-    ) {
+    pub fn apply_lists(&self, frontier: Frontier, progress: Arc<Progress>, lists: Vec<Changes>) {
         let mut feeds = self.feeds.lock();
-        let count = changes.iter().map(Vec::len).sum::<usize>();
         {
             let mut shown = self.shown.write();
             let mut of_metric = vec![0; shown.tables.len()];
-            changes.iter().flatten().for_each(|c| of_metric[usize::from(c.metric)] += 1);
-            for (table, count) in shown.tables.iter_mut().zip(of_metric) {
-                table.expect(count);
+            lists.iter().flat_map(Changes::metrics).for_each(|m| of_metric[usize::from(m)] += 1);
+            for (table, changes) in shown.tables.iter_mut().zip(of_metric) {
+                table.expect(changes);
             }
-            for change in changes.iter().flatten() {
-                if let Some(table) = shown.tables.get_mut(usize::from(change.metric)) {
-                    table.set(&change.key, &change.rows);
-                }
+            for changes in &lists {
+                changes.each(|metric, key, rows| {
+                    if let Some(table) = shown.tables.get_mut(usize::from(metric)) {
+                        table.set(key, rows);
+                    }
+                });
             }
             shown.frontier = frontier;
             shown.progress = Arc::clone(&progress);
         }
         self.epochs.fetch_add(1, Ordering::Relaxed);
+        let count = lists.iter().map(Changes::len).sum::<usize>();
         self.changes.fetch_add(count as u64, Ordering::Relaxed);
         if feeds.iter().any(|f| !f.is_empty()) {
-            let changes = changes.into_iter().flatten().collect();
-            let lagged = feed::distribute(&mut feeds, frontier, &progress, changes);
+            let lagged = feed::distribute(&mut feeds, frontier, &progress, &lists);
             self.lagged.fetch_add(lagged, Ordering::Relaxed);
         }
     }

@@ -35,7 +35,7 @@ fn ordered(schema: &Schema, rows: Vec<Row>, limit: Option<usize>) -> Vec<Row> {
         key: GroupKey { window, start, keys },
         rows: vec![values],
     };
-    let changes = rows.into_iter().map(change).collect();
+    let changes: Vec<Change> = rows.into_iter().map(change).collect();
     published.apply(Frontier::default(), Arc::default(), changes);
     super::rows(&published.read(0).expect("the metric"), limit)
 }

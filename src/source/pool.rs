@@ -2,16 +2,16 @@
 //! new memory and touches no new pages.
 //!
 //! Promises: a block that is handed out is nobody else's.
-//! Limits: at most [`KEPT`] blocks are remembered, none above [`LARGE`] bytes.
+//! Limits: at most [`KEPT`] blocks of [`HELD`] bytes together are remembered.
 
 use std::sync::Arc;
 
 use dataflows::batch::Block;
 
-/// A larger block is not kept: it was for one long message; bytes.
-const LARGE: usize = 4 << 20;
-/// Blocks remembered: what a worker holds in one or two epochs.
-const KEPT: usize = 4;
+/// Blocks remembered: a reader's share of what is under way at a time.
+const KEPT: usize = 32;
+/// Bytes remembered; a block that alone is larger was for one long message and is not kept.
+const HELD: usize = 8 << 20;
 
 /// The blocks that one reader handed out lately.
 #[derive(Debug, Default)]
@@ -35,16 +35,20 @@ impl Pool {
 
     /// A filled buffer as a block.
     pub fn give(&mut self, bytes: Vec<u8>) -> Block {
-        let large = bytes.capacity() > LARGE;
+        let size = bytes.capacity();
         let block = Block(Arc::new(bytes));
-        if large {
+        if size > HELD {
             return block;
         }
-        if self.0.len() == KEPT {
+        while self.0.len() >= KEPT || self.held() + size > HELD {
             self.0.remove(0);
         }
         self.0.push(block.clone());
         block
+    }
+
+    fn held(&self) -> usize {
+        self.0.iter().map(|b| b.0.capacity()).sum()
     }
 
     /// Gives all memory back; for a reader that waits.

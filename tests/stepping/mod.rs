@@ -296,7 +296,7 @@ impl Process<'_> {
                 for (key, n) in worker.ledger {
                     *held.ledger.entry(key).or_default() += n;
                 }
-                for change in worker.changes {
+                for change in worker.changes.list() {
                     prop_assert!(fed.tick.publish, "changes without being asked");
                     let key = (change.metric, change.key);
                     if change.rows.is_empty() {

@@ -17,11 +17,12 @@ use std::sync::Arc;
 use rustc_hash::{FxHashMap, FxHashSet, FxHasher};
 use smallvec::SmallVec;
 
+use super::changes::{Changes, Rows};
 use super::declare::Shape;
 use super::multiset::Multiset;
 use super::plan::{MetricPlan, Node, Plan, Show};
 use super::update::{Member, SLIDING, Sums, Update};
-use super::value::{Cells, Change, GroupKey, NULL, Value, Values};
+use super::value::{Cells, GroupKey, NULL, Value, Values};
 use crate::tick::Tick;
 use store::Store;
 
@@ -96,7 +97,7 @@ impl Groups {
     }
 
     /// The clock moved: windows slide and retire. Then, if the epoch publishes, the changes.
-    pub fn tick(&mut self, tick: &Tick, changes: &mut Vec<Change>) {
+    pub fn tick(&mut self, tick: &Tick, changes: &mut Changes) {
         self.now = tick.now;
         let plan = self.plan.clone();
         for (n, node) in plan.nodes.iter().enumerate() {
@@ -274,24 +275,27 @@ impl NodeGroups {
     }
 
     /// The rows of changed groups; groups without rows leave memory.
-    fn publish(&mut self, node: &Node, metrics: &[MetricPlan], changes: &mut Vec<Change>) {
+    fn publish(&mut self, node: &Node, metrics: &[MetricPlan], changes: &mut Changes) {
         let mut dirty = std::mem::take(&mut self.dirty);
-        changes.reserve(dirty.len() * node.metrics.len());
+        let columns = |m: &u16| metrics[*m as usize].schema.values.len();
+        for metric in &node.metrics {
+            changes.reserve(dirty.len(), node.keys.len() + columns(metric));
+        }
+        let mut shown: Vec<Rows> = Vec::with_capacity(node.metrics.len());
         for number in dirty.drain(..) {
             let Some((key, group)) = self.groups.get_mut(number) else { continue };
             group.dirty = false;
             let gone = group.is_gone();
-            let first = changes.len();
-            let (mut hasher, mut shows) = (FxHasher::default(), false);
-            for metric in &node.metrics {
-                let rows = if gone { Vec::new() } else { rows(&metrics[*metric as usize], group) };
-                shows |= !rows.is_empty();
-                rows.hash(&mut hasher);
-                changes.push(Change { metric: *metric, key: key.clone(), rows });
-            }
-            let hash = if shows { hasher.finish().max(1) } else { 0 };
-            if std::mem::replace(&mut group.shown, hash) == hash {
-                changes.truncate(first);
+            shown.clear();
+            shown.extend(node.metrics.iter().map(|m| match gone {
+                true => Rows::new(),
+                false => rows(&metrics[*m as usize], group),
+            }));
+            let hash = hash(&shown);
+            if std::mem::replace(&mut group.shown, hash) != hash {
+                for (metric, rows) in node.metrics.iter().zip(&shown) {
+                    changes.push(*metric, key, rows);
+                }
             }
             if gone {
                 self.remove(number);
@@ -301,8 +305,18 @@ impl NodeGroups {
     }
 }
 
+/// The hash of a group's rows; 0 = it shows none.
+fn hash(shown: &[Rows]) -> u64 {
+    if shown.iter().all(|rows| rows.is_empty()) {
+        return 0;
+    }
+    let mut hasher = FxHasher::default();
+    shown.hash(&mut hasher);
+    hasher.finish().max(1)
+}
+
 /// What a metric shows of a group: usually one row; more where `top` or tied winners are shown.
-fn rows(metric: &MetricPlan, group: &mut Group) -> Vec<Values> {
+fn rows(metric: &MetricPlan, group: &mut Group) -> Rows {
     let mut seen = metric.schema.metric.keep_empty;
     if !metric.shows.iter().any(Show::has_winners) {
         let mut row = Values::new();
@@ -311,7 +325,7 @@ fn rows(metric: &MetricPlan, group: &mut Group) -> Vec<Values> {
             seen |= had;
             row.push(value);
         }
-        return if seen { vec![row] } else { Vec::new() };
+        return if seen { Rows::from_iter([row]) } else { Rows::new() };
     }
     // Columns, and whether each has one value for all rows.
     let mut columns: Vec<(Vec<Value>, bool)> = Vec::new();
@@ -333,7 +347,7 @@ fn rows(metric: &MetricPlan, group: &mut Group) -> Vec<Values> {
         columns.extend([(first, false), (second, false)]);
     }
     if !seen {
-        return Vec::new();
+        return Rows::new();
     }
     let row = |r: usize| {
         let cell = |(column, single): &(Vec<Value>, bool)| {

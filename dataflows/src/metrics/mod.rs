@@ -1,6 +1,7 @@
 //! From declarations to operators: what is measured of the facts, and how.
 
 pub mod bag;
+pub mod changes;
 pub mod declare;
 pub mod distinct;
 pub mod explain;

@@ -1,0 +1,191 @@
+//! The changed groups of an epoch, packed one after the other.
+//!
+//! Promises: what is pushed comes out as it went in, in that order. A group costs some words and
+//! no allocation of its own, so that an epoch that changes every group (the only one that a
+//! bounded run shows) takes little memory.
+//! Limits: 2^16 keys a group, 2^32 rows a group, 2^16 columns a row.
+//!
+//! ```text
+//! change = metric:16|window:16|keys:16|columns:16  rows  start  key*  value*      words of 64 bits
+//! value  = number << 2, or symbol << 2 | TEXT, or NONE, or WIDE: the next of the wide ones
+//! ```
+
+use smallvec::SmallVec;
+
+use super::value::{Change, GroupKey, Value, Values};
+use crate::symbol::Sym;
+
+/// The rows of one group.
+pub type Rows = SmallVec<[Values; 1]>;
+
+const NUMBER: i64 = 0;
+const TEXT: i64 = 1;
+const NONE: i64 = 2;
+const WIDE: i64 = 3;
+const TAG: i64 = 3;
+
+/// Changes of groups.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Changes {
+    words: Vec<i64>,
+    /// Quotients, and numbers beyond 62 bits.
+    wide: Vec<Value>,
+    len: usize,
+}
+
+impl Changes {
+    /// How many groups changed.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether none did.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Makes room for so many changes of groups with so many keys and columns.
+    pub fn reserve(&mut self, changes: usize, width: usize) {
+        self.words.reserve(changes * (3 + width));
+    }
+
+    /// Adds a change; the rows have the same columns.
+    pub fn push(&mut self, metric: u16, key: &GroupKey, rows: &[Values]) {
+        let columns = rows.first().map_or(0, SmallVec::len);
+        let head = [metric, key.window, key.keys.len() as u16, columns as u16];
+        let head = head.iter().rev().fold(0, |word, part| word << 16 | i64::from(*part));
+        self.words.extend([head, rows.len() as i64, key.start]);
+        self.words.extend_from_slice(&key.keys);
+        for value in rows.iter().flatten() {
+            let narrow = match value {
+                Value::Null => Some(NONE),
+                Value::Text(text) => Some(text.cell() << 2 | TEXT),
+                Value::Int(v) => i64::try_from(*v).ok().and_then(|v| {
+                    let word = v << 2 | NUMBER;
+                    (word >> 2 == v).then_some(word)
+                }),
+                Value::Ratio(..) => None,
+            };
+            self.words.push(narrow.unwrap_or_else(|| {
+                self.wide.push(*value);
+                WIDE
+            }));
+        }
+        self.len += 1;
+    }
+
+    /// The metrics of the changes.
+    pub fn metrics(&self) -> impl Iterator<Item = u16> {
+        let mut words = &self.words[..];
+        std::iter::from_fn(move || {
+            let head = Head::read(words)?;
+            words = &words[head.words()..];
+            Some(head.metric)
+        })
+    }
+
+    /// Shows each change: metric, group, rows.
+    pub fn each(&self, mut see: impl FnMut(u16, &GroupKey, &[Values])) {
+        let (mut words, mut wide) = (&self.words[..], self.wide.iter());
+        let mut key = GroupKey { window: 0, start: 0, keys: SmallVec::new() };
+        let mut rows: Vec<Values> = Vec::new();
+        while let Some(head) = Head::read(words) {
+            let (change, rest) = words.split_at(head.words());
+            words = rest;
+            let (keys, values) = change[3..].split_at(head.keys);
+            (key.window, key.start) = (head.window, change[2]);
+            key.keys.clear();
+            key.keys.extend_from_slice(keys);
+            rows.resize_with(head.rows, Values::new);
+            for (n, row) in rows.iter_mut().enumerate() {
+                row.clear();
+                let words = &values[n * head.columns..][..head.columns];
+                row.extend(words.iter().map(|word| value(*word, &mut wide)));
+            }
+            see(head.metric, &key, &rows);
+        }
+    }
+
+    /// The changes one by one.
+    pub fn list(&self) -> Vec<Change> {
+        let mut list = Vec::with_capacity(self.len);
+        self.each(|metric, key, rows| {
+            list.push(Change { metric, key: key.clone(), rows: rows.to_vec() });
+        });
+        list
+    }
+}
+
+impl From<Vec<Change>> for Changes {
+    fn from(list: Vec<Change>) -> Self {
+        let mut changes = Changes::default();
+        list.iter().for_each(|c| changes.push(c.metric, &c.key, &c.rows));
+        changes
+    }
+}
+
+/// What stands before a change's keys.
+struct Head {
+    metric: u16,
+    window: u16,
+    keys: usize,
+    columns: usize,
+    rows: usize,
+}
+
+impl Head {
+    fn read(words: &[i64]) -> Option<Self> {
+        let [head, rows, ..] = *words else { return None };
+        let part = |n: u32| (head >> (16 * n)) as u16;
+        Some(Head {
+            metric: part(0),
+            window: part(1),
+            keys: part(2).into(),
+            columns: part(3).into(),
+            rows: rows as usize,
+        })
+    }
+
+    fn words(&self) -> usize {
+        3 + self.keys + self.rows * self.columns
+    }
+}
+
+fn value<'a>(word: i64, wide: &mut impl Iterator<Item = &'a Value>) -> Value {
+    match word & TAG {
+        TEXT => Value::Text(Sym::from_cell(word >> 2)),
+        NONE => Value::Null,
+        WIDE => wide.next().copied().unwrap_or(Value::Null),
+        _ => Value::Int((word >> 2).into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::symbol::intern;
+
+    #[test]
+    fn changes_come_out_as_they_went_in() {
+        let values = [
+            Value::Null,
+            Value::Int(-1),
+            Value::Int((1 << 61) - 1),
+            Value::Int(1 << 61),
+            Value::Int(i128::MIN),
+            Value::Ratio(-7, 3),
+            Value::Text(intern("a text")),
+        ];
+        let mut list = Vec::new();
+        for (n, value) in values.into_iter().enumerate() {
+            let keys = (0..n as i64).map(|k| k * i64::MIN).collect();
+            let key = GroupKey { window: u16::MAX - n as u16, start: -5, keys };
+            let row = |v: Value| -> Values { std::iter::repeat_n(v, n + 1).collect() };
+            let rows = (0..n % 3).map(|_| row(value)).collect();
+            list.push(Change { metric: n as u16 * 9000, key, rows });
+        }
+        let changes = Changes::from(list.clone());
+        assert_eq!((changes.list(), changes.len()), (list.clone(), list.len()));
+        assert!(changes.metrics().eq(list.iter().map(|c| c.metric)));
+    }
+}
