@@ -247,6 +247,13 @@ impl Layout {
         packed
     }
 
+    /// The sides that are there, a bit for each stream.
+    #[inline]
+    pub fn present(&self, slot: &[u8]) -> u8 {
+        let there = |s: &Stream| Header::read(&slot[self.side(*s).offset..]).is_some();
+        Stream::ALL.iter().filter(|s| there(s)).fold(0, |bits, s| bits | s.bit())
+    }
+
     /// A side's header and columns within a slot.
     #[inline]
     pub fn part<'a>(&self, slot: &'a [u8], stream: Stream) -> &'a [u8] {

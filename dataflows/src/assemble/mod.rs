@@ -20,7 +20,7 @@ use std::sync::Arc;
 use parking_lot::RwLock;
 use serde::{Deserialize, Serialize};
 
-use crate::metrics::declare::{Fact, Join};
+use crate::metrics::declare::Fact;
 use crate::metrics::distinct::DistinctRow;
 use crate::metrics::expr::{Row, all};
 use crate::metrics::plan::{Node, Plan};
@@ -89,7 +89,8 @@ pub fn newer(a: &Origin, b: &Origin, partitions: &Partitions) -> bool {
 /// What an epoch has touched, as it was before.
 #[derive(Default)]
 struct Before {
-    slots: Vec<u32>,
+    /// The slots, and whether their bytes are kept: not of a post that gave no rows.
+    slots: Vec<(u32, bool)>,
     /// The slots' bytes, one after the other.
     bytes: Vec<u8>,
     arrivals: Vec<Counts>,
@@ -167,10 +168,13 @@ impl Assemble {
         sealed.tallies.append(&mut tallies);
         self.retire(tick.now);
         let mut before = std::mem::take(&mut self.before);
-        let stride = self.plan.layout.stride;
-        for (n, slot) in before.slots.iter().enumerate() {
+        // One count for all: workers share the plan, and its counter with it.
+        let plan = self.plan.clone();
+        let mut kept = before.bytes.chunks_exact(plan.layout.stride);
+        for (n, (slot, is_kept)) in before.slots.iter().enumerate() {
             let arrivals = before.arrivals.get(n).cloned().unwrap_or_default();
-            self.changed(*slot, &before.bytes[n * stride..][..stride], &arrivals, distinct);
+            let old = if *is_kept { kept.next() } else { None };
+            self.changed(&plan, *slot, old, &arrivals, distinct);
         }
         before.slots.clear();
         before.bytes.clear();
@@ -184,8 +188,12 @@ impl Assemble {
 
     /// Keeps a slot as it is before the epoch changes it.
     fn remember(&mut self, slot: u32) {
-        self.before.slots.push(slot);
-        self.before.bytes.extend_from_slice(self.table.slot(slot));
+        let bytes = self.table.slot(slot);
+        let gave = self.plan.has_rows(self.plan.layout.present(bytes));
+        self.before.slots.push((slot, gave));
+        if gave {
+            self.before.bytes.extend_from_slice(bytes);
+        }
         if self.plan.arrivals {
             self.before.arrivals.push(self.arrivals.of(slot));
         }
@@ -235,24 +243,29 @@ impl Assemble {
         }
     }
 
-    /// A post was touched: what it gave is taken back, what it gives is added.
+    /// A post was touched: what it gave (`old`, if it gave anything) is taken back, what it gives
+    /// is added.
     fn changed(
         &mut self,
+        plan: &Plan,
         slot: u32,
-        old: &[u8],
+        old: Option<&[u8]>,
         old_arrivals: &Counts,
         distinct: &mut Vec<(DistinctRow, i64)>,
     ) {
-        let plan = self.plan.clone();
         let new = self.table.slot(slot);
+        if old.is_none() && !plan.has_rows(plan.layout.present(new)) {
+            return;
+        }
         let same = Stream::ALL.map(|s| {
+            let Some(old) = old else { return false };
             let (a, b) = (plan.layout.part(old, s), plan.layout.part(new, s));
             Header::read(a).is_some() == Header::read(b).is_some() && a[HEADER..] == b[HEADER..]
         });
         let arrived = if plan.arrivals { self.arrivals.of(slot) } else { Counts::new() };
         let index = self.table.index_of(slot);
-        let (old, new) = (sides(&plan, old), sides(&plan, new));
-        for (n, node) in plan.nodes.iter().enumerate().filter(|(_, n)| n.join == Join::Newest) {
+        let (old, new) = (old.map_or([None; 3], |old| sides(plan, old)), sides(plan, new));
+        for (n, node) in plan.nodes.iter().enumerate().filter(|(_, n)| n.of_posts()) {
             let unmoved = Stream::ALL.iter().all(|s| !node.sides[*s as usize] || same[*s as usize]);
             let arrivals = matches!(node.fact, Fact::Arrivals(_));
             if unmoved && !(arrivals && *old_arrivals != arrived) {
@@ -273,7 +286,7 @@ impl Assemble {
             let sides = sides(&plan, self.table.slot(slot));
             let counts = if plan.arrivals { self.arrivals.of(slot) } else { Counts::new() };
             let index = self.table.index_of(slot);
-            for (n, node) in plan.nodes.iter().enumerate().filter(|(_, n)| n.join == Join::Newest) {
+            for (n, node) in plan.nodes.iter().enumerate().filter(|(_, n)| n.of_posts()) {
                 let mut out = Out { n, node, combine: &mut self.combine, distinct };
                 out.post(index, sides, &counts, 1);
             }
@@ -361,9 +374,7 @@ struct Out<'a> {
 impl Out<'_> {
     /// A post with these sides came or went.
     fn post(&mut self, index: u64, sides: [Option<&[u8]>; 3], counts: &Counts, sign: i64) {
-        // Facts about records are none of a post: the ledger feeds them.
-        let about_records = matches!(self.node.fact, Fact::Records | Fact::Fields);
-        if about_records || (0..3).any(|s| self.node.sides[s] && sides[s].is_none()) {
+        if (0..3).any(|s| self.node.sides[s] && sides[s].is_none()) {
             return;
         }
         let row = Row::Sides { index, sides: sides.map(Option::unwrap_or_default) };

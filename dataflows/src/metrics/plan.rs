@@ -100,6 +100,16 @@ pub struct Node {
 }
 
 impl Node {
+    /// Whether its rows are of posts as the state of record holds them.
+    pub fn of_posts(&self) -> bool {
+        self.join == Join::Newest && !matches!(self.fact, Fact::Records | Fact::Fields)
+    }
+
+    /// Whether a post with these sides gives rows, a bit for each stream.
+    pub fn has_rows(&self, present: u8) -> bool {
+        Stream::ALL.iter().all(|s| !self.sides[*s as usize] || present & s.bit() != 0)
+    }
+
     /// Whether a window slides over arrivals, so that buckets move in and out of it.
     pub fn slides(&self, window: &Window) -> bool {
         window.time == Time::Arrival && matches!(window.shape, Shape::Sliding { .. })
@@ -260,6 +270,11 @@ impl Plan {
                 metric.retain
             ),
         }
+    }
+
+    /// Whether a post with these sides, a bit for each stream, gives rows to any metric.
+    pub fn has_rows(&self, present: u8) -> bool {
+        self.nodes.iter().any(|n| n.of_posts() && n.has_rows(present))
     }
 
     /// Whether any metric joins bags.

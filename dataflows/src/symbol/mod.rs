@@ -6,6 +6,7 @@
 //! Limits: 2^32 - 1 distinct texts a process; texts are never freed (they are bounded by the
 //! distinct texts of the declared columns).
 
+use std::cell::Cell;
 use std::cmp::Ordering;
 use std::hash::BuildHasher;
 use std::sync::LazyLock;
@@ -25,6 +26,14 @@ static TEXTS: LazyLock<boxcar::Vec<Box<str>>> = LazyLock::new(boxcar::Vec::new);
 static TABLE: LazyLock<Vec<RwLock<HashTable<u32>>>> =
     LazyLock::new(|| (0..SHARDS).map(|_| RwLock::new(HashTable::new())).collect());
 
+/// Symbols that a thread remembers; a power of two.
+const RECENT: usize = 4096;
+
+thread_local! {
+    /// Hashes and symbols by hash: what comes again and again needs no lock.
+    static LATELY: [Cell<(u64, u32)>; RECENT] = const { [const { Cell::new((0, 0)) }; RECENT] };
+}
+
 fn hash(text: &str) -> u64 {
     FxBuildHasher.hash_one(text)
 }
@@ -32,6 +41,20 @@ fn hash(text: &str) -> u64 {
 /// The symbol of a text; the same one every time.
 pub fn intern(text: &str) -> Sym {
     let h = hash(text);
+    LATELY.with(|lately| {
+        let lately = &lately[h as usize % RECENT];
+        let (hash, id) = lately.get();
+        if hash == h && TEXTS.get(id as usize).is_some_and(|t| **t == *text) {
+            return Sym(id);
+        }
+        let sym = look_up(text, h);
+        lately.set((h, sym.0));
+        sym
+    })
+}
+
+/// The symbol by the table that all threads share.
+fn look_up(text: &str, h: u64) -> Sym {
     let shard = &TABLE[(h >> 20) as usize % SHARDS];
     let same = |id: &u32| &*TEXTS[*id as usize] == text;
     if let Some(id) = shard.read().find(h, same) {
