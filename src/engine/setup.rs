@@ -120,7 +120,7 @@ fn start(options: &RunOptions, replay: bool) -> Result<Replayed, EngineError> {
     let known = Known { head, book, sources, born, fresh, former };
     let (book, published) = conduct(options, plan, pace, keep, known, restored)?;
     if let Some(to) = &options.results {
-        crate::results::write_all(&published, &to.dir, to.format)?;
+        crate::results::Prepared::write(&published, &to.dir, to.format)?.rename()?;
     }
     replayed.tally = book.total().minus(&before);
     Ok(replayed)

@@ -16,21 +16,48 @@ pub fn extension(format: Format) -> &'static str {
     }
 }
 
-/// Writes `DIR/<name>`: into a temporary file beside it, made durable, then renamed. The folder is
-/// created. Returns the file's path.
-pub fn write_file(
-    dir: &Path,
-    name: &str,
-    write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
-) -> io::Result<PathBuf> {
-    fs::create_dir_all(dir)?;
-    let (path, part) = (dir.join(name), dir.join(format!(".{name}.part")));
-    let file = File::create(&part)?;
-    let mut out = BufWriter::with_capacity(1 << 16, file);
-    write(&mut out)?;
-    out.flush()?;
-    out.get_ref().sync_all()?;
-    fs::rename(&part, &path)?;
-    File::open(dir)?.sync_all()?;
-    Ok(path)
+/// A file that is written and durable under a temporary name. Dropped, it goes.
+#[derive(Debug)]
+pub struct Part {
+    part: PathBuf,
+    path: PathBuf,
+}
+
+impl Part {
+    /// Writes what is to be `DIR/<name>` into a temporary file beside it, made durable. The folder
+    /// is created.
+    pub fn write(
+        dir: &Path,
+        name: &str,
+        write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
+    ) -> io::Result<Self> {
+        fs::create_dir_all(dir)?;
+        let part = Part { part: dir.join(format!(".{name}.part")), path: dir.join(name) };
+        let mut out = BufWriter::with_capacity(1 << 16, File::create(&part.part)?);
+        write(&mut out)?;
+        out.flush()?;
+        out.get_ref().sync_all()?;
+        Ok(part)
+    }
+
+    /// What its name is going to be.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Gives the file its name, in place of the one that had it; the path.
+    pub fn rename(self) -> io::Result<PathBuf> {
+        fs::rename(&self.part, &self.path)?;
+        if let Some(dir) = self.path.parent() {
+            File::open(dir)?.sync_all()?;
+        }
+        Ok(self.path.clone())
+    }
+}
+
+impl Drop for Part {
+    fn drop(&mut self) {
+        // It is not there any more if it got its name.
+        let _ = fs::remove_file(&self.part);
+    }
 }

@@ -22,11 +22,10 @@ use dataflows::record::Type;
 pub use answers::{catalogue, csv_to_table, csv_to_tsv, outline};
 pub use file::extension;
 pub use json::write_json;
-pub use published::{rows, write_all};
+pub use published::{Prepared, rows};
 
 use cell::Shown;
-use file::write_file;
-use order::order;
+use file::Part;
 
 /// How rows are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

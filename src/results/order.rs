@@ -2,23 +2,25 @@
 //! measure descending (nulls last), then the keys, as the API has them.
 
 use dataflows::metrics::schema::Schema;
+use rustc_hash::FxHashMap;
 
-use crate::publish::{Row, answer};
+use crate::publish::{Row, Table, answer};
 
-/// Puts rows into the order they are shown in, and leaves of each window the first `limit`
-/// (none: those that the metric's `limit` allows). Rows of one group that are equal in the first
-/// measure keep their order.
+/// The rows of each window, windows in their order, rows in none.
+pub fn windows(table: &Table) -> Vec<Vec<Row<'_>>> {
+    let mut windows: FxHashMap<(u16, i64), Vec<Row<'_>>> = FxHashMap::default();
+    for row in table.rows() {
+        windows.entry((row.window(), row.start())).or_default().push(row);
+    }
+    let mut windows: Vec<_> = windows.into_iter().collect();
+    windows.sort_unstable_by_key(|(window, _)| *window);
+    windows.into_iter().map(|(_, rows)| rows).collect()
+}
+
+/// Puts the rows of a window into their order and leaves the first `limit` (none: those that the
+/// metric's `limit` allows). Rows of one group that are equal in the first measure keep their
+/// order.
 pub fn order(schema: &Schema, rows: &mut Vec<Row<'_>>, limit: Option<usize>) {
-    let by_rank = answer::by_rank(schema);
-    let window = |row: &Row<'_>| (row.window(), row.start());
-    rows.sort_by(|a, b| window(a).cmp(&window(b)).then_with(|| by_rank(a, b)));
-    let Some(limit) = limit.or(schema.metric.limit) else { return };
-    let (mut here, mut shown) = (None, 0);
-    rows.retain(|row| {
-        if here != Some(window(row)) {
-            (here, shown) = (Some(window(row)), 0);
-        }
-        shown += 1;
-        shown <= limit
-    });
+    rows.sort_by(answer::by_rank(schema));
+    rows.truncate(limit.or(schema.metric.limit).unwrap_or(usize::MAX));
 }

@@ -6,7 +6,8 @@ use std::thread;
 
 use dataflows::metrics::value::NULL;
 
-use super::{Format, Printer, Row, extension, order, write, write_file};
+use super::order::{order, windows};
+use super::{Format, Part, Printer, Row, extension, write};
 use crate::cli::Failure;
 use crate::publish::{self, Published, Reading, edges};
 
@@ -16,14 +17,9 @@ const PART: usize = 16 << 10;
 /// The rows of a reading, in the order in which they are printed, at most `limit` a window (none:
 /// as many as the metric's `limit` allows).
 pub fn rows(reading: &Reading, limit: Option<usize>) -> Vec<Row> {
-    ordered(reading, limit).into_iter().map(|r| row(reading, r)).collect()
-}
-
-fn ordered(reading: &Reading, limit: Option<usize>) -> Vec<publish::Row<'_>> {
-    let mut rows = Vec::with_capacity(reading.table.groups());
-    rows.extend(reading.table.rows());
-    order(reading.schema(), &mut rows, limit);
-    rows
+    let mut windows = windows(&reading.table);
+    windows.iter_mut().for_each(|rows| order(reading.schema(), rows, limit));
+    windows.into_iter().flatten().map(|r| row(reading, r)).collect()
 }
 
 fn row(reading: &Reading, row: publish::Row<'_>) -> Row {
@@ -35,15 +31,31 @@ fn row(reading: &Reading, row: publish::Row<'_>) -> Row {
     Row { window: row.window(), start, end, keys, values }
 }
 
-/// Writes `DIR/<metric>.<format>` for every metric.
-pub fn write_all(published: &Published, dir: &Path, format: Format) -> Result<(), Failure> {
-    for reading in published.read_all().readings {
-        let name = format!("{}.{}", reading.schema().name, extension(format));
-        write_file(dir, &name, |out| write_reading(&reading, format, out)).map_err(|error| {
-            Failure::io(format_args!("writing {}", dir.join(name).display()), &error)
-        })?;
+/// The files of all metrics, written but not yet under their names.
+#[derive(Debug)]
+pub struct Prepared(Vec<Part>);
+
+impl Prepared {
+    /// Writes what is to be `DIR/<metric>.<format>` for every metric.
+    pub fn write(published: &Published, dir: &Path, format: Format) -> Result<Self, Failure> {
+        let part = |reading: Reading| {
+            let name = format!("{}.{}", reading.schema().name, extension(format));
+            let part = Part::write(dir, &name, |out| write_reading(&reading, format, out));
+            part.map_err(|error| {
+                Failure::io(format_args!("writing {}", dir.join(&name).display()), &error)
+            })
+        };
+        published.read_all().readings.into_iter().map(part).collect::<Result<_, _>>().map(Prepared)
     }
-    Ok(())
+
+    /// Gives the files their names.
+    pub fn rename(self) -> Result<(), Failure> {
+        for part in self.0 {
+            let path = part.path().display().to_string();
+            part.rename().map_err(|e| Failure::io(format_args!("writing {path}"), &e))?;
+        }
+        Ok(())
+    }
 }
 
 /// Writes the rows of a reading in their order; lines of many rows are made on all cores.
@@ -53,24 +65,41 @@ fn write_reading(reading: &Reading, format: Format, out: &mut dyn Write) -> io::
     }
     let printer = Printer::new(reading.schema());
     printer.header(format, out)?;
-    let lines = |rows: &[publish::Row<'_>]| {
-        let mut lines = Vec::with_capacity(rows.len() * 48);
-        let rows = rows.iter().map(|r| row(reading, *r));
+    let lines = |windows: &mut [Vec<publish::Row<'_>>]| {
+        windows.iter_mut().for_each(|rows| order(reading.schema(), rows, None));
+        let rows = windows.iter().flatten().map(|r| row(reading, *r));
+        let mut lines = Vec::new();
         printer.lines(rows, format, &mut lines).map(|()| lines)
     };
-    let rows = ordered(reading, None);
+    let mut windows = windows(&reading.table);
     let cores = thread::available_parallelism().map_or(1, usize::from);
-    for rows in rows.chunks(PART * cores) {
+    let mut rest = &mut windows[..];
+    while !rest.is_empty() {
         let parts: Vec<io::Result<Vec<u8>>> = thread::scope(|scope| {
-            let (first, others) = rows.split_at(rows.len().min(PART));
-            let others = others.chunks(PART).map(|rows| scope.spawn(move || lines(rows)));
-            let others: Vec<_> = others.collect();
+            let first = part(&mut rest);
+            let others: Vec<_> = (1..cores)
+                .map_while(|_| (!rest.is_empty()).then(|| part(&mut rest)))
+                .map(|windows| scope.spawn(|| lines(windows)))
+                .collect();
+            let first = lines(first);
             let others = others.into_iter().map(|t| t.join().expect("making lines does not panic"));
-            [lines(first)].into_iter().chain(others).collect()
+            [first].into_iter().chain(others).collect()
         });
         for part in parts {
             out.write_all(&part?)?;
         }
     }
     Ok(())
+}
+
+/// Takes as many windows off the front as have [`PART`] rows, at least one.
+fn part<'w, 'r>(rest: &mut &'w mut [Vec<publish::Row<'r>>]) -> &'w mut [Vec<publish::Row<'r>>] {
+    let mut rows = 0;
+    let enough = rest.iter().position(|window| {
+        rows += window.len();
+        rows >= PART
+    });
+    let (part, others) = std::mem::take(rest).split_at_mut(enough.map_or(rest.len(), |n| n + 1));
+    *rest = others;
+    part
 }

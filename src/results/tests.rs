@@ -122,9 +122,10 @@ fn files_replace_each_other_whole() {
     let schema = schema("queries.toml", "Q6_users_joined_per_year");
     for n in [1, 2] {
         let rows = [row(&[2015], &[Value::Int(n)])];
-        let path = write_file(&dir.path().join("new"), "years.csv", |out| {
+        let part = Part::write(&dir.path().join("new"), "years.csv", |out| {
             write(&schema, &rows, Format::Csv, out)
         });
+        let path = part.and_then(Part::rename);
         let text = std::fs::read_to_string(path.expect("written")).expect("readable");
         assert_eq!(text, format!("post_year,number_users_joined\n2015,{n}\n"));
     }

@@ -16,7 +16,22 @@ pub struct Table {
     stride: usize,
     chunks: Vec<Vec<u8>>,
     len: usize,
-    index: HashTable<u32>,
+    index: HashTable<Entry>,
+}
+
+/// A slot, with half of its index's hash: growing does not look at slots.
+#[derive(Clone, Copy)]
+struct Entry {
+    half: u32,
+    slot: u32,
+}
+
+impl Entry {
+    /// What the table hashes by.
+    #[inline]
+    fn hash(&self) -> u64 {
+        u64::from(self.half).wrapping_mul(0x9E37_79B9_7F4A_7C15)
+    }
 }
 
 /// Spreads an index over 64 bits; also decides which worker owns it.
@@ -26,11 +41,11 @@ pub fn spread(index: u64) -> u64 {
     h ^ (h >> 29)
 }
 
-/// The hash of an index within the table: other bits than those that decide the owner, which are
-/// the same for all of a worker's.
+/// Half of an index's hash: other bits than those that decide the owner, which are the same for
+/// all of a worker's.
 #[inline]
-fn hash(index: u64) -> u64 {
-    spread(index).rotate_right(20)
+fn half(index: u64) -> u32 {
+    (spread(index) >> 20) as u32
 }
 
 impl Table {
@@ -41,11 +56,7 @@ impl Table {
 
     /// Makes room for so many more slots in the index.
     pub fn reserve(&mut self, slots: usize) {
-        let (stride, chunks) = (self.stride, &self.chunks);
-        self.index.reserve(slots, |s| {
-            let s = *s as usize;
-            hash(u64::from_le_bytes(array(&chunks[s / CHUNK], s % CHUNK * stride)))
-        });
+        self.index.reserve(slots, Entry::hash);
     }
 
     /// How many slots there are.
@@ -60,7 +71,7 @@ impl Table {
 
     /// Bytes held.
     pub fn bytes(&self) -> usize {
-        self.chunks.len() * CHUNK * self.stride + self.index.capacity() * 5
+        self.chunks.len() * CHUNK * self.stride + self.index.capacity() * (1 + size_of::<Entry>())
     }
 
     /// A slot's bytes.
@@ -108,7 +119,9 @@ impl Table {
 
     /// The slot of an index, if there is one.
     pub fn find(&self, index: u64) -> Option<u32> {
-        self.index.find(hash(index), |s| self.index_of(*s) == index).copied()
+        let wanted = Entry { half: half(index), slot: 0 };
+        let same = |e: &Entry| e.half == wanted.half && self.index_of(e.slot) == index;
+        self.index.find(wanted.hash(), same).map(|e| e.slot)
     }
 
     /// The slot of an index, made if need be.
@@ -126,11 +139,8 @@ impl Table {
         for stream in Stream::ALL {
             Header::clear(&mut bytes[layout.side(stream).offset..]);
         }
-        let (stride, chunks) = (self.stride, &self.chunks);
-        self.index.insert_unique(hash(index), slot, |s| {
-            let s = *s as usize;
-            hash(u64::from_le_bytes(array(&chunks[s / CHUNK], s % CHUNK * stride)))
-        });
+        let entry = Entry { half: half(index), slot };
+        self.index.insert_unique(entry.hash(), entry, Entry::hash);
         slot
     }
 }

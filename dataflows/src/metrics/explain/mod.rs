@@ -259,7 +259,7 @@ fn post(plan: &Plan) -> PostSize {
         header_bytes: HEADER,
         columns: layout.side(stream).places.iter().map(column).collect(),
     };
-    let index_bytes = size::hashed(size_of::<u32>());
+    let index_bytes = size::hashed(size_of::<u64>());
     PostSize {
         bytes: layout.stride + index_bytes,
         slot_bytes: layout.stride,
