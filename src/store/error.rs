@@ -47,7 +47,7 @@ pub enum StoreError {
     },
     /// No undamaged cut is left.
     #[error(
-        "the state in {} is damaged beyond both generations:\n{}\nput a backup of the folder \
+        "the state in {} is damaged, and no whole generation of it is left:\n{}\nput a backup of the folder \
          back, or start with `--rebuild` to compute the state anew from the sources",
         dir.display(),
         what.iter().map(|w| format!("  {w}")).collect::<Vec<_>>().join("\n")
