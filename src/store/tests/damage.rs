@@ -152,7 +152,9 @@ fn a_single_log_that_is_damaged_at_its_head_is_named() {
         let disk = ScriptedDisk::new();
         let open = Store::open_on(Arc::new(disk.clone()), Path::new(DIR), super::options());
         let (mut store, _) = open.expect("a new state");
-        (0..3).for_each(|number| drop(store.commit(&cut(number, 9)).expect("stored")));
+        for number in 0..3 {
+            store.commit(&cut(number, 9)).expect("stored");
+        }
         drop(store);
         let log = generation_path(Path::new(DIR), 0).join("log");
         disk.damage(&log, |mut bytes| {
