@@ -2,27 +2,38 @@
 //! another fingerprint is refused; metrics, printing and the sources' addresses are not in it.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use dataflows::assemble::layout::Kept;
 use dataflows::metrics::plan::Plan;
 
+use super::EngineError;
+use crate::cli::{Failure, exit};
 use crate::config::{Config, SourceKind};
-use crate::store::peek;
+use crate::store::{Fingerprint, ReadOnly, peek};
 
 /// The item that says what slots keep.
-const COLUMNS: &str = "columns";
+pub(super) const COLUMNS: &str = "columns";
+/// The items that say which facts about records are counted; there only if they are, because then
+/// they are so from the state's beginning.
+pub(super) const COUNTED: [&str; 2] = ["counted.records", "counted.fields"];
 
-/// The plan of a configuration. Where the state in the folder keeps more columns than the metrics
-/// need, it keeps them too: a metric that goes needs no rebuild, nor does one that comes and finds
-/// its columns there.
+/// The plan of a configuration. Where the state in the folder keeps more columns and counts more
+/// facts than the metrics need, it goes on with that: a metric that goes needs no rebuild, nor does
+/// one that comes and finds there what it needs.
 pub fn plan(config: &Config) -> Plan {
-    let needed = Plan::new(&config.metrics, &config.age_groups, config.state.all_columns);
-    let stored = peek(&config.state.dir).and_then(|m| m.fingerprint.get(COLUMNS).cloned());
-    let Some(stored) = stored else { return needed };
-    let kept: Option<Vec<Kept>> = stored.split(' ').map(Kept::from_name).collect();
-    let Some(kept) = kept else { return needed };
-    let wider = Plan::keeping(&config.metrics, &config.age_groups, kept);
-    if wider.layout.names().join(" ") == stored { wider } else { needed }
+    let mut plan = Plan::new(&config.metrics, &config.age_groups, config.state.all_columns);
+    let Some(stored) = peek(&config.state.dir).map(|m| m.fingerprint) else { return plan };
+    let columns = stored.get(COLUMNS).map_or("", String::as_str);
+    if let Some(kept) = columns.split(' ').map(Kept::from_name).collect::<Option<Vec<Kept>>>() {
+        let wider = Plan::keeping(&config.metrics, &config.age_groups, kept);
+        if wider.layout.names().join(" ") == columns {
+            plan = wider;
+        }
+    }
+    plan.counted.records |= stored.contains_key(COUNTED[0]);
+    plan.counted.fields |= stored.contains_key(COUNTED[1]);
+    plan
 }
 
 /// The fingerprint of a configuration and its plan.
@@ -35,6 +46,11 @@ pub fn fingerprint(config: &Config, plan: &Plan) -> BTreeMap<String, String> {
     put("arrivals.bucket_micros", plan.bucket.to_string());
     let horizon = plan.horizon.map_or("for ever".into(), |h| h.to_string());
     put("arrivals.horizon_micros", if plan.arrivals { horizon } else { "none".into() });
+    for (item, counted) in COUNTED.iter().zip([plan.counted.records, plan.counted.fields]) {
+        if counted {
+            put(item, "from the beginning".into());
+        }
+    }
     put("join.bag", plan.has_bags().to_string());
     if let Ok(serde_json::Value::Object(rules)) = serde_json::to_value(&config.cleaning) {
         for (rule, value) in rules {
@@ -57,4 +73,145 @@ pub fn fingerprint(config: &Config, plan: &Plan) -> BTreeMap<String, String> {
         }
     }
     items
+}
+
+/// A replay reads from no source: what the state was made from is taken as it is.
+pub fn keep_sources(fingerprint: &mut Fingerprint, dir: &Path) -> Result<(), EngineError> {
+    let Some(state) = ReadOnly::open(dir)? else {
+        let what = format!("there is no state in {}", dir.display());
+        return Err(Failure::new(exit::UNAVAILABLE, what, "name the folder with --state").into());
+    };
+    fingerprint.retain(|item, _| !item.starts_with("source."));
+    let sources = state.fingerprint.into_iter().filter(|(item, _)| item.starts_with("source."));
+    fingerprint.extend(sources);
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::differences::sentences;
+    use super::*;
+    use crate::store::differences;
+
+    const METRIC: &str = "[[metric]]\nname = \"m\"\nmeaning = \"x\"\nmeasure = \"count\"\n";
+
+    fn config(text: &str) -> Config {
+        let dir = tempfile::tempdir().expect("a folder");
+        let path = dir.path().join("x.toml");
+        std::fs::write(&path, text).expect("writable");
+        let mut config = crate::config::load(&[path], &[], &crate::config::Env::new())
+            .unwrap_or_else(|problems| panic!("{}", problems[0]))
+            .config;
+        config.state.dir = dir.path().join("none");
+        config
+    }
+
+    /// What is said when a state of the first configuration is started with the second.
+    fn said(former: &str, now: &str) -> Vec<String> {
+        let (former, now) = (config(former), config(now));
+        let of = |c: &Config| fingerprint(c, &plan(c));
+        sentences(&differences(&of(&former), &of(&now)), &now)
+    }
+
+    #[test]
+    fn only_what_differs_is_said_as_it_is_written() {
+        let metric = |name: &str, rest: &str| METRIC.replace("\"m\"", &format!("{name:?}")) + rest;
+        let pins = metric("pins", "of = \"pin\"\nby = [\"category\"]\n");
+        let posters = metric("posters", "of = \"pin\"\nby = [\"poster_name\"]\n");
+        let five = metric(
+            "five",
+            "of = \"arrivals\"\nwindows = [{ size = \"5min\", every = \"5min\" }]\n",
+        );
+        let day =
+            metric("day", "of = \"arrivals\"\nwindows = [{ size = \"24h\", every = \"24h\" }]\n");
+        let outcomes = metric("outcomes", "of = \"records\"\nby = [\"outcome\"]\n");
+        let states = metric("states", "of = \"fields\"\nby = [\"column\"]\n");
+        let with = |rest: &str| format!("{rest}\n{pins}");
+        let cases = [
+            (
+                pins.clone(),
+                with(&posters),
+                "columns: poster_name is kept now too, for metric posters",
+            ),
+            (
+                with("[cleaning]\nmax_future = \"90s\""),
+                with("[cleaning]\nmax_future = \"2h\""),
+                "cleaning.max_future: 90s -> 2h",
+            ),
+            (
+                pins.clone(),
+                with("[cleaning]\nmax_record = \"3MiB\""),
+                "cleaning.max_record: 1MiB -> 3MiB",
+            ),
+            (
+                with("[cleaning.placeholders]\ntitle = [\"a\", \"b\"]"),
+                with("[cleaning.placeholders]\ntitle = [\"b\", \"c\"]"),
+                "cleaning.placeholders.title: no longer \"a\"; now also \"c\"",
+            ),
+            (
+                pins.clone(),
+                with("[cleaning.wrappers]\nkpl = false"),
+                "cleaning.wrappers.kpl: true -> false",
+            ),
+            (
+                with(&day),
+                with(&(day.clone() + &five)),
+                "arrivals are counted in stretches of: 24h -> 5min, for metric five",
+            ),
+            (
+                with(&five),
+                with(&(day.clone() + &five)),
+                "arrivals are kept for: 10min -> 2d, for metric day",
+            ),
+            (pins.clone(), with(&day), "arrivals are kept for: nothing -> 2d, for metric day"),
+            (
+                pins.clone(),
+                with(&outcomes),
+                "records are counted now, for metric outcomes: the state has counted none of those \
+                 that it has read",
+            ),
+            (
+                pins.clone(),
+                with(&states),
+                "fields are counted now, for metric states: the state has counted none of those \
+                 that it has read",
+            ),
+            (
+                with("[source.demo]\nseed = 1"),
+                with("[source.demo]\nseed = 2"),
+                "source.demo.seed: 1 -> 2",
+            ),
+            (
+                pins.clone(),
+                with("[source.demo]"),
+                "source demo: the state has not been made with it",
+            ),
+            (with("[source.demo]"), pins.clone(), "source demo: the state has been made with it"),
+        ];
+        for (former, now, want) in cases {
+            let got = said(&former, &now);
+            assert!(got.iter().any(|line| line == want), "{want}\n{got:#?}\n{former}\n->\n{now}");
+            let most = if want.contains("stretches") || want.contains("kept for") { 2 } else { 1 };
+            assert!(got.len() <= most, "{got:#?}");
+        }
+    }
+
+    /// A metric over records that was added to an old state began empty, and nobody knew.
+    #[test]
+    fn a_state_counts_from_its_beginning_or_never() {
+        let outcomes = METRIC.to_owned() + "of = \"records\"\nby = [\"outcome\"]\n";
+        let pins = METRIC.to_owned() + "of = \"pin\"\nby = [\"category\"]\n";
+        let dir = tempfile::tempdir().expect("a folder");
+        let mut counting = config(&outcomes);
+        counting.state.dir = dir.path().to_owned();
+        let options = crate::store::Options::new(fingerprint(&counting, &plan(&counting)));
+        let (mut store, _) = crate::store::Store::open(dir.path(), options).expect("a new state");
+        store.commit(&crate::store::Cut::default()).expect("stored");
+        drop(store);
+        // Without the metric it goes on counting, so that the metric may come back.
+        let mut without = config(&pins);
+        without.state.dir = dir.path().to_owned();
+        assert!(plan(&without).counted.records && !plan(&without).counted.fields);
+        assert!(!Plan::new(&without.metrics, &without.age_groups, false).counted.records);
+    }
 }

@@ -9,10 +9,12 @@ use std::time::{Duration, Instant};
 use dataflows::names;
 use dataflows::sealed::Reject;
 use dataflows::size::Size;
+use tracing::{info, warn};
 
 use super::book::Book;
 use super::clock::wall;
 use super::messages::{Kept, PartRead, Shared};
+use super::repeats::Repeats;
 use super::sources::Sources;
 use crate::publish::Place;
 use crate::source::progress::Progress;
@@ -33,6 +35,8 @@ pub struct Report {
     progress: Option<Progress>,
     refreshed: Instant,
     moved: Vec<Option<Instant>>,
+    /// Which troubles of partitions have been said.
+    repeats: Repeats,
     /// What each worker's operators hold.
     sizes: BTreeMap<usize, Vec<Size>>,
 }
@@ -46,6 +50,7 @@ impl Report {
             progress,
             refreshed: Instant::now(),
             moved: Vec::new(),
+            repeats: Repeats::default(),
             sizes: BTreeMap::new(),
         }
     }
@@ -85,6 +90,9 @@ impl Report {
 
     /// An epoch read this.
     pub fn read(&mut self, read: &PartRead, place: &Place) {
+        if self.repeats.gone(read.partition) {
+            info!(source = &*place.source, partition = &*place.partition, "it is read again");
+        }
         self.machine.read_bytes.with_label_values(&[&*place.source]).inc_by(read.bytes);
         self.partition(read.partition, |p| {
             p.end = read.end.or(p.end);
@@ -96,8 +104,12 @@ impl Report {
     }
 
     /// A partition cannot be read now.
-    pub fn trouble(&mut self, number: u32, source: &str, error: &str) {
+    pub fn trouble(&mut self, number: u32, place: &Place, error: &str) {
+        let (source, partition) = (&*place.source, &*place.partition);
         self.machine.source_errors.with_label_values(&[source]).inc();
+        if let Some(times) = self.repeats.came(number, error, Instant::now()) {
+            warn!(source, partition, error, times, "cannot read");
+        }
         let trouble = Trouble {
             error: error.to_owned(),
             hint: "it is tried again every second; see that it is there and readable".into(),
@@ -159,6 +171,7 @@ impl Report {
             status.dead_letter_bytes = kept.dead_letter_bytes;
         }
         let checkpoints = &mut status.checkpoints;
+        checkpoints.unwritten_bytes = kept.unwritten_bytes;
         if let Some(cut) = kept.cut {
             checkpoints.cut = cut;
             checkpoints.last_at = Some(wall());
@@ -173,6 +186,12 @@ impl Report {
             checkpoints.trouble =
                 Some(Trouble { error: error.clone(), hint: hint.into(), at: wall() });
         }
+    }
+
+    /// Nothing is read until what waits for the disk is written; or it has been.
+    pub fn paused(&self, paused: bool) {
+        let why = "nothing is read until what waits for room on the state's disk is written";
+        self.status.write().held_by = paused.then(|| why.to_owned());
     }
 
     /// The orderly stop has begun.
@@ -216,7 +235,9 @@ impl Report {
             .collect();
         for source in &mut status.sources {
             let mine = states.iter().filter(|(name, _)| *name == source.name).map(|s| s.1);
-            source.state = overall(mine);
+            let trouble = sources.troubles().find(|(name, _)| *name == source.name);
+            source.trouble = trouble.and_then(|(_, trouble)| trouble.cloned());
+            source.state = if source.trouble.is_some() { Motion::Failing } else { overall(mine) };
         }
     }
 
