@@ -71,9 +71,9 @@ pub fn written_size(bytes: u64) -> String {
     }
 }
 
-/// An address to listen on: an IP address and a port, or `localhost` and a port, which is 127.0.0.1;
-/// else what is wrong with it. Other names are not looked up: what they lead to may change, and
-/// with it who can reach the port.
+/// An address to listen on: an IP address and a port, or `localhost`, which is 127.0.0.1, and a
+/// port; else what is wrong with it. Other names are not looked up: what they lead to may change,
+/// and with it who can reach the port.
 pub fn address(text: &str) -> Result<SocketAddr, String> {
     const EXAMPLE: &str = "write an IP address (or localhost) and a port, like \
                            \"127.0.0.1:8765\", \"[::1]:8765\" or \"localhost:8765\"";

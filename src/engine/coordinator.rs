@@ -116,8 +116,10 @@ pub struct Coordinator {
     pub(super) watched: bool,
     /// Ends that must be reached before results are shown, by partition; and until when.
     pub(super) awaited: Option<(BTreeMap<u32, u64>, Instant)>,
-    /// Partitions of which the rest is not read, each with why; one entry a partition.
-    refused: Vec<String>,
+    /// Of a bounded run: partitions of which the rest is not read, each with why.
+    pub(super) refused: Vec<String>,
+    /// Partitions that cannot be read, each since when.
+    pub(super) troubled: BTreeMap<u32, Instant>,
     /// Nothing is read because too much waits to be written.
     pub(super) paused: bool,
     pub(super) epochs: Epochs,
@@ -165,6 +167,7 @@ impl Coordinator {
             watched: parts.watched,
             awaited: None,
             refused: Vec::new(),
+            troubled: BTreeMap::new(),
             paused: false,
             epochs: Epochs::new(workers),
             phase: Phase::Running,
@@ -259,15 +262,26 @@ impl Coordinator {
         Ok(())
     }
 
-    fn trouble(&mut self, partition: u32, error: SourceError) -> Result<(), EngineError> {
-        if matches!(error, SourceError::Changed { .. }) {
+    pub(super) fn trouble(
+        &mut self,
+        partition: u32,
+        error: SourceError,
+    ) -> Result<(), EngineError> {
+        let since = *self.troubled.entry(partition).or_insert_with(Instant::now);
+        let fatal = match error {
+            SourceError::Changed { .. } => true,
+            SourceError::Unavailable { .. } => self.pace.bounded && since.elapsed() > PATIENCE,
+            SourceError::Refused { .. } => false,
+        };
+        if fatal {
             return Err(error.into());
         }
         let place = self.book.place(partition);
-        self.report.trouble(partition, place, &error.to_string());
-        if let SourceError::Refused { what } = error {
+        self.report.trouble(partition, place, &error);
+        match error {
             // A bounded run's results lack it, and that is how the run ends.
-            self.refused.push(what);
+            SourceError::Refused { what } if self.pace.bounded => self.refused.push(what),
+            _ => {}
         }
         Ok(())
     }
@@ -438,6 +452,7 @@ impl Coordinator {
     fn read(&mut self, read: &PartRead) {
         self.book.read(read);
         self.report.read(read, self.book.place(read.partition));
+        self.troubled.remove(&read.partition);
         if read.ended {
             self.reading -= 1;
         }
@@ -449,5 +464,7 @@ impl Coordinator {
     }
 }
 
+/// A bounded run waits so long for a partition that cannot be read, then ends with 69.
+const PATIENCE: Duration = Duration::from_secs(30);
 /// Practically never.
 const FAR: Duration = Duration::from_hours(1);

@@ -145,6 +145,28 @@ mod tests {
         })
     }
 
+    /// A bounded run waited for ever for a file that had gone.
+    #[test]
+    fn a_bounded_run_waits_for_an_end_and_a_daemon_goes_on() {
+        use crate::source::SourceError;
+        let what = || "opening p".to_owned();
+        for bounded in [false, true] {
+            let mut coordinator = coordinator(&SharedStatus::default());
+            coordinator.pace.bounded = bounded;
+            let partition = crate::store::Partition { source: "s".into(), name: "p".into() };
+            assert_eq!(coordinator.book.enter(partition, 0), 0);
+            coordinator.trouble(0, SourceError::Refused { what: what() }).expect("status");
+            assert_eq!(coordinator.refused.len(), usize::from(bounded));
+            coordinator.trouble(0, SourceError::Unavailable { what: what() }).expect("status");
+            let long_ago = Instant::now().checked_sub(Duration::from_secs(31));
+            coordinator.troubled.insert(0, long_ago.expect("the machine is up so long"));
+            let ended = coordinator.trouble(0, SourceError::Unavailable { what: what() });
+            assert_eq!(ended.is_err(), bounded);
+            let changed = coordinator.trouble(0, SourceError::Changed { what: what() });
+            assert!(changed.is_err());
+        }
+    }
+
     /// What could not be written grew in memory as long as the disk was full.
     #[test]
     fn nothing_is_read_while_too_much_waits_for_room() {

@@ -17,6 +17,7 @@ use super::messages::{Kept, PartRead, Shared};
 use super::repeats::Repeats;
 use super::sources::Sources;
 use crate::publish::Place;
+use crate::source::SourceError;
 use crate::source::progress::Progress;
 use crate::telemetry::status::{Awaited, Motion, Operator, PartitionStatus, Sample, Trouble};
 use crate::telemetry::{Machine, SharedStatus};
@@ -90,7 +91,9 @@ impl Report {
 
     /// An epoch read this.
     pub fn read(&mut self, read: &PartRead, place: &Place) {
-        if self.repeats.gone(read.partition) {
+        // At its end because the rest is refused: that stays to be seen.
+        let recovered = !read.ended;
+        if recovered && self.repeats.gone(read.partition) {
             info!(source = &*place.source, partition = &*place.partition, "it is read again");
         }
         self.machine.read_bytes.with_label_values(&[&*place.source]).inc_by(read.bytes);
@@ -98,23 +101,26 @@ impl Report {
             p.end = read.end.or(p.end);
             p.arrived_at = read.latest.or(p.arrived_at);
             p.state = if read.ended { Motion::Ended } else { Motion::Moving };
-            p.trouble = None;
+            p.trouble = p.trouble.take().filter(|_| !recovered);
         });
         self.moved[read.partition as usize] = Some(Instant::now());
     }
 
     /// A partition cannot be read now.
-    pub fn trouble(&mut self, number: u32, place: &Place, error: &str) {
+    pub fn trouble(&mut self, number: u32, place: &Place, error: &SourceError) {
+        let hint = match error {
+            SourceError::Refused { .. } => {
+                "the rest of it is not read; mend the file and start again: it is read on from there"
+            }
+            _ => "it is tried again every second; see that it is there and readable",
+        };
+        let error = error.to_string();
         let (source, partition) = (&*place.source, &*place.partition);
         self.machine.source_errors.with_label_values(&[source]).inc();
-        if let Some(times) = self.repeats.came(number, error, Instant::now()) {
+        if let Some(times) = self.repeats.came(number, &error, Instant::now()) {
             warn!(source, partition, error, times, "cannot read");
         }
-        let trouble = Trouble {
-            error: error.to_owned(),
-            hint: "it is tried again every second; see that it is there and readable".into(),
-            at: wall(),
-        };
+        let trouble = Trouble { error, hint: hint.into(), at: wall() };
         self.partition(number, |p| {
             p.state = Motion::Failing;
             p.trouble = Some(trouble);
@@ -279,4 +285,39 @@ fn overall(partitions: impl Iterator<Item = Motion>) -> Motion {
         Motion::Ended => 0,
     };
     partitions.max_by_key(rank).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The trouble of a file whose rest is refused was gone a second later, when it had ended.
+    #[test]
+    fn a_refusal_stays_and_another_trouble_goes() {
+        let status = SharedStatus::default();
+        let mut report = Report::new(Arc::new(Machine::new()), Arc::clone(&status), None);
+        let place = Place { source: "s".into(), partition: "p".into() };
+        let what = || "reading p".to_owned();
+        let mut read = PartRead {
+            partition: 0,
+            next: 0,
+            latest: None,
+            end: None,
+            bytes: 0,
+            idle: true,
+            ended: false,
+        };
+        let seen = || {
+            let partition = &status.read().partitions[0];
+            (partition.state, partition.trouble.as_ref().map(|t| t.hint.contains("start again")))
+        };
+        report.trouble(0, &place, &SourceError::Unavailable { what: what() });
+        assert_eq!(seen(), (Motion::Failing, Some(false)));
+        report.read(&read, &place);
+        assert_eq!(seen(), (Motion::Moving, None));
+        report.trouble(0, &place, &SourceError::Refused { what: what() });
+        read.ended = true;
+        report.read(&read, &place);
+        assert_eq!(seen(), (Motion::Ended, Some(true)));
+    }
 }

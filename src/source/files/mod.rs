@@ -14,9 +14,9 @@
 //! Limits: a compressed file may unpack to `max_unpacked`; of a message longer than
 //! `Setup::max_message` only that much is delivered; a scan takes at most a hundredth of the time.
 //! What can go wrong: a path or file that cannot be read (bounded: `Unavailable`; followed: status,
-//! looked at again at the next scan); a file that was read is another one now (follow: read anew as `path#2`,
-//! counted; bounded: `Changed`); a damaged or too large compressed file, or, bounded, one whose end is
-//! missing (`Refused`).
+//! looked at again at the next scan); a file that was read is another one now (followed: read anew
+//! as `path#2`, counted; bounded: `Changed`); a damaged or too large compressed file, or, bounded,
+//! one whose end is missing (`Refused`).
 
 mod arrival;
 mod common;

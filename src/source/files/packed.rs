@@ -2,8 +2,8 @@
 //! and what lies before is dropped.
 //!
 //! Promises: an incomplete end is unfinished, not rejected: what was decoded is read, the rest
-//! when it has come; where the run is bounded none will, and it is refused. Damage and more than `max_unpacked` bytes are refused; what was decoded
-//! before stays read.
+//! when it has come; where the run is bounded none will, and it is refused. So are damage and more
+//! than `max_unpacked` bytes; what was decoded before stays read.
 //! Limits: one read decodes at most [`BUDGET`] bytes; memory is the decoder's window (at most
 //! 128 MiB), one block and one message.
 
