@@ -9,8 +9,8 @@ pub const GO_BACK: &str =
     "go back to them, or compute the state anew from the sources with `pinflow run --rebuild`";
 
 /// The way out where a replay does.
-pub const REPLAY_UNDER: &str = "give the configuration of its daemon with --config; where the rules are to be others, \
-     `pinflow run --rebuild` reads everything under them";
+pub const REPLAY_UNDER: &str = "give its daemon's configuration with --config; under other rules \
+                                everything is read again, with `pinflow run --rebuild`";
 
 /// What bag joins cannot be combined with.
 pub fn bags(config: &Config, bags: bool, replay: bool) -> Result<(), EngineError> {

@@ -110,7 +110,7 @@ impl Report {
     pub fn trouble(&mut self, number: u32, place: &Place, error: &SourceError) {
         let hint = match error {
             SourceError::Refused { .. } => {
-                "the rest of it is not read; mend the file and start again: it is read on from there"
+                "the rest of it is not read; mend it and start again, then it is read on"
             }
             _ => "it is tried again every second; see that it is there and readable",
         };
