@@ -126,6 +126,15 @@ fn settings_come_from_flags_and_the_environment_too() {
     with.env("PINFLOW_ENGINE__WRKERS", "2");
     let ended = Running::start(with).wait(Duration::from_secs(30));
     refused(&ended, 78, &["workers"]);
+    for (name, meant) in [
+        ("PINFLOW_HTTP_LISTEN", "PINFLOW_HTTP__LISTEN"),
+        ("PINFLOW_SEVER__LISTEN", "`listen` belongs to [http]"),
+    ] {
+        let mut with = command(["run", "--config", &config, "--state", &room.text("state")]);
+        with.env(name, "127.0.0.1:1");
+        let ended = Running::start(with).wait(Duration::from_secs(30));
+        refused(&ended, 78, &[name, meant]);
+    }
 }
 
 #[test]
@@ -310,4 +319,148 @@ fn files_are_read_packed_and_in_folders_as_well() {
     let now = Now { at: 0, ended: true };
     let metrics = metric::from_text(COUNT);
     compare::same_results(&room.path("out"), "tsv", &metrics, &model, &columns, now);
+}
+
+/// A file that was cut off was only warned of, and the run ended with 0.
+#[test]
+fn a_compressed_file_without_its_end_is_65_after_what_could_be_read() {
+    let room = Room::new();
+    write(&Shape::bench(2000, 13), &room.path("in"));
+    let config = PathBuf::from(room.write("c.toml", COUNT));
+    let path = room.path("in").join("geo.jsonl");
+    let packed = zstd::encode_all(&std::fs::read(&path).unwrap()[..], 3).unwrap();
+    std::fs::rename(&path, room.path("geo.jsonl")).unwrap();
+    let path = room.path("in").join("geo.jsonl.zst");
+    std::fs::write(&path, &packed[..packed.len() - 5]).unwrap();
+    let mut args = once(&config, &room.path("in"), &room.path("state"));
+    args.extend(["--results".into(), room.text("out")]);
+    let words = ["geo.jsonl.zst", "its end is missing", "the results lack", "hint"];
+    refused(&pinflow(&args), 65, &words);
+    assert!(room.path("out").join("pairs.tsv").exists(), "what could be read is published");
+    refused(&pinflow(&args), 65, &words);
+    std::fs::write(&path, &packed).unwrap();
+    pinflow(&args).ok();
+    std::fs::rename(room.path("geo.jsonl"), room.path("in").join("geo.jsonl")).unwrap();
+    let model = Model::new(&wire::folder(&room.path("in"), 0), &Rules::default());
+    let columns = Columns { age_groups: metric::default_age_groups() };
+    let now = Now { at: 0, ended: true };
+    let metrics = metric::from_text(COUNT);
+    compare::same_results(&room.path("out"), "tsv", &metrics, &model, &columns, now);
+}
+
+#[test]
+fn an_empty_folder_is_said_to_be_empty() {
+    let room = Room::new();
+    let config = PathBuf::from(room.write("c.toml", COUNT));
+    let ended = pinflow(once(&config, &room.path("in"), &room.path("state")));
+    refused(&ended, 0, &["nothing to read", "pin, geo or user", &room.text("in")]);
+}
+
+/// Unknown figures were shown as 0 and as moments of 1970.
+#[test]
+fn of_a_stored_state_only_what_is_known_is_shown() {
+    let room = Room::new();
+    write(&Shape::dirty(300, 14), &room.path("in"));
+    let config = PathBuf::from(room.write("c.toml", COUNT));
+    pinflow(once(&config, &room.path("in"), &room.path("state"))).ok();
+    let state = room.text("state");
+    let text = pinflow(["status", "--state", &state]).ok().stdout;
+    assert!(!text.contains("1970") && text.contains("started_at: -"), "{text}");
+    let json = pinflow(["status", "--state", &state, "--format", "json"]).ok().stdout;
+    let status: serde_json::Value = serde_json::from_str(&json).unwrap();
+    let unknown = ["/started_at", "/workers", "/memory", "/checkpoints/last_at"];
+    for path in unknown.into_iter().chain(["/checkpoints/disk_bytes", "/partitions/0/state"]) {
+        assert_eq!(status.pointer(path), Some(&serde_json::Value::Null), "{path}: {status:#}");
+    }
+    assert_eq!(status["state"], "stored");
+    assert!(status["dead_letters"]["bytes"].as_u64() > Some(0), "{status:#}");
+    assert!(status["partitions"][0]["arrived_at"].is_string(), "{status:#}");
+}
+
+#[test]
+fn what_a_state_cannot_show_names_the_command_that_helps() {
+    let room = Room::new();
+    write(&Shape::bench(200, 15), &room.path("in"));
+    let config = PathBuf::from(room.write("c.toml", COUNT));
+    pinflow(once(&config, &room.path("in"), &room.path("state"))).ok();
+    let outcomes = "[[metric]]\nname = \"outcomes\"\nmeaning = \"what became of records\"\n\
+                    of = \"records\"\nby = [\"outcome\"]\nmeasure = \"count\"\n";
+    let wider = room.write("wider.toml", &format!("{COUNT}{outcomes}"));
+    let state = room.text("state");
+    let words = ["records are counted now, for metric outcomes", "`pinflow run --rebuild`"];
+    refused(&pinflow(["results", "outcomes", "--config", &wider, "--state", &state]), 78, &words);
+    let mut args = once(Path::new(&wider), &room.path("in"), &room.path("state"));
+    refused(&pinflow(&args), 78, &words);
+    args.push("--rebuild".into());
+    pinflow(&args).ok();
+    pinflow(["results", "outcomes", "--config", &wider, "--state", &state]).ok();
+    // Without the metric it goes on counting, and the metric may come back.
+    let config = config.to_str().unwrap();
+    pinflow(once(Path::new(config), &room.path("in"), &room.path("state"))).ok();
+    pinflow(["results", "outcomes", "--config", &wider, "--state", &state]).ok();
+}
+
+/// The list ended at the first damaged line.
+#[test]
+fn dead_letters_are_listed_but_for_damaged_ones() {
+    let room = Room::new();
+    write(&Shape::dirty(600, 16), &room.path("in"));
+    let config = PathBuf::from(room.write("c.toml", COUNT));
+    pinflow(once(&config, &room.path("in"), &room.path("state"))).ok();
+    let args = ["replay", "--list", "--state", &room.text("state")];
+    let whole = pinflow(args).ok().stdout;
+    let count = whole.lines().count();
+    assert!(count > 5, "{whole}");
+    let file = room.path("state").join("dead-letters-0.jsonl");
+    let mut bytes = std::fs::read(&file).unwrap();
+    bytes[0] = b'x';
+    std::fs::write(&file, bytes).unwrap();
+    let damaged = pinflow(args);
+    refused(&damaged, 65, &["line 1 is no letter", "dead-letters-0.jsonl"]);
+    let rest: Vec<&str> = whole.lines().skip(1).collect();
+    assert_eq!(damaged.stdout.lines().collect::<Vec<_>>(), rest);
+}
+
+/// A followed folder that vanished was not noticed.
+#[test]
+fn a_followed_folder_may_go_and_come_back() {
+    let room = Room::new();
+    let first = "{\"index\":1,\"unique_id\":\"a\",\"category\":\"art\"}\n";
+    room.write("in/pin.jsonl", first);
+    let config = PathBuf::from(room.write("c.toml", COUNT));
+    let port = free_port();
+    let (config, state, input) = (config.to_str().unwrap(), room.text("state"), room.text("in"));
+    let listen = format!("localhost:{port}");
+    let mut args = vec!["run", "--config", config, "--state", &state, "--input", &input];
+    args.extend(["--listen", &listen]);
+    let (mut running, api) = (Running::start(command(args)), Api::new(port));
+    api.wait("/readyz", &mut running, Duration::from_mins(1));
+    let until = |running: &mut Running, what: &dyn Fn(&serde_json::Value) -> bool| {
+        for _ in 0..3000 {
+            assert!(running.alive(), "the daemon ended");
+            let status = api.json("/api/v1/status");
+            if status.as_ref().is_some_and(what) {
+                return status.unwrap();
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        panic!("{:#}", api.json("/api/v1/status").unwrap());
+    };
+    until(&mut running, &|s| s["totals"]["read"] == 1);
+    std::fs::rename(room.path("in"), room.path("away")).unwrap();
+    let status = until(&mut running, &|s| s["sources"][0]["state"] == "failing");
+    let trouble = &status["sources"][0]["trouble"];
+    assert!(trouble["error"].as_str().unwrap().contains(&input), "{trouble}");
+    let errors = |api: &Api| api.scrape().unwrap().by("pinflow_source_errors_total", "source");
+    while errors(&api)["files"] < 3.0 {
+        assert!(running.alive());
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    room.write("away/pin.jsonl", &format!("{first}{}", first.replace("1,", "2,")));
+    std::fs::rename(room.path("away"), room.path("in")).unwrap();
+    until(&mut running, &|s| s["totals"]["read"] == 2 && s["sources"][0]["trouble"].is_null());
+    running.terminate();
+    let said = running.wait(Duration::from_mins(1)).ok().stderr;
+    assert_eq!(said.matches("the source cannot be read").count(), 1, "{said}");
+    assert_eq!(said.matches("the source can be read again").count(), 1, "{said}");
 }

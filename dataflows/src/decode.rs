@@ -14,7 +14,7 @@ use timely::dataflow::operators::generic::Operator;
 use crate::assemble::table::spread;
 use crate::assemble::{Partitions, Rec};
 use crate::batch::Batch;
-use crate::metrics::declare::{Fact, Time};
+use crate::metrics::declare::Time;
 use crate::metrics::meta::{Ledger, MetaKey};
 use crate::metrics::plan::Plan;
 use crate::metrics::value::{Cells, NULL};
@@ -99,7 +99,7 @@ struct Work {
     plan: Arc<Plan>,
     options: DecodeOptions,
     decoder: Decoder,
-    /// Whether metrics over `records`, over `fields` are declared.
+    /// Whether `records`, whether `fields` are counted.
     records: bool,
     fields: bool,
     /// Field states of the current bucket.
@@ -108,11 +108,10 @@ struct Work {
 
 impl Work {
     fn new(plan: Arc<Plan>, options: DecodeOptions) -> Self {
-        let has = |fact| plan.nodes.iter().any(|n| n.fact == fact);
         Work {
             decoder: Decoder::new(options.rules.clone()),
-            records: has(Fact::Records),
-            fields: has(Fact::Fields),
+            records: plan.counted.records,
+            fields: plan.counted.fields,
             states: [[0; WIDTH]; Column::ALL.len()],
             plan,
             options,

@@ -17,9 +17,9 @@ use super::{
 use crate::config::{self, Env};
 use crate::engine::{DEAD_LETTERS, EngineError};
 use crate::results;
-use crate::store::ReadOnly;
 use crate::store::dead::Letters;
 use crate::store::disk::RealDisk;
+use crate::store::{ReadOnly, StoreError};
 
 /// Does what was asked; returns the exit code, after saying why where it is not 0.
 pub fn main(cli: Cli) -> u8 {
@@ -189,7 +189,7 @@ fn list(args: &ReplayArgs, env: &Env) -> Result<(), Failure> {
     };
     let mark = state.restored.head.marks.get(DEAD_LETTERS);
     let letters = Letters::of(&RealDisk, &dir, mark).map_err(EngineError::from)?;
-    let mut failed = None;
+    let mut left_out = Vec::new();
     print_with(|out| {
         for letter in letters {
             match letter {
@@ -197,16 +197,27 @@ fn list(args: &ReplayArgs, env: &Env) -> Result<(), Failure> {
                     serde_json::to_writer(&mut *out, &letter)?;
                     out.write_all(b"\n")?;
                 }
-                Err(error) => {
-                    failed = Some(EngineError::from(error));
-                    break;
-                }
+                Err(error) => left_out.push(error),
             }
         }
         Ok(())
     })?;
-    failed.map_or(Ok(()), |error| Err(error.into()))
+    let Some(first) = left_out.first() else { return Ok(()) };
+    let code = left_out.iter().map(StoreError::exit_code).max().unwrap_or(exit::DATA);
+    let mut message = first.to_string();
+    for error in left_out.iter().skip(1).take(SHOWN) {
+        let _ = write!(message, "\n  {error}");
+    }
+    if left_out.len() > SHOWN + 1 {
+        let _ = write!(message, "\n  and {} more", left_out.len() - SHOWN - 1);
+    }
+    let hint = "the others are printed above; `pinflow run --rebuild` reads the sources again and \
+                rejects the same records";
+    Err(Failure::new(code, message, hint))
 }
+
+/// So many damaged letters are named beside the first; the rest is counted.
+const SHOWN: usize = 20;
 
 /// Prints a metric of a state that nobody runs.
 fn stored(args: &ResultsArgs, dir: &Path, env: &Env) -> Result<(), Failure> {

@@ -30,7 +30,7 @@ use crate::results::Format;
   pinflow validate --config my.toml                      what is wrong with a configuration
   pinflow results top_category_by_country                a metric of the running daemon
 
-Exit codes: 0 done, 64 usage, 65 damaged state or changed input, 69 source unavailable,
+Exit codes: 0 done, 64 usage, 65 damaged state, damaged or changed input, 69 source unavailable,
 70 internal error, 74 disk, 75 state in use or not ready yet, 78 configuration.")]
 pub struct Cli {
     /// What to do.
@@ -104,8 +104,8 @@ pub struct RunArgs {
     /// Write the cleaned rows below a folder
     #[arg(long, value_name = "DIR")]
     pub cleaned: Option<PathBuf>,
-    /// The address to serve (http.listen)
-    #[arg(long, value_name = "ADDR")]
+    /// The address to serve (http.listen): IP:PORT or localhost:PORT
+    #[arg(long, value_name = "ADDR", value_parser = crate::config::units::address)]
     pub listen: Option<SocketAddr>,
     /// Records a second of the demo, or `max`
     #[arg(long, value_name = "N|max")]
@@ -296,7 +296,10 @@ pub struct ResultsArgs {
 #[derive(Args, Clone, Debug, Default)]
 #[command(after_help = "Examples:
   pinflow replay --state S --list            rejected records as JSON Lines
-  pinflow replay --state S                   read them again, after the rules have been changed")]
+  pinflow replay --state S                   read them again, by a version that understands more
+
+They are judged under the cleaning rules that the state was made with. Under other rules everything
+has to be read again: pinflow run --rebuild.")]
 pub struct ReplayArgs {
     #[command(flatten)]
     #[allow(missing_docs)]

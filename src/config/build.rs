@@ -12,6 +12,7 @@ use super::section::Section;
 use super::tree::{Entry, Value};
 use super::{
     Clock, Config, DeadLetters, Engine, Http, Labels, Secret, State, keys, metric, sink, source,
+    units,
 };
 
 /// The greatest number of bytes of anything that is bounded in memory.
@@ -153,9 +154,9 @@ fn state(s: &Section<'_>) -> State {
 
 fn http(s: &Section<'_>, env: &Env) -> Http {
     let listen = s.filled("listen").filter(|t| *t != "none");
-    let parsed = listen.map(str::parse::<std::net::SocketAddr>);
-    if let (Some(Err(_)), Some(text)) = (&parsed, listen) {
-        let hint = "write an address and a port, like \"127.0.0.1:8765\", or \"none\"";
+    let parsed = listen.map(units::address);
+    if let (Some(Err(why)), Some(text)) = (&parsed, listen) {
+        let hint = format!("{why}; \"none\" opens no port");
         let place = &s.get("listen").expect("it was read").place;
         s.problems.error(place, format!("`{text}` is not an address to listen on"), hint);
     }

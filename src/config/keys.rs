@@ -157,7 +157,8 @@ keys! {
         "rotate_interval" r#"rotate_interval = "1h""# "and so is an older one.",
     }
     "http" {
-        "listen" r#"listen = "127.0.0.1:8765""# "Address and port; `\"none\"` opens none.",
+        "listen" r#"listen = "127.0.0.1:8765""#
+            "IP address (or `localhost`) and port; `\"none\"` opens none.",
         "token" r#"token = { env = "PINFLOW_TOKEN" }"#
             "Asked for as `Authorization: Bearer ...` on every route but `/livez`.",
         "insecure" "insecure = false" "Allow an address that is not loopback without a token.",

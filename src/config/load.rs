@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use super::problem::{Place, Problem, Problems, Text, meant};
 use super::tree::{self, Entry, Node, Table, Value};
-use super::{Config, build};
+use super::{Config, build, environment};
 
 /// How deep includes may nest: deeper is a mistake.
 const DEPTH: usize = 8;
@@ -79,7 +79,7 @@ pub fn load_with(
             None => reader.file(path, None),
         }
     }
-    environment(&mut root, env, &problems);
+    environment::lay(&mut root, env, &problems);
     for set in sets {
         argument(&mut root, set, &problems);
     }
@@ -215,18 +215,6 @@ impl Reader<'_> {
     }
 }
 
-/// Lays `PINFLOW_A__B=v` over the tree; variables without `__` are not settings.
-fn environment(root: &mut Table, env: &Env, problems: &Problems) {
-    for (name, value) in env {
-        let Some(path) = name.strip_prefix("PINFLOW_").filter(|p| p.contains("__")) else {
-            continue;
-        };
-        let keys: Vec<String> = path.split("__").map(str::to_lowercase).collect();
-        let text = Text { name: "environment".into(), body: format!("{name}={value}") };
-        apply(root, &Arc::new(text), &keys, name.len() + 1, false, problems);
-    }
-}
-
 /// Lays one `--set a.b=v` over the tree.
 fn argument(root: &mut Table, set: &str, problems: &Problems) {
     let text = Arc::new(Text { name: "--set".into(), body: set.into() });
@@ -240,7 +228,7 @@ fn argument(root: &mut Table, set: &str, problems: &Problems) {
 }
 
 /// Lays one value over the tree, at `at` of `text`.
-fn apply(
+pub(super) fn apply(
     root: &mut Table,
     text: &Arc<Text>,
     keys: &[String],

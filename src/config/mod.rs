@@ -1,6 +1,7 @@
 //! What the user wrote, checked: a [`Config`] cannot be built invalid.
 
 mod build;
+mod environment;
 pub mod keys;
 mod load;
 mod metric;

@@ -1,5 +1,7 @@
 //! Durations, sizes and times as people write them.
 
+use std::net::{Ipv4Addr, SocketAddr};
+
 use dataflows::time::{DAY, SECOND, day_number};
 
 /// Units of durations with their microseconds.
@@ -57,6 +59,37 @@ pub fn size(text: &str) -> Result<u64, String> {
     let found = SIZES.iter().find(|(name, _)| name.eq_ignore_ascii_case(unit));
     let (_, bytes) = found.ok_or_else(|| format!("`{unit}` is no unit of size; {EXAMPLE}"))?;
     number.checked_mul(*bytes).ok_or_else(|| "it is more than 2^64 bytes".to_string())
+}
+
+/// Bytes in the largest unit of 1024 that divides them, as [`size`] reads them.
+pub fn written_size(bytes: u64) -> String {
+    let fits = |(_, unit): &&(&str, u64)| bytes > 0 && bytes.is_multiple_of(*unit);
+    let binary = SIZES.iter().rev().filter(|(name, _)| name.ends_with("iB"));
+    match binary.clone().find(fits) {
+        Some((name, unit)) => format!("{}{name}", bytes / unit),
+        None => format!("{bytes}B"),
+    }
+}
+
+/// An address to listen on: an IP address and a port, or `localhost`, which is 127.0.0.1, and a
+/// port; else what is wrong with it. Other names are not looked up: what they lead to may change,
+/// and with it who can reach the port.
+pub fn address(text: &str) -> Result<SocketAddr, String> {
+    const EXAMPLE: &str = "write an IP address (or localhost) and a port, like \
+                           \"127.0.0.1:8765\", \"[::1]:8765\" or \"localhost:8765\"";
+    if let Ok(address) = text.parse() {
+        return Ok(address);
+    }
+    let port = |port: &str| port.parse::<u16>();
+    match text.rsplit_once(':').map(|(host, p)| (host, port(p))) {
+        Some((host, Ok(port))) if host.eq_ignore_ascii_case("localhost") => {
+            Ok((Ipv4Addr::LOCALHOST, port).into())
+        }
+        Some((host, Ok(_))) if !host.is_empty() && !host.contains([':', '[']) => {
+            Err(format!("`{host}` is no IP address, and names are not looked up; {EXAMPLE}"))
+        }
+        _ => Err(EXAMPLE.to_owned()),
+    }
 }
 
 /// Microseconds since 1970-01-01 UTC of `YYYY-MM-DD[ HH:MM[:SS[.ffffff]]]`, also with `T` and a
@@ -125,9 +158,31 @@ mod tests {
         for (text, bytes) in good {
             assert_eq!(size(text), Ok(bytes), "{text}");
         }
+        for (bytes, text) in [(3 << 20, "3MiB"), (1536, "1536B"), (5 << 30, "5GiB"), (0, "0B")] {
+            assert_eq!(written_size(bytes), text);
+            assert_eq!(size(text), Ok(bytes));
+        }
         for bad in ["", "MiB", "5 apples", "1.5MB", "99999999999GiB"] {
             assert!(size(bad).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn addresses() {
+        let good = [
+            ("127.0.0.1:80", "127.0.0.1:80"),
+            ("[::1]:80", "[::1]:80"),
+            ("localhost:8765", "127.0.0.1:8765"),
+            ("Localhost:0", "127.0.0.1:0"),
+        ];
+        for (text, means) in good {
+            assert_eq!(address(text), Ok(means.parse().expect("an address")), "{text}");
+        }
+        for bad in ["", "80", "localhost", ":80", "localhost:99999", "example.org:80", "::1:80"] {
+            let said = address(bad).expect_err(bad);
+            assert!(said.contains("like \"127.0.0.1:8765\""), "{bad}: {said}");
+        }
+        assert!(address("example.org:80").is_err_and(|e| e.contains("names are not looked up")));
     }
 
     #[test]

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use dataflows::sealed::Sealed;
 use dataflows::tick::{CutKind, Tick};
-use tracing::{info, warn};
+use tracing::info;
 
 use super::book::Book;
 use super::clock::{Now, wall};
@@ -26,6 +26,7 @@ use super::setup::ENDED;
 use super::sources::{Sources, Waiting};
 use super::{EngineError, Pace};
 use crate::publish::{Frontier, Published, State};
+use crate::source::SourceError;
 
 /// The channels to everyone.
 pub struct Lines {
@@ -48,17 +49,23 @@ pub(super) enum Phase {
         ended: bool,
     },
     /// The last epoch is sealed.
-    Last,
+    Last {
+        /// See there.
+        ended: bool,
+    },
     /// The last cut is being written.
-    Closing,
+    Closing {
+        /// See there.
+        ended: bool,
+    },
     /// The sinks are being finished.
     Finishing,
     /// Everything is durable.
     Done,
 }
 
-/// The coordinator's state.
-pub struct Coordinator {
+/// What a coordinator is given.
+pub struct Parts {
     /// Threads to talk to.
     pub lines: Lines,
     /// What the workers see.
@@ -79,12 +86,42 @@ pub struct Coordinator {
     pub run: u64,
     /// The number of the next cut.
     pub next_cut: u64,
-    /// Ends that must be reached before results are shown, by partition; and until when.
-    pub awaited: Option<(BTreeMap<u32, u64>, Instant)>,
     /// How far the state that this one replaces had come; it goes when this one has.
     pub former: Option<Former>,
     /// Whether anyone looks at results before the end.
     pub watched: bool,
+}
+
+/// How a run has ended.
+pub struct End {
+    /// The book at its end.
+    pub book: Book,
+    /// What was not read to its end, each with why.
+    pub refused: Vec<String>,
+}
+
+/// The coordinator's state: its parts, and what it keeps itself.
+pub struct Coordinator {
+    pub(super) lines: Lines,
+    pub(super) shared: Arc<Shared>,
+    pub(super) pace: Pace,
+    pub(super) now: Now,
+    pub(super) book: Book,
+    pub(super) sources: Sources,
+    pub(super) published: Arc<Published>,
+    pub(super) report: Report,
+    pub(super) run: u64,
+    pub(super) next_cut: u64,
+    pub(super) former: Option<Former>,
+    pub(super) watched: bool,
+    /// Ends that must be reached before results are shown, by partition; and until when.
+    pub(super) awaited: Option<(BTreeMap<u32, u64>, Instant)>,
+    /// Of a bounded run: partitions of which the rest is not read, each with why.
+    pub(super) refused: Vec<String>,
+    /// Partitions that cannot be read, each since when.
+    pub(super) troubled: BTreeMap<u32, Instant>,
+    /// Nothing is read because too much waits to be written.
+    pub(super) paused: bool,
     pub(super) epochs: Epochs,
     pub(super) phase: Phase,
     /// Partitions that are being read.
@@ -111,17 +148,8 @@ pub struct Coordinator {
 
 impl Coordinator {
     /// Everything is set up; nothing is read yet.
-    #[allow(clippy::too_many_arguments)]
-    pub fn new(
-        lines: Lines,
-        shared: Arc<Shared>,
-        pace: Pace,
-        now: Now,
-        (book, sources): (Book, Sources),
-        published: Arc<Published>,
-        report: Report,
-        (run, next_cut): (u64, u64),
-    ) -> Self {
+    pub fn new(parts: Parts) -> Self {
+        let Parts { lines, shared, pace, now, book, sources, published, report, .. } = parts;
         let workers = lines.workers.len();
         let start = Instant::now();
         Coordinator {
@@ -133,17 +161,20 @@ impl Coordinator {
             sources,
             published,
             report,
-            run,
-            next_cut,
+            run: parts.run,
+            next_cut: parts.next_cut,
+            former: parts.former,
+            watched: parts.watched,
             awaited: None,
-            former: None,
-            watched: false,
+            refused: Vec::new(),
+            troubled: BTreeMap::new(),
+            paused: false,
             epochs: Epochs::new(workers),
             phase: Phase::Running,
             reading: 0,
             waiting: Vec::new(),
             cutting: None,
-            durable: next_cut.checked_sub(1),
+            durable: parts.next_cut.checked_sub(1),
             unanswered: 0,
             full_wanted: false,
             last_cut: start,
@@ -157,7 +188,7 @@ impl Coordinator {
     }
 
     /// Runs to the end: of a bounded run, or by an orderly stop.
-    pub fn run(mut self) -> Result<Book, EngineError> {
+    pub fn run(mut self) -> Result<End, EngineError> {
         self.shared.reading.store(true, Relaxed);
         while self.phase != Phase::Done {
             self.report.machine.beat();
@@ -183,7 +214,7 @@ impl Coordinator {
         for worker in 0..self.lines.workers.len() {
             self.tell(worker, ToWorker::Exit);
         }
-        Ok(self.book)
+        Ok(End { book: self.book, refused: self.refused })
     }
 
     pub(super) fn tell(&self, worker: usize, message: ToWorker) {
@@ -231,23 +262,27 @@ impl Coordinator {
         Ok(())
     }
 
-    fn trouble(
+    pub(super) fn trouble(
         &mut self,
         partition: u32,
-        error: crate::source::SourceError,
+        error: SourceError,
     ) -> Result<(), EngineError> {
+        let since = *self.troubled.entry(partition).or_insert_with(Instant::now);
         let fatal = match error {
-            crate::source::SourceError::Changed { .. } => true,
-            // A bounded run's results would lack what cannot be read, and nobody would know.
-            crate::source::SourceError::Refused { .. } => self.pace.bounded,
-            crate::source::SourceError::Unavailable { .. } => false,
+            SourceError::Changed { .. } => true,
+            SourceError::Unavailable { .. } => self.pace.bounded && since.elapsed() > PATIENCE,
+            SourceError::Refused { .. } => false,
         };
         if fatal {
             return Err(error.into());
         }
         let place = self.book.place(partition);
-        warn!(source = &*place.source, partition = &*place.partition, %error, "cannot read");
-        self.report.trouble(partition, &place.source.clone(), &error.to_string());
+        self.report.trouble(partition, place, &error);
+        match error {
+            // A bounded run's results lack it, and that is how the run ends.
+            SourceError::Refused { what } if self.pace.bounded => self.refused.push(what),
+            _ => {}
+        }
         Ok(())
     }
 
@@ -264,7 +299,7 @@ impl Coordinator {
         }
         match self.phase {
             Phase::Running if self.epochs.may_seal() && self.seal_due() => self.seal(),
-            Phase::Draining { .. } if self.epochs.may_seal() => {
+            Phase::Draining { ended } if self.epochs.may_seal() => {
                 // One more epoch takes what is on the way; the next one is empty, and the last.
                 let more = self.epochs.first.is_some() || !self.epochs.idle();
                 if more {
@@ -272,23 +307,20 @@ impl Coordinator {
                         self.seal();
                     }
                 } else if self.cutting.is_none() && self.unanswered == 0 {
-                    self.last();
+                    self.last(ended);
                 }
             }
             _ => {}
         }
     }
 
-    fn last(&mut self) {
+    fn last(&mut self, ended: bool) {
         self.sources.stop(&mut self.book);
         self.seal();
-        if let Phase::Draining { ended } = self.phase {
-            self.pace.ending = Some(ended);
-            if self.pace.marks_end {
-                self.book.mark(ENDED, ended.into());
-            }
+        if self.pace.marks_end {
+            self.book.mark(ENDED, ended.into());
         }
-        self.phase = Phase::Last;
+        self.phase = Phase::Last { ended };
     }
 
     fn seal(&mut self) {
@@ -340,10 +372,13 @@ impl Coordinator {
     /// All workers have closed an epoch: its tick.
     fn tick(&mut self, epoch: u64, arrivals: &[i64]) {
         let now = self.now.advance(wall(), arrivals.iter().copied());
-        let last = self.phase == Phase::Last && epoch + 1 == self.epochs.open;
+        let last = match self.phase {
+            Phase::Last { ended } if epoch + 1 == self.epochs.open => Some(ended),
+            _ => None,
+        };
         self.look_at_ends();
-        let publish = last || (self.watched && !self.withheld() && self.publish_due());
-        let cut = self.cut_kind(last);
+        let publish = last.is_some() || (self.watched && !self.withheld() && self.publish_due());
+        let cut = self.cut_kind(last.is_some());
         if cut != CutKind::No {
             self.cutting = Some((epoch, Instant::now(), cut));
         }
@@ -351,7 +386,7 @@ impl Coordinator {
             self.last_publish = Instant::now();
         }
         self.unpublished = !publish;
-        let ended = last && self.pace.ending == Some(true);
+        let ended = last == Some(true);
         if ended {
             self.published.set_ended();
         }
@@ -406,8 +441,8 @@ impl Coordinator {
             self.cutting = None;
             let cut = self.book.cut();
             self.submit(cut, due, (flight.epoch, tick.now), kind);
-            if self.phase == Phase::Last {
-                self.phase = Phase::Closing;
+            if let Phase::Last { ended } = self.phase {
+                self.phase = Phase::Closing { ended };
             }
         }
     }
@@ -415,6 +450,7 @@ impl Coordinator {
     fn read(&mut self, read: &PartRead) {
         self.book.read(read);
         self.report.read(read, self.book.place(read.partition));
+        self.troubled.remove(&read.partition);
         if read.ended {
             self.reading -= 1;
         }
@@ -426,5 +462,7 @@ impl Coordinator {
     }
 }
 
+/// A bounded run waits so long for a partition that cannot be read, then ends with 69.
+const PATIENCE: Duration = Duration::from_secs(30);
 /// Practically never.
 const FAR: Duration = Duration::from_hours(1);

@@ -1,8 +1,10 @@
 //! The coordinator's part in cuts: when an epoch is one, and what becomes of it.
 
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
 use dataflows::tick::CutKind;
+use tracing::{info, warn};
 
 use super::coordinator::{Coordinator, Phase};
 use super::keeper::Task;
@@ -39,6 +41,24 @@ impl Coordinator {
         self.keep(Task::Cut { cut: Box::new(cut), due, whole, full });
     }
 
+    /// Stops reading while too much waits to be written, and goes on when it is written.
+    fn pause(&mut self, pause: bool) {
+        if pause == self.paused {
+            return;
+        }
+        self.paused = pause;
+        if pause {
+            warn!("nothing more is read until what waits for room on the disk is written");
+        } else {
+            info!("reading goes on");
+        }
+        if self.phase == Phase::Running {
+            self.shared.reading.store(!pause, Relaxed);
+            self.lines.workers.iter().for_each(|(_, thread)| thread.unpark());
+        }
+        self.report.paused(pause);
+    }
+
     pub(super) fn keep(&self, task: Task) {
         // A keeper that is gone has said why by an event.
         let _ = self.lines.keeper.send(task);
@@ -50,6 +70,7 @@ impl Coordinator {
         self.full_wanted = kept.full_wanted;
         // What could not be written goes with the next cut, which is due even if nothing is read.
         self.book.dirty |= kept.trouble.is_some();
+        self.pause(kept.unwritten_bytes > WAITING_MAX);
         if let Some(cut) = kept.cut {
             self.durable = Some(cut);
             self.open_known();
@@ -59,15 +80,15 @@ impl Coordinator {
             }
         }
         match self.phase {
-            Phase::Closing if self.unanswered == 0 && kept.trouble.is_none() => {
+            Phase::Closing { .. } if self.unanswered == 0 && kept.trouble.is_none() => {
                 self.keep(Task::Finish);
                 self.unanswered += 1;
                 self.phase = Phase::Finishing;
             }
-            Phase::Closing if self.unanswered == 0 => {
+            Phase::Closing { ended } if self.unanswered == 0 => {
                 // The last cut could not be written: another last epoch is tried.
                 std::thread::sleep(RETRY);
-                self.phase = Phase::Draining { ended: self.pace.ending == Some(true) };
+                self.phase = Phase::Draining { ended };
             }
             Phase::Finishing => self.phase = Phase::Done,
             _ => {}
@@ -75,5 +96,97 @@ impl Coordinator {
     }
 }
 
+/// So much may wait for room on a disk; beyond it nothing more is read until it is written. Bytes.
+const WAITING_MAX: u64 = 64 << 20;
+
 /// How long to wait before the last cut is tried again.
 const RETRY: Duration = Duration::from_secs(1);
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use crossbeam_channel::bounded;
+
+    use super::super::Pace;
+    use super::super::book::Book;
+    use super::super::clock::Now;
+    use super::super::coordinator::{Lines, Parts};
+    use super::super::messages::Shared;
+    use super::super::report::Report;
+    use super::super::sources::Sources;
+    use super::*;
+    use crate::config::{Clock, Env, load};
+    use crate::publish::Published;
+    use crate::store::Head;
+    use crate::telemetry::{Machine, SharedStatus};
+
+    fn coordinator(status: &SharedStatus) -> Coordinator {
+        let config = load(&[], &[], &Env::new()).expect("the default").config;
+        let (worker, events, keeper) = (bounded(9), bounded(9), bounded(9));
+        let book = Book::new(&Head::default(), 1);
+        Coordinator::new(Parts {
+            lines: Lines {
+                events: events.1,
+                workers: vec![(worker.0, std::thread::current())],
+                keeper: keeper.0,
+            },
+            shared: Arc::new(Shared::default()),
+            pace: Pace::new(&config, false),
+            now: Now::new(Clock::Arrival, 0, 0),
+            sources: Sources::new(Vec::new(), &Head::default(), &book, false).expect("none"),
+            book,
+            published: Arc::new(Published::new(Vec::new())),
+            report: Report::new(Arc::new(Machine::new()), Arc::clone(status), None),
+            run: 1,
+            next_cut: 1,
+            former: None,
+            watched: false,
+        })
+    }
+
+    /// A bounded run waited for ever for a file that had gone.
+    #[test]
+    fn a_bounded_run_waits_for_an_end_and_a_daemon_goes_on() {
+        use crate::source::SourceError;
+        let what = || "opening p".to_owned();
+        for bounded in [false, true] {
+            let mut coordinator = coordinator(&SharedStatus::default());
+            coordinator.pace.bounded = bounded;
+            let partition = crate::store::Partition { source: "s".into(), name: "p".into() };
+            assert_eq!(coordinator.book.enter(partition, 0), 0);
+            coordinator.trouble(0, SourceError::Refused { what: what() }).expect("status");
+            assert_eq!(coordinator.refused.len(), usize::from(bounded));
+            coordinator.trouble(0, SourceError::Unavailable { what: what() }).expect("status");
+            let long_ago = Instant::now().checked_sub(Duration::from_secs(31));
+            coordinator.troubled.insert(0, long_ago.expect("the machine is up so long"));
+            let ended = coordinator.trouble(0, SourceError::Unavailable { what: what() });
+            assert_eq!(ended.is_err(), bounded);
+            let changed = coordinator.trouble(0, SourceError::Changed { what: what() });
+            assert!(changed.is_err());
+        }
+    }
+
+    /// What could not be written grew in memory as long as the disk was full.
+    #[test]
+    fn nothing_is_read_while_too_much_waits_for_room() {
+        let status = SharedStatus::default();
+        let mut coordinator = coordinator(&status);
+        coordinator.shared.reading.store(true, Relaxed);
+        let mut after = |kept: Kept| {
+            coordinator.unanswered = 1;
+            coordinator.kept(kept);
+            let (reading, status) = (coordinator.shared.reading.load(Relaxed), status.read());
+            assert_eq!(status.held_by.is_none(), reading, "{:?}", status.held_by);
+            reading
+        };
+        let full = |unwritten_bytes| {
+            let trouble = Some("no space left".to_owned());
+            Kept { trouble, unwritten_bytes, ..Kept::default() }
+        };
+        assert!(after(full(WAITING_MAX)), "so much may wait");
+        assert!(!after(full(WAITING_MAX + 1)));
+        assert!(!after(full(WAITING_MAX + 1)), "it stays so");
+        assert!(after(Kept { cut: Some(4), ..Kept::default() }), "it is written");
+    }
+}

@@ -19,7 +19,7 @@ impl Coordinator {
         if self.phase != Phase::Running || self.sources.due().is_none_or(|d| d > Instant::now()) {
             return Ok(());
         }
-        let waiting = self.sources.discover(&mut self.book)?;
+        let waiting = self.sources.discover(&mut self.book, &self.report.machine)?;
         if std::mem::take(&mut self.first_discovery) {
             self.await_ends(&waiting);
         }

@@ -2,27 +2,38 @@
 //! another fingerprint is refused; metrics, printing and the sources' addresses are not in it.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use dataflows::assemble::layout::Kept;
 use dataflows::metrics::plan::Plan;
 
+use super::EngineError;
+use crate::cli::{Failure, exit};
 use crate::config::{Config, SourceKind};
-use crate::store::peek;
+use crate::store::{Fingerprint, ReadOnly, peek};
 
 /// The item that says what slots keep.
-const COLUMNS: &str = "columns";
+pub(super) const COLUMNS: &str = "columns";
+/// The items that say which facts about records are counted; there only if they are, because then
+/// they are so from the state's beginning.
+pub(super) const COUNTED: [&str; 2] = ["counted.records", "counted.fields"];
 
-/// The plan of a configuration. Where the state in the folder keeps more columns than the metrics
-/// need, it keeps them too: a metric that goes needs no rebuild, nor does one that comes and finds
-/// its columns there.
+/// The plan of a configuration. Where the state in the folder keeps more columns and counts more
+/// facts than the metrics need, it goes on with that: a metric that goes needs no rebuild, nor does
+/// one that comes and finds there what it needs.
 pub fn plan(config: &Config) -> Plan {
-    let needed = Plan::new(&config.metrics, &config.age_groups, config.state.all_columns);
-    let stored = peek(&config.state.dir).and_then(|m| m.fingerprint.get(COLUMNS).cloned());
-    let Some(stored) = stored else { return needed };
-    let kept: Option<Vec<Kept>> = stored.split(' ').map(Kept::from_name).collect();
-    let Some(kept) = kept else { return needed };
-    let wider = Plan::keeping(&config.metrics, &config.age_groups, kept);
-    if wider.layout.names().join(" ") == stored { wider } else { needed }
+    let mut plan = Plan::new(&config.metrics, &config.age_groups, config.state.all_columns);
+    let Some(stored) = peek(&config.state.dir).map(|m| m.fingerprint) else { return plan };
+    let columns = stored.get(COLUMNS).map_or("", String::as_str);
+    if let Some(kept) = columns.split(' ').map(Kept::from_name).collect::<Option<Vec<Kept>>>() {
+        let wider = Plan::keeping(&config.metrics, &config.age_groups, kept);
+        if wider.layout.names().join(" ") == columns {
+            plan = wider;
+        }
+    }
+    plan.counted.records |= stored.contains_key(COUNTED[0]);
+    plan.counted.fields |= stored.contains_key(COUNTED[1]);
+    plan
 }
 
 /// The fingerprint of a configuration and its plan.
@@ -35,6 +46,11 @@ pub fn fingerprint(config: &Config, plan: &Plan) -> BTreeMap<String, String> {
     put("arrivals.bucket_micros", plan.bucket.to_string());
     let horizon = plan.horizon.map_or("for ever".into(), |h| h.to_string());
     put("arrivals.horizon_micros", if plan.arrivals { horizon } else { "none".into() });
+    for (item, counted) in COUNTED.iter().zip([plan.counted.records, plan.counted.fields]) {
+        if counted {
+            put(item, "from the beginning".into());
+        }
+    }
     put("join.bag", plan.has_bags().to_string());
     if let Ok(serde_json::Value::Object(rules)) = serde_json::to_value(&config.cleaning) {
         for (rule, value) in rules {
@@ -57,4 +73,125 @@ pub fn fingerprint(config: &Config, plan: &Plan) -> BTreeMap<String, String> {
         }
     }
     items
+}
+
+/// A replay reads from no source: what the state was made from is taken as it is.
+pub fn keep_sources(fingerprint: &mut Fingerprint, dir: &Path) -> Result<(), EngineError> {
+    let Some(state) = ReadOnly::open(dir)? else {
+        let what = format!("there is no state in {}", dir.display());
+        return Err(Failure::new(exit::UNAVAILABLE, what, "name the folder with --state").into());
+    };
+    fingerprint.retain(|item, _| !item.starts_with("source."));
+    let sources = state.fingerprint.into_iter().filter(|(item, _)| item.starts_with("source."));
+    fingerprint.extend(sources);
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::differences::sentences;
+    use super::*;
+    use crate::store::differences;
+
+    const METRIC: &str = "[[metric]]\nname = \"m\"\nmeaning = \"x\"\nmeasure = \"count\"\n";
+
+    fn config(text: &str) -> Config {
+        let dir = tempfile::tempdir().expect("a folder");
+        let path = dir.path().join("x.toml");
+        std::fs::write(&path, text).expect("writable");
+        let mut config = crate::config::load(&[path], &[], &crate::config::Env::new())
+            .unwrap_or_else(|problems| panic!("{}", problems[0]))
+            .config;
+        config.state.dir = dir.path().join("none");
+        config
+    }
+
+    /// What is said when a state of the first configuration is started with the second.
+    fn said(former: &str, now: &str) -> Vec<String> {
+        let (former, now) = (config(former), config(now));
+        let of = |c: &Config| fingerprint(c, &plan(c));
+        sentences(&differences(&of(&former), &of(&now)), &now)
+    }
+
+    /// One sentence is said, and for arrivals perhaps one more.
+    fn check(former: &str, now: &str, want: &str) {
+        let got = said(former, now);
+        let most = if want.starts_with("arrivals") { 2 } else { 1 };
+        let fits = got.iter().any(|line| line == want) && got.len() <= most;
+        assert!(fits, "{want}\n{got:#?}\n{former}\n->\n{now}");
+    }
+
+    fn metric(name: &str, rest: &str) -> String {
+        METRIC.replace("\"m\"", &format!("{name:?}")) + rest + "\n"
+    }
+
+    fn pins_and(rest: &str) -> String {
+        format!("{rest}\n{}", metric("pins", "of = \"pin\"\nby = [\"category\"]"))
+    }
+
+    #[test]
+    fn what_metrics_need_is_said_with_the_metric() {
+        let with = |name: &str, rest: &str| pins_and(&metric(name, rest));
+        let pins = pins_and("");
+        let posters = with("posters", "of = \"pin\"\nby = [\"poster_name\"]");
+        check(&pins, &posters, "columns: poster_name is kept now too, for metric posters");
+        let five = "of = \"arrivals\"\nwindows = [{ size = \"5min\", every = \"5min\" }]";
+        let day = "of = \"arrivals\"\nwindows = [{ size = \"24h\", every = \"24h\" }]";
+        let both = pins_and(&(metric("five", five) + &metric("day", day)));
+        let finer = "arrivals are counted in stretches of: 24h -> 5min, for metric five";
+        check(&with("day", day), &both, finer);
+        let longer = "arrivals are kept for: 10min -> 2d, for metric day";
+        check(&with("five", five), &both, longer);
+        check(&pins, &both, "arrivals are kept for: nothing -> 2d, for metric day");
+        let counted = |fact: &str, by: &str| {
+            let asked = with("m", &format!("of = {fact:?}\nby = [{by:?}]"));
+            let want = format!(
+                "{fact} are counted now, for metric m: the state has counted none of those that \
+                 it has read"
+            );
+            check(&pins, &asked, &want);
+        };
+        counted("records", "outcome");
+        counted("fields", "column");
+    }
+
+    #[test]
+    fn rules_and_sources_are_said_as_they_are_written() {
+        let cleaning = |rest: &str| pins_and(&format!("[cleaning]\n{rest}"));
+        let two = cleaning("max_future = \"2h\"");
+        check(&cleaning("max_future = \"90s\""), &two, "cleaning.max_future: 90s -> 2h");
+        let larger = cleaning("max_record = \"3MiB\"");
+        check(&pins_and(""), &larger, "cleaning.max_record: 1MiB -> 3MiB");
+        check(
+            &cleaning("placeholders.title = [\"a\", \"b\"]"),
+            &cleaning("placeholders.title = [\"b\", \"c\"]"),
+            "cleaning.placeholders.title: no longer \"a\"; now also \"c\"",
+        );
+        let plain = cleaning("wrappers.kpl = false");
+        check(&pins_and(""), &plain, "cleaning.wrappers.kpl: true -> false");
+        let demo = pins_and("[source.demo]\nseed = 1");
+        let other = pins_and("[source.demo]\nseed = 2");
+        check(&demo, &other, "source.demo.seed: 1 -> 2");
+        check(&pins_and(""), &demo, "source demo: the state has not been made with it");
+        check(&demo, &pins_and(""), "source demo: the state has been made with it");
+    }
+
+    /// A metric over records that was added to an old state began empty, and nobody knew.
+    #[test]
+    fn a_state_counts_from_its_beginning_or_never() {
+        let outcomes = METRIC.to_owned() + "of = \"records\"\nby = [\"outcome\"]\n";
+        let pins = METRIC.to_owned() + "of = \"pin\"\nby = [\"category\"]\n";
+        let dir = tempfile::tempdir().expect("a folder");
+        let mut counting = config(&outcomes);
+        counting.state.dir = dir.path().to_owned();
+        let options = crate::store::Options::new(fingerprint(&counting, &plan(&counting)));
+        let (mut store, _) = crate::store::Store::open(dir.path(), options).expect("a new state");
+        store.commit(&crate::store::Cut::default()).expect("stored");
+        drop(store);
+        // Without the metric it goes on counting, so that the metric may come back.
+        let mut without = config(&pins);
+        without.state.dir = dir.path().to_owned();
+        assert!(plan(&without).counted.records && !plan(&without).counted.fields);
+        assert!(!Plan::new(&without.metrics, &without.age_groups, false).counted.records);
+    }
 }

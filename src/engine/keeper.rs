@@ -14,6 +14,7 @@ use tracing::warn;
 
 use super::EngineError;
 use super::messages::{Event, Kept};
+use super::repeats::Repeats;
 use crate::sink::Sink;
 use crate::store::dead::DeadLetters;
 use crate::store::{Cut, Partition, Store};
@@ -68,6 +69,8 @@ pub struct Keeper {
     pub unwritten: Option<Cut>,
     /// Counters.
     pub machine: Arc<Machine>,
+    /// Which troubles have been said.
+    pub repeats: Repeats,
 }
 
 impl Keeper {
@@ -121,6 +124,7 @@ impl Keeper {
         };
         match self.commit(&mut cut, whole, full) {
             Ok(bytes) => {
+                self.repeats.gone(0);
                 self.machine.checkpoints.inc();
                 self.machine.checkpoint_bytes.inc_by(bytes);
                 self.machine.checkpoint_seconds.observe(due.elapsed().as_secs_f64());
@@ -132,15 +136,23 @@ impl Keeper {
                     took: due.elapsed(),
                     full_wanted: self.store.needs_full(),
                     trouble: None,
+                    unwritten_bytes: 0,
                 })
             }
             Err(error) if error.is_transient() || self.store.needs_full() => {
                 self.machine.checkpoint_errors.inc();
-                warn!(%error, "a checkpoint could not be written; the next one holds it too");
+                let error = error.to_string();
+                if let Some(times) = self.repeats.came(0, &error, Instant::now()) {
+                    let next = "a checkpoint could not be written; the next one holds it too";
+                    warn!(error, times, "{next}");
+                }
+                let held = self.sinks.iter().map(|sink| sink.held_bytes()).sum::<u64>();
+                let unwritten_bytes = cut.bytes() + self.dead.held_bytes() + held;
                 self.unwritten = Some(cut);
                 Ok(Kept {
-                    trouble: Some(error.to_string()),
+                    trouble: Some(error),
                     full_wanted: self.store.needs_full(),
+                    unwritten_bytes,
                     ..Kept::default()
                 })
             }
@@ -192,4 +204,53 @@ pub fn partitions(names: &[(String, String)]) -> Vec<Partition> {
 fn disk_bytes(store: &Store) -> u64 {
     let figures = store.figures();
     figures.base_bytes + figures.log_bytes
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::store::scripted::{Fault, ScriptedDisk};
+    use crate::store::{Fingerprint, Options};
+
+    fn cut(number: u64) -> Cut {
+        let mut cut = Cut::default();
+        cut.head.cut = number;
+        cut.ledger = [&1_u16.to_le_bytes()[..], b"k", &1_i64.to_le_bytes()].concat();
+        cut
+    }
+
+    #[test]
+    fn what_waits_for_room_is_counted_and_then_written() {
+        let disk = ScriptedDisk::new();
+        let shared: Arc<dyn crate::store::disk::Disk> = Arc::new(disk.clone());
+        let (dir, options) = (Path::new("/state"), Options::new(Fingerprint::new()));
+        let (store, _) = Store::open_on(shared.clone(), dir, options.clone()).expect("new");
+        let (dead, _) = DeadLetters::open(shared.clone(), dir, None, 10).expect("new");
+        let mut keeper = Keeper {
+            store,
+            dead,
+            sinks: Vec::new(),
+            partitions: Partitions::default(),
+            unwritten: None,
+            machine: Arc::new(Machine::new()),
+            repeats: Repeats::default(),
+        };
+        let mut keep = |number| keeper.cut(cut(number), Instant::now(), true, false).expect("kept");
+        assert_eq!(keep(0).cut, Some(0));
+        let one = cut(0).bytes();
+        for number in 1..4 {
+            disk.fault_at(disk.operations(), Fault::Full);
+            let kept = keep(number);
+            assert!(kept.cut.is_none() && kept.trouble.is_some(), "{kept:?}");
+            assert_eq!(kept.unwritten_bytes, number * one);
+        }
+        let kept = keep(4);
+        assert_eq!((kept.cut, kept.unwritten_bytes), (Some(4), 0));
+        drop(keeper);
+        let (_, restored) = Store::open_on(shared, dir, options).expect("a state");
+        let ledger = restored.expect("restored").ledger.concat();
+        assert_eq!(ledger[3..], 5_i64.to_le_bytes(), "nothing is lost");
+    }
 }

@@ -155,4 +155,6 @@ pub struct Kept {
     pub full_wanted: bool,
     /// It could not be written; the next one holds it too.
     pub trouble: Option<String>,
+    /// Bytes that wait in memory to be written.
+    pub unwritten_bytes: u64,
 }

@@ -10,9 +10,11 @@
 //! its own. Promises: a panic anywhere ends the process, and the newest cut is the recovery.
 
 mod book;
+mod build;
 pub mod clock;
 mod coordinator;
 mod cuts;
+mod differences;
 mod discovery;
 mod epochs;
 mod error;
@@ -22,6 +24,8 @@ mod messages;
 mod posts;
 mod rebuild;
 mod recompute;
+mod refuse;
+mod repeats;
 mod report;
 mod setup;
 mod sources;
@@ -64,8 +68,6 @@ pub struct Pace {
     pub withhold: Duration,
     /// The run ends when everything is read.
     pub bounded: bool,
-    /// Set at the end: whether the sources came to theirs.
-    pub ending: Option<bool>,
     /// The state keeps whether they did.
     pub marks_end: bool,
 }
@@ -83,7 +85,6 @@ impl Pace {
             cuts_between: !one_cut,
             withhold: config.engine.withhold,
             bounded: false,
-            ending: None,
             marks_end: true,
         }
     }

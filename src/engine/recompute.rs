@@ -11,17 +11,26 @@ use dataflows::graph;
 use dataflows::metrics::plan::Plan;
 use dataflows::tick::{CutKind, Tick};
 use rustc_hash::FxHashMap;
+use serde_json::Value;
 
 use super::EngineError;
 use super::book::Book;
+use super::build::restore;
+use super::differences::explained;
 use super::fingerprint::fingerprint;
+use super::keeper::DEAD_LETTERS;
 use super::messages::Flow;
-use super::setup::{ENDED, restore};
+use super::setup::ENDED;
 use crate::cli::{Failure, exit};
 use crate::config::Config;
+use crate::publish::print::rfc3339;
 use crate::publish::{Frontier, Published, State};
-use crate::store::{Fingerprint, ReadOnly, check_fingerprint};
+use crate::store::{Fingerprint, Head, ReadOnly, check_fingerprint, dead};
 use crate::telemetry::status::{Status, view};
+
+/// The way out where a state that is to be shown is of other settings.
+const SHOW_UNDER: &str = "show it with the configuration that it was made with (--config), or make \
+                          it anew with `pinflow run --rebuild`";
 
 /// The results of the state in a folder, as its newest cut holds them.
 pub fn recompute(config: &Config, dir: &Path) -> Result<Published, Failure> {
@@ -41,12 +50,13 @@ pub fn recompute(config: &Config, dir: &Path) -> Result<Published, Failure> {
         meaning.map(|(name, value)| (name.clone(), value.clone())).collect()
     };
     let (stored, wanted) = (meaning(&state.fingerprint), meaning(&fingerprint(config, &plan)));
-    check_fingerprint(dir, &stored, &wanted).map_err(EngineError::from)?;
+    check_fingerprint(dir, &stored, &wanted).map_err(|e| explained(e, config, SHOW_UNDER))?;
     replayed(plan, state).map_err(Failure::from)
 }
 
-/// The status of the state in a folder, as its newest cut holds it.
-pub fn stored_status(dir: &Path) -> Result<serde_json::Value, Failure> {
+/// The status of the state in a folder, as its newest cut holds it: `state` is `stored`, and what
+/// only a running process knows is null.
+pub fn stored_status(dir: &Path) -> Result<Value, Failure> {
     let state = open(dir)?;
     let head = &state.restored.head;
     let book = Book::new(head, 1);
@@ -58,8 +68,44 @@ pub fn stored_status(dir: &Path) -> Result<serde_json::Value, Failure> {
     status.checkpoints.damage.clone_from(&state.restored.damage);
     let frontier = Frontier { run: head.run, epoch: head.epoch, now: head.now };
     let mut view = view(&status, frontier, State::Live, &progress);
+    only_known(&mut view, head);
     view["live"] = state.live.into();
     Ok(view)
+}
+
+/// Leaves of the status what the state itself can tell: what only a running process knows is null.
+fn only_known(view: &mut Value, head: &Head) {
+    const OF_A_PROCESS: [&str; 12] = [
+        "/started_at",
+        "/workers",
+        "/withheld",
+        "/catching_up",
+        "/sources",
+        "/memory",
+        "/operators",
+        "/checkpoints/last_at",
+        "/checkpoints/last_seconds",
+        "/checkpoints/last_bytes",
+        "/checkpoints/disk_bytes",
+        "/checkpoints/unwritten_bytes",
+    ];
+    for path in OF_A_PROCESS {
+        if let Some(value) = view.pointer_mut(path) {
+            *value = Value::Null;
+        }
+    }
+    view["state"] = "stored".into();
+    if head.epoch == 0 {
+        // Nothing has been read, so the clock has not begun.
+        view["frontier"]["now"] = Value::Null;
+    }
+    let arrived = |n: usize| head.arrivals.get(&u32::try_from(n).ok()?).map(|at| rfc3339(*at));
+    for (n, partition) in view["partitions"].as_array_mut().into_iter().flatten().enumerate() {
+        partition["state"] = Value::Null;
+        partition["arrived_at"] = arrived(n).into();
+    }
+    let letters = head.marks.get(DEAD_LETTERS).map_or(Some(0), dead::marked_bytes);
+    view["dead_letters"]["bytes"] = letters.into();
 }
 
 /// How many posts a stopped run's state holds.
@@ -90,7 +136,7 @@ fn replayed(plan: Plan, mut state: ReadOnly) -> Result<Published, EngineError> {
     let plan = Arc::new(plan);
     let head = std::mem::take(&mut state.restored.head);
     let book = Book::new(&head, 1);
-    let ended = head.marks.get(ENDED) == Some(&serde_json::Value::Bool(true));
+    let ended = head.marks.get(ENDED) == Some(&Value::Bool(true));
     let tick = Tick { now: head.now, publish: true, cut: CutKind::No, ended };
     let options =
         DecodeOptions { rules: Arc::default(), partitions: book.partitions.clone(), rows: None };

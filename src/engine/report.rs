@@ -9,12 +9,15 @@ use std::time::{Duration, Instant};
 use dataflows::names;
 use dataflows::sealed::Reject;
 use dataflows::size::Size;
+use tracing::{info, warn};
 
 use super::book::Book;
 use super::clock::wall;
 use super::messages::{Kept, PartRead, Shared};
+use super::repeats::Repeats;
 use super::sources::Sources;
 use crate::publish::Place;
+use crate::source::SourceError;
 use crate::source::progress::Progress;
 use crate::telemetry::status::{Awaited, Motion, Operator, PartitionStatus, Sample, Trouble};
 use crate::telemetry::{Machine, SharedStatus};
@@ -33,6 +36,8 @@ pub struct Report {
     progress: Option<Progress>,
     refreshed: Instant,
     moved: Vec<Option<Instant>>,
+    /// Which troubles of partitions have been said.
+    repeats: Repeats,
     /// What each worker's operators hold.
     sizes: BTreeMap<usize, Vec<Size>>,
 }
@@ -46,6 +51,7 @@ impl Report {
             progress,
             refreshed: Instant::now(),
             moved: Vec::new(),
+            repeats: Repeats::default(),
             sizes: BTreeMap::new(),
         }
     }
@@ -85,24 +91,36 @@ impl Report {
 
     /// An epoch read this.
     pub fn read(&mut self, read: &PartRead, place: &Place) {
+        // At its end because the rest is refused: that stays to be seen.
+        let recovered = !read.ended;
+        if recovered && self.repeats.gone(read.partition) {
+            info!(source = &*place.source, partition = &*place.partition, "it is read again");
+        }
         self.machine.read_bytes.with_label_values(&[&*place.source]).inc_by(read.bytes);
         self.partition(read.partition, |p| {
             p.end = read.end.or(p.end);
             p.arrived_at = read.latest.or(p.arrived_at);
             p.state = if read.ended { Motion::Ended } else { Motion::Moving };
-            p.trouble = None;
+            p.trouble = p.trouble.take().filter(|_| !recovered);
         });
         self.moved[read.partition as usize] = Some(Instant::now());
     }
 
     /// A partition cannot be read now.
-    pub fn trouble(&mut self, number: u32, source: &str, error: &str) {
-        self.machine.source_errors.with_label_values(&[source]).inc();
-        let trouble = Trouble {
-            error: error.to_owned(),
-            hint: "it is tried again every second; see that it is there and readable".into(),
-            at: wall(),
+    pub fn trouble(&mut self, number: u32, place: &Place, error: &SourceError) {
+        let hint = match error {
+            SourceError::Refused { .. } => {
+                "the rest of it is not read; mend it and start again, then it is read on"
+            }
+            _ => "it is tried again every second; see that it is there and readable",
         };
+        let error = error.to_string();
+        let (source, partition) = (&*place.source, &*place.partition);
+        self.machine.source_errors.with_label_values(&[source]).inc();
+        if let Some(times) = self.repeats.came(number, &error, Instant::now()) {
+            warn!(source, partition, error, times, "cannot read");
+        }
+        let trouble = Trouble { error, hint: hint.into(), at: wall() };
         self.partition(number, |p| {
             p.state = Motion::Failing;
             p.trouble = Some(trouble);
@@ -159,6 +177,7 @@ impl Report {
             status.dead_letter_bytes = kept.dead_letter_bytes;
         }
         let checkpoints = &mut status.checkpoints;
+        checkpoints.unwritten_bytes = kept.unwritten_bytes;
         if let Some(cut) = kept.cut {
             checkpoints.cut = cut;
             checkpoints.last_at = Some(wall());
@@ -173,6 +192,12 @@ impl Report {
             checkpoints.trouble =
                 Some(Trouble { error: error.clone(), hint: hint.into(), at: wall() });
         }
+    }
+
+    /// Nothing is read until what waits for the disk is written; or it has been.
+    pub fn paused(&self, paused: bool) {
+        let why = "nothing is read until what waits for room on the state's disk is written";
+        self.status.write().held_by = paused.then(|| why.to_owned());
     }
 
     /// The orderly stop has begun.
@@ -216,7 +241,9 @@ impl Report {
             .collect();
         for source in &mut status.sources {
             let mine = states.iter().filter(|(name, _)| *name == source.name).map(|s| s.1);
-            source.state = overall(mine);
+            let trouble = sources.troubles().find(|(name, _)| *name == source.name);
+            source.trouble = trouble.and_then(|(_, trouble)| trouble.cloned());
+            source.state = if source.trouble.is_some() { Motion::Failing } else { overall(mine) };
         }
     }
 
@@ -258,4 +285,39 @@ fn overall(partitions: impl Iterator<Item = Motion>) -> Motion {
         Motion::Ended => 0,
     };
     partitions.max_by_key(rank).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The trouble of a file whose rest is refused was gone a second later, when it had ended.
+    #[test]
+    fn a_refusal_stays_and_another_trouble_goes() {
+        let status = SharedStatus::default();
+        let mut report = Report::new(Arc::new(Machine::new()), Arc::clone(&status), None);
+        let place = Place { source: "s".into(), partition: "p".into() };
+        let what = || "reading p".to_owned();
+        let mut read = PartRead {
+            partition: 0,
+            next: 0,
+            latest: None,
+            end: None,
+            bytes: 0,
+            idle: true,
+            ended: false,
+        };
+        let seen = || {
+            let partition = &status.read().partitions[0];
+            (partition.state, partition.trouble.as_ref().map(|t| t.hint.contains("start again")))
+        };
+        report.trouble(0, &place, &SourceError::Unavailable { what: what() });
+        assert_eq!(seen(), (Motion::Failing, Some(false)));
+        report.read(&read, &place);
+        assert_eq!(seen(), (Motion::Moving, None));
+        report.trouble(0, &place, &SourceError::Refused { what: what() });
+        read.ended = true;
+        report.read(&read, &place);
+        assert_eq!(seen(), (Motion::Ended, Some(true)));
+    }
 }

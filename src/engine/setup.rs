@@ -1,39 +1,35 @@
 //! A run from its options to its end: plan, state, sources, threads; then the coordinator; then
 //! what is written at the end.
 
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
 use crossbeam_channel::unbounded;
-use dataflows::decode::{DecodeOptions, RowFormat};
-use dataflows::graph::Restore;
 use dataflows::metrics::plan::Plan;
 use dataflows::sealed::Tally;
 use serde_json::json;
 use tracing::{info, warn};
 
-use super::book::{self, Book};
+use super::book::Book;
 use super::clock::{Now, wall};
-use super::coordinator::{Coordinator, Lines};
+use super::coordinator::{self, Coordinator, End, Lines};
+use super::differences::explained;
 use super::fingerprint::{self, fingerprint};
-use super::keeper::{DEAD_LETTERS, Keeper, mark_name};
+use super::keeper::{DEAD_LETTERS, Keeper};
 use super::messages::{Flow, Shared};
 use super::posts::Lookup;
+use super::repeats::Repeats;
 use super::report::Report;
 use super::sources::Sources;
 use super::start::{self, Setup};
-use super::worker::Bounds;
-use super::{EngineError, Pace, rebuild};
-use crate::cli::{Failure, RunOptions, exit};
-use crate::config::{Config, Sink as SinkConfig, SourceKind};
-use crate::http::{self, Parts, Server};
+use super::{EngineError, Pace, build, rebuild, refuse};
+use crate::cli::{Failure, RunOptions};
+use crate::config::{Config, SourceKind};
 use crate::publish::Published;
-use crate::sink::{self, Begin, Sink};
-use crate::source::replay::ReplaySource;
+use crate::sink::Sink;
 use crate::source::{self, Source, progress::Progress};
 use crate::store::dead::DeadLetters;
-use crate::store::{Fingerprint, Head, Options, ReadOnly, Restored, Store};
+use crate::store::{Head, Options, Restored, Store};
 use crate::telemetry::status::{SourceStatus, Status};
 use crate::telemetry::{Machine, SharedStatus};
 
@@ -72,10 +68,10 @@ fn start(options: &RunOptions, replay: bool) -> Result<Replayed, EngineError> {
         fingerprint::plan(config)
     });
     let bags = plan.has_bags();
-    refuse_bags(config, bags, replay)?;
+    refuse::bags(config, bags, replay)?;
     let dir = &config.state.dir;
     if options.rebuild || bags {
-        refuse_old_sinks(config)?;
+        refuse::old_sinks(config)?;
         if options.rebuild && !options.accept_gap {
             rebuild::check(dir, sources(options)?)?;
         }
@@ -84,9 +80,11 @@ fn start(options: &RunOptions, replay: bool) -> Result<Replayed, EngineError> {
     }
     let mut fingerprint = fingerprint(config, &plan);
     if replay {
-        keep_sources(&mut fingerprint, dir)?;
+        fingerprint::keep_sources(&mut fingerprint, dir)?;
     }
-    let (store, restored) = Store::open(dir, Options::new(fingerprint))?;
+    let hint = if replay { refuse::REPLAY_UNDER } else { refuse::GO_BACK };
+    let refused = |error| explained(error, config, hint);
+    let (store, restored) = Store::open(dir, Options::new(fingerprint)).map_err(refused)?;
     let fresh = restored.is_none();
     let mut restored = restored.unwrap_or_default();
     let head = std::mem::take(&mut restored.head);
@@ -97,10 +95,10 @@ fn start(options: &RunOptions, replay: bool) -> Result<Replayed, EngineError> {
     damage.iter().for_each(|what| warn!("{what}"));
     restored.damage.extend(damage);
     let former = store.former_head()?.map(|head| rebuild::former(&head));
-    let sinks = sinks(config, &store, &head, restored.fell_back)?;
+    let sinks = build::sinks(config, &store, &head, restored.fell_back)?;
     let mut replayed = Replayed::default();
     let list = if replay {
-        vec![letters(&mut dead, &book, config, &mut replayed)?]
+        vec![build::letters(&mut dead, &book, config, &mut replayed)?]
     } else {
         sources(options)?
     };
@@ -118,11 +116,12 @@ fn start(options: &RunOptions, replay: bool) -> Result<Replayed, EngineError> {
     pace.bounded = options.once;
     let keep = Keep { store, dead, sinks };
     let known = Known { head, book, sources, born, fresh, former };
-    let (book, published) = conduct(options, plan, pace, keep, known, restored)?;
+    let (end, published) = conduct(options, plan, pace, keep, known, restored)?;
     if let Some(to) = &options.results {
         crate::results::Prepared::write(&published, &to.dir, to.format)?.rename()?;
     }
-    replayed.tally = book.total().minus(&before);
+    refuse::incomplete(&end.refused)?;
+    replayed.tally = end.book.total().minus(&before);
     Ok(replayed)
 }
 
@@ -151,50 +150,54 @@ fn conduct(
     keep: Keep,
     known: Known,
     restored: Restored,
-) -> Result<(Book, Arc<Published>), EngineError> {
+) -> Result<(End, Arc<Published>), EngineError> {
     let (config, book, head) = (&options.config, known.book, known.head);
     let workers = config.engine.workers.max(1);
     let machine = Arc::new(Machine::new());
     let status = shared_status(config, &restored);
     let shared = Arc::new(Shared::default());
     *shared.flow.lock() = Flow { handed_over: book.records(), in_flight: 0 };
+    #[allow(clippy::disallowed_methods, reason = "a few per epoch under way, partition, request")]
     let (events, inbox) = unbounded();
     let began = Instant::now();
     let setup = Setup {
         plan: plan.clone(),
-        options: decode_options(config, &book),
-        restore: Arc::new(restore(restored)?),
+        options: build::decode_options(config, &book),
+        restore: Arc::new(build::restore(restored)?),
         shared: shared.clone(),
-        bounds: bounds(config, workers),
+        bounds: build::bounds(config, workers),
     };
     let threads = start::workers(workers, setup, &events)?;
     let seconds = began.elapsed().as_secs_f64();
     info!(seconds, records = book.records(), "the state is in memory");
     let Keep { store, dead, sinks } = keep;
     let partitions = book.partitions.clone();
+    let (unwritten, repeats) = (None, Repeats::default());
     let keeper =
-        Keeper { store, dead, sinks, partitions, unwritten: None, machine: machine.clone() };
+        Keeper { store, dead, sinks, partitions, unwritten, machine: machine.clone(), repeats };
     let (tasks, keeper) = start::keeper(keeper, &events)?;
     start::signals(&events)?;
     let schemas = plan.metrics.iter().map(|m| m.schema.clone()).collect();
     let published = Arc::new(Published::new(schemas));
-    let server = serve(config, &published, &status, &machine, Lookup(events.clone()))?;
+    let server = build::serve(config, &published, &status, &machine, Lookup(events.clone()))?;
     let lines = Lines { events: inbox, workers: threads.lines, keeper: tasks };
     let progress = options.once.then(Progress::new).filter(Progress::shown);
-    let mut coordinator = Coordinator::new(
+    let coordinator = Coordinator::new(coordinator::Parts {
         lines,
         shared,
         pace,
-        Now::new(config.engine.clock, head.now, known.born),
-        (book, known.sources),
-        published.clone(),
-        Report::new(machine, status, progress),
-        (head.run + 1, if known.fresh { 0 } else { head.cut + 1 }),
-    );
-    coordinator.watched = server.is_some();
-    coordinator.former = known.former;
-    let book = match coordinator.run() {
-        Ok(book) => book,
+        now: Now::new(config.engine.clock, head.now, known.born),
+        book,
+        sources: known.sources,
+        published: published.clone(),
+        report: Report::new(machine, status, progress),
+        run: head.run + 1,
+        next_cut: if known.fresh { 0 } else { head.cut + 1 },
+        former: known.former,
+        watched: server.is_some(),
+    });
+    let end = match coordinator.run() {
+        Ok(end) => end,
         Err(error) => {
             // The process is about to end, and the workers have not been told to.
             std::mem::forget(threads.guards);
@@ -205,7 +208,7 @@ fn conduct(
     drop(keeper.join());
     drop(threads.guards);
     drop(server);
-    Ok((book, published))
+    Ok((end, published))
 }
 
 /// The configured sources, fresh.
@@ -217,85 +220,6 @@ fn sources(options: &RunOptions) -> Result<Vec<Box<dyn Source>>, EngineError> {
     };
     let build = |s| source::build_with(s, setup.clone());
     Ok(options.config.sources.iter().map(build).collect::<Result<_, _>>()?)
-}
-
-/// The state's letters as a source; they are taken out of the store, in force with the next cut.
-fn letters(
-    dead: &mut DeadLetters,
-    book: &Book,
-    config: &Config,
-    replayed: &mut Replayed,
-) -> Result<Box<dyn Source>, EngineError> {
-    let mut again = Vec::new();
-    for letter in dead.list()? {
-        let letter = letter?;
-        match letter.bytes() {
-            Ok(payload) if !letter.truncated => again.push((letter, payload)),
-            _ => replayed.truncated += 1,
-        }
-    }
-    replayed.letters = again.len() as u64;
-    let known = book.partitions.read().clone();
-    let gone = again.iter().map(|(letter, _)| letter.id()).collect();
-    dead.remove(&super::keeper::partitions(&known), &gone)?;
-    Ok(Box::new(ReplaySource::new(again, &known, &config.sources)))
-}
-
-/// A replay reads from no source: what the state was made from is taken as it is.
-fn keep_sources(fingerprint: &mut Fingerprint, dir: &Path) -> Result<(), EngineError> {
-    let Some(state) = ReadOnly::open(dir)? else {
-        let what = format!("there is no state in {}", dir.display());
-        return Err(Failure::new(exit::UNAVAILABLE, what, "name the folder with --state").into());
-    };
-    fingerprint.retain(|item, _| !item.starts_with("source."));
-    let sources = state.fingerprint.into_iter().filter(|(item, _)| item.starts_with("source."));
-    fingerprint.extend(sources);
-    Ok(())
-}
-
-/// What bag joins cannot be combined with.
-fn refuse_bags(config: &Config, bags: bool, replay: bool) -> Result<(), EngineError> {
-    if bags && replay {
-        let hint = "run it again; every run with join = \"bag\" reads everything";
-        let what = "bag joins are not stored, so nothing can be added to them later";
-        return Err(Failure::new(exit::CONFIG, what, hint).into());
-    }
-    if bags && !config.sinks.is_empty() {
-        let hint = "write cleaned rows by a run without join = \"bag\"";
-        let what = "bag joins read everything again at each start, so rows would be doubled";
-        return Err(Failure::new(exit::CONFIG, what, hint).into());
-    }
-    Ok(())
-}
-
-/// A new state begins with new outputs: a sink's folder that holds anything belongs to another.
-fn refuse_old_sinks(config: &Config) -> Result<(), EngineError> {
-    for SinkConfig::Files(files) in &config.sinks {
-        let used = std::fs::read_dir(&files.dir).is_ok_and(|mut list| list.next().is_some());
-        if used {
-            let what = format!("{} holds the rows of another state", files.dir.display());
-            let hint = "give --rebuild a new folder for cleaned rows";
-            return Err(Failure::new(exit::CONFIG, what, hint).into());
-        }
-    }
-    Ok(())
-}
-
-fn sinks(
-    config: &Config,
-    store: &Store,
-    head: &Head,
-    fell_back: bool,
-) -> Result<Vec<Box<dyn Sink>>, EngineError> {
-    let open = |config: &SinkConfig| -> Result<Box<dyn Sink>, EngineError> {
-        let mut sink = sink::open(config, store.disk());
-        let mark = head.marks.get(&mark_name(&*sink));
-        let started = head.positions.iter().any(|(n, at)| *at > 0 || head.tallies.contains_key(n));
-        let begin = Begin { state: store.state_id(), mark, started, fell_back };
-        sink.begin(&begin)?.iter().for_each(|what| warn!("{what}"));
-        Ok(sink)
-    };
-    config.sinks.iter().map(open).collect()
 }
 
 fn shared_status(config: &Config, restored: &Restored) -> SharedStatus {
@@ -316,54 +240,4 @@ fn shared_status(config: &Config, restored: &Restored) -> SharedStatus {
     };
     status.checkpoints.damage.clone_from(&restored.damage);
     Arc::new(parking_lot::RwLock::new(status))
-}
-
-/// What the workers take back.
-pub(super) fn restore(restored: Restored) -> Result<Restore, EngineError> {
-    let ledger = book::restored_ledger(&restored.ledger);
-    Ok(Restore {
-        texts: dataflows::assemble::codec::texts(&restored.texts)?,
-        slots: restored.slots,
-        ledger: ledger.ok_or(dataflows::assemble::codec::CodecError::Short)?,
-    })
-}
-
-fn decode_options(config: &Config, book: &Book) -> DecodeOptions {
-    let csv = |s: &SinkConfig| match s {
-        SinkConfig::Files(files) => files.csv,
-    };
-    let rows = config.sinks.first().map(|s| if csv(s) { RowFormat::Csv } else { RowFormat::Json });
-    DecodeOptions {
-        rules: Arc::new(config.cleaning.clone()),
-        partitions: book.partitions.clone(),
-        rows,
-    }
-}
-
-fn bounds(config: &Config, workers: usize) -> Bounds {
-    let records = config.engine.max_epoch_records;
-    Bounds {
-        bytes: (config.engine.max_epoch_bytes / workers).max(1),
-        records: records.map_or(usize::MAX, |n| (n / workers).max(1)),
-    }
-}
-
-fn serve(
-    config: &Config,
-    published: &Arc<Published>,
-    status: &SharedStatus,
-    machine: &Arc<Machine>,
-    lookup: Lookup,
-) -> Result<Option<Server>, EngineError> {
-    let Some(addr) = config.http.listen else { return Ok(None) };
-    let parts = Parts {
-        published: published.clone(),
-        status: status.clone(),
-        machine: machine.clone(),
-        posts: Arc::new(lookup),
-        labels: Arc::new(config.labels.clone()),
-    };
-    let server = http::serve(&config.http, addr, parts)?;
-    info!(address = %server.addr, "listening");
-    Ok(Some(server))
 }

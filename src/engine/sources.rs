@@ -7,14 +7,22 @@ use tracing::{info, warn};
 
 use super::EngineError;
 use super::book::Book;
-use crate::source::{Done, Reader, Source, SourceError};
+use super::clock::wall;
+use super::repeats::Repeats;
+use crate::source::{Discovery, Done, Found, Reader, Source, SourceError};
 use crate::store::{Head, Partition};
+use crate::telemetry::Machine;
+use crate::telemetry::status::Trouble;
 
 /// A source and when it is asked next.
 struct Running {
     source: Box<dyn Source>,
     due: Instant,
     complete: bool,
+    /// Partitions that were found and could not be opened yet.
+    unopened: Vec<Found>,
+    /// What is wrong with it now.
+    trouble: Option<Trouble>,
 }
 
 /// A partition that is opened once the cut that makes it known is durable.
@@ -30,6 +38,8 @@ pub struct Sources {
     running: Vec<Running>,
     /// What cannot be reached now will not be waited for.
     bounded: bool,
+    /// Which troubles have been said.
+    repeats: Repeats,
 }
 
 impl Sources {
@@ -45,9 +55,15 @@ impl Sources {
             let name = source.name().to_owned();
             let memos = head.memos.get(&name).cloned().unwrap_or_default();
             source.restore(&memos, &book.of(&name))?;
-            running.push(Running { source, due: Instant::now(), complete: false });
+            running.push(Running {
+                source,
+                due: Instant::now(),
+                complete: false,
+                unopened: Vec::new(),
+                trouble: None,
+            });
         }
-        Ok(Sources { running, bounded })
+        Ok(Sources { running, bounded, repeats: Repeats::default() })
     }
 
     /// When the next one is to be asked; none if all are complete.
@@ -60,38 +76,29 @@ impl Sources {
         self.running.iter().all(|r| r.complete)
     }
 
-    /// Asks those that are due; what they found is entered into the book. Whether a source cannot
-    /// be reached is status: it is asked again, unless the run is bounded.
-    pub fn discover(&mut self, book: &mut Book) -> Result<Vec<Waiting>, EngineError> {
+    /// Asks those that are due; what they found is entered into the book. A source that cannot be
+    /// reached, and a partition that cannot be opened, are status: they are tried again, unless the
+    /// run is bounded.
+    pub fn discover(
+        &mut self,
+        book: &mut Book,
+        machine: &Machine,
+    ) -> Result<Vec<Waiting>, EngineError> {
         let mut waiting = Vec::new();
-        for running in self.running.iter_mut().filter(|r| !r.complete) {
-            if running.due > Instant::now() {
+        for (n, running) in (0..).zip(&mut self.running) {
+            if running.complete || running.due > Instant::now() {
                 continue;
             }
             running.due = Instant::now() + running.source.interval();
-            let name = running.source.name().to_owned();
-            let discovery = match running.source.discover() {
-                Ok(discovery) => discovery,
-                Err(error @ SourceError::Changed { .. }) => return Err(error.into()),
-                Err(error) if self.bounded => return Err(error.into()),
-                Err(error) => {
-                    warn!(source = name, %error, "the source cannot be reached; it is tried again");
-                    continue;
-                }
-            };
-            book.memos(&name, discovery.memos);
-            running.complete = discovery.complete;
-            for found in discovery.found {
-                let number = book.number(&name, &found.name).unwrap_or_else(|| {
-                    info!(source = name, partition = found.name, "a new partition");
-                    let partition = Partition { source: name.clone(), name: found.name.clone() };
-                    book.enter(partition, found.start)
-                });
-                let reader = running.source.open(&found.name, number, book.next(number))?;
-                waiting.push(Waiting { partition: number, reader });
-            }
+            let trouble = running.discover(book, self.bounded, &mut waiting)?;
+            running.note(trouble, n, &mut self.repeats, machine);
         }
         Ok(waiting)
+    }
+
+    /// What is wrong with each source now, by name.
+    pub fn troubles(&self) -> impl Iterator<Item = (&str, Option<&Trouble>)> {
+        self.running.iter().map(|r| (r.source.name(), r.trouble.as_ref()))
     }
 
     /// How far each is, for a progress bar.
@@ -105,5 +112,152 @@ impl Sources {
             let name = running.source.name().to_owned();
             book.memos(&name, running.source.stop());
         }
+    }
+}
+
+impl Running {
+    /// Finds partitions and opens them; what is wrong, if that can be tried again.
+    fn discover(
+        &mut self,
+        book: &mut Book,
+        bounded: bool,
+        waiting: &mut Vec<Waiting>,
+    ) -> Result<Option<String>, EngineError> {
+        let fatal = |error: &SourceError| bounded || matches!(error, SourceError::Changed { .. });
+        let name = self.source.name().to_owned();
+        let (discovery, mut trouble) = match self.source.discover() {
+            Ok(discovery) => (discovery, self.source.trouble()),
+            Err(error) if fatal(&error) => return Err(error.into()),
+            Err(error) => (Discovery::default(), Some(error.to_string())),
+        };
+        book.memos(&name, discovery.memos);
+        let again = std::mem::take(&mut self.unopened);
+        for found in again.into_iter().chain(discovery.found) {
+            let number = book.number(&name, &found.name).unwrap_or_else(|| {
+                info!(source = name, partition = found.name, "a new partition");
+                let partition = Partition { source: name.clone(), name: found.name.clone() };
+                book.enter(partition, found.start)
+            });
+            match self.source.open(&found.name, number, book.next(number)) {
+                Ok(reader) => waiting.push(Waiting { partition: number, reader }),
+                Err(error) if fatal(&error) => return Err(error.into()),
+                Err(error) => {
+                    trouble.get_or_insert_with(|| error.to_string());
+                    self.unopened.push(found);
+                }
+            }
+        }
+        self.complete = discovery.complete && self.unopened.is_empty();
+        Ok(trouble)
+    }
+
+    /// Notes what is wrong now: in the status, in a counter, and in the log where that is news.
+    fn note(&mut self, error: Option<String>, n: u32, repeats: &mut Repeats, machine: &Machine) {
+        let name = self.source.name();
+        let Some(error) = error else {
+            if repeats.gone(n) {
+                info!(source = name, "the source can be read again");
+            }
+            self.trouble = None;
+            return;
+        };
+        machine.source_errors.with_label_values(&[name]).inc();
+        if let Some(times) = repeats.came(n, &error, Instant::now()) {
+            warn!(source = name, error, times, "the source cannot be read; it is tried again");
+        }
+        if self.trouble.as_ref().is_none_or(|t| t.error != error) {
+            let hint = format!(
+                "see that it is there and readable; it is tried again every {:?}",
+                self.source.interval()
+            );
+            self.trouble = Some(Trouble { error, hint, at: wall() });
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::source::{Memos, Read};
+
+    /// Its one partition cannot be opened the first two times.
+    struct Shaky {
+        found: bool,
+        opened: u32,
+    }
+
+    struct Nothing;
+
+    impl Reader for Nothing {
+        fn read(&mut self, _: usize, _: usize) -> Result<Read, SourceError> {
+            Ok(Read::End)
+        }
+
+        fn end(&self) -> Option<u64> {
+            None
+        }
+    }
+
+    impl Source for Shaky {
+        fn name(&self) -> &'static str {
+            "shaky"
+        }
+
+        fn restore(&mut self, _: &Memos, _: &[(String, u64)]) -> Result<(), SourceError> {
+            Ok(())
+        }
+
+        fn discover(&mut self) -> Result<Discovery, SourceError> {
+            let rule = dataflows::record::Rule::Auto;
+            let found = Found { name: "p".into(), start: 5, rule };
+            let new = !std::mem::replace(&mut self.found, true);
+            Ok(Discovery {
+                found: new.then_some(found).into_iter().collect(),
+                ..Default::default()
+            })
+        }
+
+        fn interval(&self) -> Duration {
+            Duration::ZERO
+        }
+
+        fn open(&mut self, _: &str, _: u32, at: u64) -> Result<Box<dyn Reader>, SourceError> {
+            assert_eq!(at, 5);
+            self.opened += 1;
+            let what = "opening p: it has vanished".to_owned();
+            if self.opened > 2 {
+                Ok(Box::new(Nothing))
+            } else {
+                Err(SourceError::Unavailable { what })
+            }
+        }
+    }
+
+    fn shaky(bounded: bool) -> (Sources, Book) {
+        let source = Box::new(Shaky { found: false, opened: 0 });
+        let (head, machine) = (Head::default(), Book::new(&Head::default(), 1));
+        let sources = Sources::new(vec![source], &head, &machine, bounded).expect("restored");
+        (sources, machine)
+    }
+
+    /// A file that vanished between the scan and its opening ended the daemon.
+    #[test]
+    fn what_cannot_be_opened_is_tried_again() {
+        let machine = Machine::new();
+        let (mut sources, mut book) = shaky(false);
+        for round in 0..4 {
+            let waiting = sources.discover(&mut book, &machine).expect("status, no error");
+            assert_eq!(waiting.len(), usize::from(round == 2), "round {round}");
+            let (name, trouble) = sources.troubles().next().expect("one source");
+            assert_eq!((name, trouble.is_some()), ("shaky", round < 2), "round {round}");
+            let said = trouble.is_none_or(|t| t.error == "opening p: it has vanished");
+            assert!(said, "{trouble:?}");
+        }
+        assert_eq!(machine.source_errors.with_label_values(&["shaky"]).get(), 2);
+        assert_eq!(book.len(), 1);
+        let (mut sources, mut book) = shaky(true);
+        assert!(sources.discover(&mut book, &machine).is_err(), "a bounded run does not wait");
     }
 }

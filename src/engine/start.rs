@@ -42,6 +42,7 @@ pub struct Workers {
 
 /// Starts the workers; returns when all have taken back their share of the state.
 pub fn workers(n: usize, setup: Setup, events: &Sender<Event>) -> Result<Workers, EngineError> {
+    #[allow(clippy::disallowed_methods, reason = "ticks of at most UNDER_WAY epochs, and lookups")]
     let (senders, receivers): (Vec<_>, Vec<_>) = (0..n).map(|_| unbounded()).unzip();
     let receivers: Mutex<Vec<Option<Receiver<ToWorker>>>> =
         Mutex::new(receivers.into_iter().map(Some).collect());

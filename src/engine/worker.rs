@@ -226,8 +226,11 @@ impl Feeder {
                     self.say(Event::Fed { epoch: self.epoch, full: false });
                 }
                 Err(error) => {
-                    self.owned[n].idle_until = Some(Instant::now() + RETRY);
-                    let partition = self.owned[n].read.partition;
+                    let owned = &mut self.owned[n];
+                    owned.idle_until = Some(Instant::now() + RETRY);
+                    // When it can be read again that is news, also where nothing new is in it.
+                    owned.read.idle = false;
+                    let partition = owned.read.partition;
                     self.say(Event::Trouble { partition, error });
                 }
             }

@@ -72,11 +72,11 @@ fn check(app: &App, request: &Request) -> Result<(), Failure> {
             authorized(headers, &token.0)?;
         }
     }
-    if request.method() != Method::GET {
+    if ![Method::GET, Method::HEAD].contains(request.method()) {
         return Err(Failure::new(
             StatusCode::METHOD_NOT_ALLOWED,
             format!("{} is not supported", request.method()),
-            "use GET: nothing can be changed over this port",
+            "use GET or HEAD: nothing can be changed over this port",
         ));
     }
     if declared(headers).is_some_and(|bytes| bytes > limits::BODY_BYTES) {

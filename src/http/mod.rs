@@ -1,6 +1,6 @@
 //! The one port: page, API, change feeds, `/metrics`, health.
 //!
-//! Promises: only GET, nothing here changes anything; what is shown is of one frontier per
+//! Promises: only GET and HEAD, nothing here changes anything; what is shown is of one frontier per
 //! answer; a slow or hostile client costs a connection out of a bounded number, never the
 //! dataflow; with a token, every route but `/livez` asks for it.
 //! Limits: see [`limits`].

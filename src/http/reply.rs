@@ -33,7 +33,7 @@ impl IntoResponse for Failure {
                 headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
             }
             StatusCode::METHOD_NOT_ALLOWED => {
-                headers.insert(header::ALLOW, HeaderValue::from_static("GET"));
+                headers.insert(header::ALLOW, HeaderValue::from_static("GET, HEAD"));
             }
             StatusCode::UNAUTHORIZED => {
                 let asks = HeaderValue::from_static("Bearer realm=\"pinflow\"");

@@ -2,7 +2,6 @@
 
 use std::process::Command;
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use dataflows::metrics::declare::{Expr, Fraction, Kind};
 use dataflows::metrics::schema::Schema;
@@ -13,6 +12,7 @@ use dataflows::time::{DAY, HOUR, SECOND};
 
 use super::tests::{config, get, local, parts};
 use super::{Parts, Server, serve};
+use crate::engine::clock::wall;
 use crate::publish::samples::{measure, metric, returning, row, sliding};
 use crate::publish::{Frontier, Place, Progress, Published, State};
 use crate::telemetry::status::{Checkpoints, Motion, PartitionStatus, Sample, SourceStatus};
@@ -213,10 +213,6 @@ fn start() -> (Server, Parts) {
     }
     let server = serve(&config(None, 64), local(), parts.clone()).expect("serves");
     (server, parts)
-}
-
-fn wall() -> i64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_micros() as i64)
 }
 
 /// The first browser there is, if any.

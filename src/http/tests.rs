@@ -130,6 +130,38 @@ fn every_route_answers() {
     assert_eq!((&status["state"], &status["frontier"]["epoch"]), (&json!("live"), &json!(1)));
 }
 
+/// It was refused with 405.
+#[test]
+fn head_is_answered_like_get_without_the_body() {
+    let (server, parts) = start(Some("s3cret"), 16);
+    for route in ROUTES.into_iter().chain(["/livez", "/nothing"]) {
+        for token in ["authorization: Bearer s3cret\r\n", ""] {
+            let head = ask(server.addr, "HEAD", route, token);
+            assert_eq!(head.body, "", "{route}");
+            if route.ends_with("/changes") && !token.is_empty() {
+                assert_eq!(head.status, 200);
+                assert!(head.head.contains("content-type: text/event-stream"), "{}", head.head);
+                continue;
+            }
+            let get = ask(server.addr, "GET", route, token);
+            assert_eq!(head.status, get.status, "{route}");
+            let fixed = |head: &str| {
+                let lines = head.lines().filter(|l| !l.starts_with("date:"));
+                // Scrapes and nonces differ from answer to answer.
+                let lines = lines.filter(|l| !l.contains("nonce-") && !l.contains("length:"));
+                lines.map(str::to_owned).collect::<Vec<_>>()
+            };
+            assert_eq!(fixed(&head.head), fixed(&get.head), "{route}");
+            assert!(head.head.contains("content-length: "), "{route}: {}", head.head);
+        }
+    }
+    let begun = Instant::now();
+    while parts.machine.http_subscribers.get() > 0 {
+        assert!(begun.elapsed() < Duration::from_secs(10), "a HEAD is no subscriber");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
 #[test]
 fn results_as_json_and_csv() {
     let (server, _parts) = start(None, 16);
@@ -170,7 +202,7 @@ fn mistakes_are_explained() {
     check("/api/v1/posts/-1", 400, "is no index");
     let answer = ask(server.addr, "POST", "/api/v1/status", "content-length: 0\r\n");
     assert_eq!(answer.status, 405);
-    assert!(answer.head.contains("allow: get"), "{}", answer.head);
+    assert!(answer.head.contains("allow: get, head"), "{}", answer.head);
     let other = send(
         server.addr,
         "GET /metrics HTTP/1.1\r\nhost: evil.example\r\nconnection: close\r\n\r\n",

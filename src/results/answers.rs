@@ -134,7 +134,7 @@ fn scalar(value: &Value) -> Option<String> {
         Value::Object(map) if map.is_empty() => Some("none".into()),
         Value::Array(list) if list.is_empty() => Some("none".into()),
         Value::Object(_) | Value::Array(_) => None,
-        Value::Null => Some("none".into()),
+        Value::Null => Some("-".into()),
         other => Some(other.to_string()),
     }
 }
@@ -157,7 +157,7 @@ mod tests {
     #[test]
     fn json_as_an_outline() {
         let value = serde_json::json!({"a": 1, "b": {"c": ["x", {"d": null, "e": 2}]}, "f": []});
-        let want = "a: 1\nb:\n  c:\n    - x\n    - d: none\n      e: 2\nf: none\n";
+        let want = "a: 1\nb:\n  c:\n    - x\n    - d: -\n      e: 2\nf: none\n";
         assert_eq!(outline(&value), want);
     }
 }

@@ -53,6 +53,9 @@ pub trait Sink: Send {
     /// is held in memory. After an error the sink is used no more.
     fn write(&mut self, partitions: &[Partition], rows: Vec<CleanRows>) -> Result<(), SinkError>;
 
+    /// Bytes of rows that are held in memory until they are written.
+    fn held_bytes(&self) -> u64;
+
     /// Makes all rows so far durable; the mark. After an error that [is
     /// transient](SinkError::is_transient) it is called again later.
     fn prepare_cut(&mut self) -> Result<Value, SinkError>;

@@ -130,6 +130,12 @@ pub trait Source: Send {
         None
     }
 
+    /// What is wrong with it although the last discovery succeeded: a folder that is not there, a
+    /// file that must not be read. It is status; the source goes on.
+    fn trouble(&self) -> Option<String> {
+        None
+    }
+
     /// Named counts of this run: files changed, refused, unfinished.
     fn counters(&self) -> BTreeMap<&'static str, u64> {
         BTreeMap::new()
@@ -183,9 +189,9 @@ pub enum SourceError {
         /// What was being done, with what, what was seen.
         what: String,
     },
-    /// The rest of this partition is not read: damaged, or larger than allowed. It is said once;
-    /// after it the reader is at its end, and the other partitions go on. A bounded run that met
-    /// one exits 65.
+    /// The rest of this partition is not read: damaged, cut off where no more can come, or larger
+    /// than allowed. It is said once; after it the reader is at its end, and the other partitions
+    /// go on. A bounded run that met one publishes what could be read, then exits 65.
     #[error("{what}")]
     Refused {
         /// What was being done, with what, what was seen.

@@ -1,5 +1,6 @@
-//! Dead letters as a source: what was rejected is read again under its own versions, after the
-//! rules or the routes were mended.
+//! Dead letters as a source: what was rejected is read again under its own versions, by a version
+//! of pinflow that understands more. The cleaning rules are the state's: what is held was judged
+//! under them too.
 //!
 //! Promises: a letter keeps its partition, position, number within the message and arrival time,
 //! so it stands in the order of versions where it always did. Letters that were cut off where

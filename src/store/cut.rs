@@ -78,6 +78,13 @@ pub struct Cut {
 }
 
 impl Cut {
+    /// About how many bytes of memory it takes up.
+    pub fn bytes(&self) -> u64 {
+        let block = |block: &Block| block.parts().0.len() + block.parts().1.len();
+        let slots: usize = self.slots.iter().map(block).sum();
+        (slots + self.ledger.len() + self.texts.len() * size_of::<(u64, &str)>()) as u64
+    }
+
     /// Takes up the cut that followed, where this one could not be stored.
     pub fn merge(&mut self, later: Cut) {
         self.head.merge(&later.head);

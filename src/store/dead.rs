@@ -10,11 +10,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
-use chrono::{DateTime, SecondsFormat};
 use dataflows::sealed::Reject;
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use serde_json::Value;
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -22,117 +19,12 @@ use super::cut::Partition;
 use super::disk::{self, Disk, DiskFile, Mode};
 use super::error::{StoreError, io_error};
 use super::fault;
+pub use super::letter::{Kept, Letter, LetterId, Letters, marked_bytes};
+use super::letter::{Mark, path};
 use super::lines::{each_line, whole_lines};
 
 /// Letters beyond so many bytes are written before the next cut.
 const PENDING: usize = 4 << 20;
-
-/// How many bytes are read at a time.
-const READ: usize = 1 << 16;
-
-/// One dead letter, as it is written and listed.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Letter {
-    /// The source's name.
-    pub source: String,
-    /// The partition's name.
-    pub partition: String,
-    /// The message's position.
-    pub position: u64,
-    /// The record's number within the message.
-    pub sub: u32,
-    /// When it arrived, RFC 3339 with microseconds.
-    pub arrived_at: String,
-    /// Why it was rejected.
-    pub reason: String,
-    /// The payload, if it is UTF-8.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub payload: Option<String>,
-    /// Else the payload in base64.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub payload_base64: Option<String>,
-    /// The payload was cut off where the partition's bound was reached.
-    pub truncated: bool,
-}
-
-/// Which letter: source, partition, position, sub.
-pub type LetterId = (String, String, u64, u32);
-
-impl Letter {
-    fn new(partition: &Partition, reject: &Reject, room: u64) -> Self {
-        let mut payload = &reject.payload[..];
-        let truncated = payload.len() as u64 > room;
-        let mut text = std::str::from_utf8(payload).ok();
-        if truncated {
-            payload = &payload[..room as usize];
-            text = text.map(|text| &text[..text.floor_char_boundary(room as usize)]);
-        }
-        Letter {
-            source: partition.source.clone(),
-            partition: partition.name.clone(),
-            position: reject.position,
-            sub: reject.sub,
-            arrived_at: rfc3339(reject.arrived_at),
-            reason: reject.reason.name().to_owned(),
-            payload: text.map(str::to_owned),
-            payload_base64: text.is_none().then(|| STANDARD.encode(payload)),
-            truncated,
-        }
-    }
-
-    /// The payload's bytes; an error if the base64 is not.
-    pub fn bytes(&self) -> Result<Vec<u8>, String> {
-        match (&self.payload, &self.payload_base64) {
-            (Some(text), _) => Ok(text.as_bytes().to_vec()),
-            (None, Some(text)) => STANDARD.decode(text).map_err(|e| e.to_string()),
-            (None, None) => Ok(Vec::new()),
-        }
-    }
-
-    /// When it arrived, microseconds since 1970-01-01 UTC.
-    pub fn arrived_at_micros(&self) -> Option<i64> {
-        let time = DateTime::parse_from_rfc3339(&self.arrived_at).ok();
-        time.map(|time| time.timestamp_micros()).or_else(|| self.arrived_at.parse().ok())
-    }
-
-    /// Which letter it is.
-    pub fn id(&self) -> LetterId {
-        (self.source.clone(), self.partition.clone(), self.position, self.sub)
-    }
-}
-
-fn rfc3339(micros: i64) -> String {
-    // A time beyond what a calendar can say stays a number.
-    DateTime::from_timestamp_micros(micros).map_or_else(
-        || micros.to_string(),
-        |time| time.to_rfc3339_opts(SecondsFormat::Micros, true),
-    )
-}
-
-/// What is kept of a partition.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Kept {
-    /// Letters in the store.
-    pub letters: u64,
-    /// Bytes of their payloads.
-    pub bytes: u64,
-    /// Letters that were only counted.
-    pub dropped: u64,
-    /// The bound was reached: whatever follows is only counted.
-    #[serde(default)]
-    pub full: bool,
-}
-
-/// What stands in the cut.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-struct Mark {
-    n: u64,
-    len: u64,
-    /// The sum of the lines' hashes: flipped bytes are found.
-    #[serde(default)]
-    sum: u64,
-    partitions: BTreeMap<u32, Kept>,
-}
 
 /// The dead letters of a state.
 pub struct DeadLetters {
@@ -150,11 +42,6 @@ pub struct DeadLetters {
     replaced: Vec<u64>,
     /// Files that go once the cut with the newest mark is stored.
     removable: Vec<u64>,
-}
-
-/// The path of a file of letters.
-fn path(dir: &Path, n: u64) -> PathBuf {
-    dir.join(format!("dead-letters-{n}.jsonl"))
 }
 
 impl DeadLetters {
@@ -297,6 +184,11 @@ impl DeadLetters {
         Letters::open(&*self.disk, &self.dir, &self.mark)
     }
 
+    /// Bytes that are held in memory until they are written.
+    pub fn held_bytes(&self) -> u64 {
+        self.pending.len() as u64
+    }
+
     /// What is kept, by partition number.
     pub fn kept(&self) -> &BTreeMap<u32, Kept> {
         &self.mark.partitions
@@ -417,73 +309,4 @@ fn create(disk: &dyn Disk, dir: &Path, path: &Path) -> io::Result<Box<dyn DiskFi
 fn write_letter(to: &mut Vec<u8>, letter: &Letter) {
     serde_json::to_writer(&mut *to, letter).expect("texts and numbers are JSON");
     to.push(b'\n');
-}
-
-/// Letters, read one at a time.
-pub struct Letters {
-    file: Option<Box<dyn DiskFile>>,
-    path: PathBuf,
-    at: u64,
-    len: u64,
-    held: Vec<u8>,
-}
-
-impl Letters {
-    /// The letters of a state that is not open, by its mark (none: there are no letters).
-    pub fn of(disk: &dyn Disk, dir: &Path, mark: Option<&Value>) -> Result<Self, StoreError> {
-        let mark = mark.map(Mark::deserialize).transpose();
-        let mark = mark.map_err(|e| StoreError::Damaged {
-            dir: dir.to_path_buf(),
-            what: vec![format!("the mark of the dead letters is unreadable: {e}")],
-        })?;
-        Letters::open(disk, dir, &mark.unwrap_or_default())
-    }
-
-    fn open(disk: &dyn Disk, dir: &Path, mark: &Mark) -> Result<Self, StoreError> {
-        let path = path(dir, mark.n);
-        let file = match disk.open(&path, Mode::Read) {
-            Err(e) if e.kind() == io::ErrorKind::NotFound => None,
-            opened => Some(opened.map_err(io_error("open", &path))?),
-        };
-        let size = file.as_ref().map_or(Ok(0), |file| file.size());
-        let size = size.map_err(io_error("read", &path))?;
-        Ok(Letters { file, path, at: 0, len: mark.len.min(size), held: Vec::new() })
-    }
-
-    fn line(&mut self) -> io::Result<Option<Vec<u8>>> {
-        loop {
-            if let Some(end) = memchr::memchr(b'\n', &self.held) {
-                let rest = self.held.split_off(end + 1);
-                return Ok(Some(std::mem::replace(&mut self.held, rest)));
-            }
-            let left = (self.len - self.at).min(READ as u64) as usize;
-            let Some(file) = self.file.as_ref().filter(|_| left > 0) else {
-                let last = std::mem::take(&mut self.held);
-                return Ok((!last.is_empty()).then_some(last));
-            };
-            let mut part = vec![0; left];
-            file.read_at(&mut part, self.at)?;
-            self.at += left as u64;
-            self.held.extend_from_slice(&part);
-        }
-    }
-}
-
-impl Iterator for Letters {
-    type Item = Result<Letter, StoreError>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        let line = self.line().map_err(io_error("read", &self.path)).transpose()?;
-        let letter = line.and_then(|line| {
-            serde_json::from_slice(&line).map_err(|e| StoreError::Damaged {
-                dir: self.path.clone(),
-                what: vec![format!("a dead letter is not what was written: {e}")],
-            })
-        });
-        if letter.is_err() {
-            // Nothing behind a line that cannot be read is believed to be whole.
-            (self.file, self.held) = (None, Vec::new());
-        }
-        Some(letter)
-    }
 }

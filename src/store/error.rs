@@ -3,6 +3,8 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use super::manifest::Difference;
+
 /// What can go wrong with durable state.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
@@ -20,21 +22,21 @@ pub enum StoreError {
     },
     /// The state was written under other settings that decide what it means.
     #[error(
-        "the state in {} was made under other settings:\n{}\ngo back to them, or start with \
-         `--rebuild` to compute the state anew from the sources",
+        "the state in {} was made under other settings:\n{}\ngo back to them, or compute the \
+         state anew from the sources with `pinflow run --rebuild`",
         dir.display(),
         differences.iter().map(|d| format!("  {d}")).collect::<Vec<_>>().join("\n")
     )]
     Fingerprint {
         /// The state folder.
         dir: PathBuf,
-        /// One line for each difference: item, old value, new value.
-        differences: Vec<String>,
+        /// What differs.
+        differences: Vec<Difference>,
     },
     /// The state was written in a format that this version does not read.
     #[error(
         "the state in {} has format {found}, this pinflow reads format {known}; use the version \
-         that wrote it, or start with `--rebuild`",
+         that wrote it, or compute the state anew with `pinflow run --rebuild`",
         dir.display()
     )]
     Format {
@@ -47,8 +49,8 @@ pub enum StoreError {
     },
     /// No undamaged cut is left.
     #[error(
-        "the state in {} is damaged beyond both generations:\n{}\nput a backup of the folder \
-         back, or start with `--rebuild` to compute the state anew from the sources",
+        "the state in {} is damaged, and no whole generation of it is left:\n{}\nput a backup of \
+         the folder back, or compute the state anew from the sources with `pinflow run --rebuild`",
         dir.display(),
         what.iter().map(|w| format!("  {w}")).collect::<Vec<_>>().join("\n")
     )]
@@ -57,6 +59,14 @@ pub enum StoreError {
         dir: PathBuf,
         /// What is damaged, file by file.
         what: Vec<String>,
+    },
+    /// Dead letters are not what was written. The state itself is whole.
+    #[error("the dead letters in {} are damaged: {what}", path.display())]
+    Letters {
+        /// Their file.
+        path: PathBuf,
+        /// Which of them, and how.
+        what: String,
     },
     /// The disk refused.
     #[error("cannot {what} {}: {source}", path.display())]
@@ -88,7 +98,7 @@ impl StoreError {
         match self {
             StoreError::Locked { .. } => 75,
             StoreError::Fingerprint { .. } | StoreError::Format { .. } => 78,
-            StoreError::Damaged { .. } => 65,
+            StoreError::Damaged { .. } | StoreError::Letters { .. } => 65,
             StoreError::Io { .. } | StoreError::NeedsFull { .. } => 74,
             StoreError::Malformed { .. } => 70,
         }

@@ -1,7 +1,8 @@
 //! The manifest: one small file that a person can read, and the promise against which damage is
 //! told from an interrupted write. The state can be found without it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::io;
 use std::path::Path;
 
@@ -157,15 +158,31 @@ impl Manifest {
     }
 }
 
-/// One line for each item that differs.
-pub fn differences(old: &Fingerprint, new: &Fingerprint) -> Vec<String> {
-    let items: std::collections::BTreeSet<&String> = old.keys().chain(new.keys()).collect();
-    let value = |side: &Fingerprint, item: &str| {
-        side.get(item).map_or_else(|| "nothing".to_owned(), Clone::clone)
+/// An item of two fingerprints that differs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Difference {
+    /// Its name.
+    pub item: String,
+    /// What the state has.
+    pub former: Option<String>,
+    /// What is asked for.
+    pub now: Option<String>,
+}
+
+impl fmt::Display for Difference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let value = |side: &Option<String>| side.clone().unwrap_or_else(|| "nothing".to_owned());
+        write!(f, "{}: {} -> {}", self.item, value(&self.former), value(&self.now))
+    }
+}
+
+/// The items that differ, by name.
+pub fn differences(old: &Fingerprint, new: &Fingerprint) -> Vec<Difference> {
+    let items: BTreeSet<&String> = old.keys().chain(new.keys()).collect();
+    let one = |item: &String| Difference {
+        item: item.clone(),
+        former: old.get(item).cloned(),
+        now: new.get(item).cloned(),
     };
-    items
-        .into_iter()
-        .filter(|item| old.get(*item) != new.get(*item))
-        .map(|item| format!("{item}: {} -> {}", value(old, item), value(new, item)))
-        .collect()
+    items.into_iter().map(one).filter(|d| d.former != d.now).collect()
 }

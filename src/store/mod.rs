@@ -30,6 +30,7 @@ pub mod disk;
 mod error;
 pub mod fault;
 mod frame;
+mod letter;
 mod lines;
 mod log;
 mod manifest;
@@ -54,8 +55,8 @@ pub use cut::{Cut, Head, Ledger, Partition, Restored};
 use disk::{Disk, Guard};
 pub use error::{StoreError, io_error, is_full};
 use log::Log;
+pub use manifest::{Difference, Fingerprint, Manifest, differences};
 use manifest::{FORMAT, Prior, Start};
-pub use manifest::{Fingerprint, Manifest};
 pub use open::{ReadOnly, check_fingerprint, generation_path, peek};
 pub use rebuild::{aside_folder, begin_rebuild, begin_rebuild_on};
 

@@ -259,7 +259,7 @@ impl Survey {
             return Ok((chain, start.clone()));
         }
         let Some((start, part)) = log else {
-            return Err(format!("generation {number} has neither a base nor a log"));
+            return Err(nothing_left(number, generation));
         };
         let mut chain = match start.prior {
             Some(prior) => self.chain(prior.generation, Some(prior.len))?.0,
@@ -267,5 +267,21 @@ impl Survey {
         };
         chain.push(part);
         Ok((chain, start.clone()))
+    }
+}
+
+/// Why nothing of a generation can be used, file by file.
+fn nothing_left(number: u64, generation: &Generation) -> String {
+    let file = |name: &str, state: &State| match state {
+        State::Bad { why, .. } => Some(format!("its {name} is damaged: {why}")),
+        State::Good { .. } | State::Missing => None,
+    };
+    let files = [file("log", &generation.log), file("base", &generation.base)];
+    let damaged: Vec<String> = files.into_iter().flatten().collect();
+    match (&damaged[..], &generation.base) {
+        ([], _) => format!("generation {number}: its log and its base are gone"),
+        ([_], State::Missing) => format!("generation {number}: {}; it has no base", damaged[0]),
+        ([_], _) => format!("generation {number}: {}; its log is gone", damaged[0]),
+        _ => format!("generation {number}: {}", damaged.join("; ")),
     }
 }

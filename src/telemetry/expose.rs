@@ -56,6 +56,7 @@ pub const FAMILIES: &[(&str, &str, &str)] = &[
     ("pinflow_checkpoint_cut", "gauge", "Number of the newest durable cut."),
     ("pinflow_checkpoint_timestamp_seconds", "gauge", "When the newest cut became durable."),
     ("pinflow_checkpoint_disk_bytes", "gauge", "Bytes of the state on disk."),
+    ("pinflow_checkpoint_unwritten_bytes", "gauge", "Bytes that wait for room on the disk."),
     ("pinflow_dead_letter_bytes", "gauge", "Bytes of dead letters kept."),
     ("pinflow_published_groups", "gauge", "Groups that a metric's results hold."),
     ("pinflow_published_epochs_total", "counter", "Epochs published."),
@@ -300,6 +301,7 @@ fn state(text: &mut Text, status: &Status, picture: &Picture) {
         text.sample([], seconds(at));
     }
     text.one("pinflow_checkpoint_disk_bytes", status.checkpoints.disk_bytes);
+    text.one("pinflow_checkpoint_unwritten_bytes", status.checkpoints.unwritten_bytes);
     text.one("pinflow_dead_letter_bytes", status.dead_letter_bytes);
     text.known("pinflow_published_groups");
     for reading in &picture.readings {

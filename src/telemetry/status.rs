@@ -149,6 +149,8 @@ pub struct Checkpoints {
     pub last_bytes: u64,
     /// Bytes that the state takes up on disk.
     pub disk_bytes: u64,
+    /// Bytes that wait in memory because they could not be written.
+    pub unwritten_bytes: u64,
     /// The last trouble with one.
     pub trouble: Option<Trouble>,
     /// What was found damaged at start and what it meant, in sentences.

@@ -173,6 +173,18 @@ pub struct Plan {
     pub arrivals: bool,
     /// A bucket of arrivals is kept until it is this much older than `now`; none = for ever.
     pub horizon: Option<i64>,
+    /// Which facts about records are counted.
+    pub counted: Counted,
+}
+
+/// Which facts about records are counted where they are decoded. What was not counted then cannot
+/// be counted later: a state that counts a fact has counted it from its beginning, or never.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counted {
+    /// `records`.
+    pub records: bool,
+    /// `fields`.
+    pub fields: bool,
 }
 
 impl Plan {
@@ -195,6 +207,10 @@ impl Plan {
             bucket: bucket(metrics),
             arrivals: metrics.iter().any(|m| matches!(m.fact, Fact::Arrivals(_))),
             horizon: horizon(metrics),
+            counted: Counted {
+                records: metrics.iter().any(|m| m.fact == Fact::Records),
+                fields: metrics.iter().any(|m| m.fact == Fact::Fields),
+            },
             layout,
         };
         let ages = age_labels(age_groups);
@@ -282,14 +298,9 @@ impl Plan {
         self.nodes.iter().any(|n| n.join == Join::Bag)
     }
 
-    /// Whether any metric is over `fields`.
-    pub fn has_fields(&self) -> bool {
-        self.nodes.iter().any(|n| n.fact == Fact::Fields)
-    }
-
     /// The columns that the decoder must clean.
     pub fn columns(&self) -> crate::record::ColumnSet {
-        if self.has_fields() {
+        if self.counted.fields {
             return u32::MAX;
         }
         let places = self.layout.sides.iter().flat_map(|s| &s.places);

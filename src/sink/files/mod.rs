@@ -239,6 +239,10 @@ impl Sink for FilesSink {
         Ok(())
     }
 
+    fn held_bytes(&self) -> u64 {
+        self.tables.iter().map(|table| table.buffer.len() as u64).sum()
+    }
+
     fn prepare_cut(&mut self) -> Result<Value, SinkError> {
         for number in 0..self.tables.len() {
             self.flush(number)?;

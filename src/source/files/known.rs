@@ -146,6 +146,8 @@ pub struct Known {
     latest: i64,
     /// Versions of each path so far.
     versions: HashMap<String, u32>,
+    /// Files that were there at the last scan and could not be read, each with why.
+    pub unreadable: Vec<String>,
 }
 
 impl Known {
@@ -220,6 +222,7 @@ impl Known {
         counts: &Counts,
         memos: &mut Memos,
     ) -> Result<Vec<Found>, SourceError> {
+        self.unreadable.clear();
         // A later scan's moment is never the earlier one, whatever the clock does.
         let now = now.max(self.latest);
         let mut matched = HashSet::new();
@@ -244,7 +247,7 @@ impl Known {
                     memos.insert(self.files[id].name.clone(), self.files[id].memo());
                     counts.found.fetch_add(1, Ordering::Relaxed);
                 }
-                Err(error) => unreadable(source, &file.path, &error, bounded)?,
+                Err(error) => self.unreadable(source, &file.path, &error, bounded)?,
             }
         }
         let mut found = Vec::new();
@@ -297,7 +300,7 @@ impl Known {
                         self.again(id, file, memos);
                     }
                     Ok(false) => left.push(file),
-                    Err(error) => unreadable(source, &file.path, &error, bounded)?,
+                    Err(error) => self.unreadable(source, &file.path, &error, bounded)?,
                 }
             }
             rest = left;
@@ -319,6 +322,27 @@ impl Known {
         }
         self.by_path.insert(file.text.clone(), id);
         self.by_ino.insert(file.ino, id);
+    }
+
+    /// A file that is there cannot be read. One that is no longer there is none.
+    fn unreadable(
+        &mut self,
+        source: &str,
+        path: &Path,
+        error: &io::Error,
+        bounded: bool,
+    ) -> Result<(), SourceError> {
+        if error.kind() == io::ErrorKind::NotFound {
+            return Ok(());
+        }
+        let path = path.display();
+        if bounded {
+            let what =
+                format!("reading {path} for source {source}: {error}; check its permissions");
+            return Err(SourceError::Unavailable { what });
+        }
+        self.unreadable.push(format!("reading {path}: {error}"));
+        Ok(())
     }
 
     /// A known file is no longer what was read.
@@ -396,19 +420,4 @@ impl Known {
             (done + raw.min(size), total + size)
         })
     }
-}
-
-fn unreadable(
-    source: &str,
-    path: &Path,
-    error: &io::Error,
-    bounded: bool,
-) -> Result<(), SourceError> {
-    let path = path.display();
-    if bounded && error.kind() != io::ErrorKind::NotFound {
-        let what = format!("reading {path} for source {source}: {error}; check its permissions");
-        return Err(SourceError::Unavailable { what });
-    }
-    tracing::debug!(%source, file = %path, %error, "not readable now");
-    Ok(())
 }

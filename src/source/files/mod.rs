@@ -13,8 +13,10 @@
 //! last line without its end waits for it, unless the run is bounded.
 //! Limits: a compressed file may unpack to `max_unpacked`; of a message longer than
 //! `Setup::max_message` only that much is delivered; a scan takes at most a hundredth of the time.
-//! What can go wrong: a file that was read is another one now (follow: read anew as `path#2`,
-//! counted; bounded: `Changed`); a damaged or too large compressed file (`Refused`).
+//! What can go wrong: a path or file that cannot be read (bounded: `Unavailable`; followed: status,
+//! looked at again at the next scan); a file that was read is another one now (followed: read anew
+//! as `path#2`, counted; bounded: `Changed`); a damaged or too large compressed file, or, bounded,
+//! one whose end is missing (`Refused`).
 
 mod arrival;
 mod common;
@@ -51,6 +53,8 @@ pub struct FilesSource {
     /// How long the last scan took.
     took: Duration,
     scanned: bool,
+    /// What the last scan could not read, each with why.
+    troubles: Vec<String>,
 }
 
 impl FilesSource {
@@ -65,7 +69,27 @@ impl FilesSource {
             setup,
             took: Duration::ZERO,
             scanned: false,
+            troubles: Vec::new(),
         }
+    }
+
+    /// Says that a bounded run has nothing to read, and what would have been.
+    fn nothing(&self) {
+        let paths = self.config.paths.iter().map(|p| p.display().to_string());
+        let paths = paths.collect::<Vec<_>>().join(", ");
+        let wanted = if self.config.input_layout {
+            "pin, geo or user .jsonl, .jsonl.gz or .jsonl.zst, else every file below it that is \
+             not hidden"
+        } else {
+            "files, and in folders every file below them that ends in .jsonl, .json, .ndjson, .gz \
+             or .zst and is not hidden"
+        };
+        tracing::warn!(
+            source = self.name,
+            paths,
+            wanted,
+            "nothing to read: no file, or only empty"
+        );
     }
 }
 
@@ -84,10 +108,16 @@ impl Source for FilesSource {
             return Ok(Discovery { complete: true, ..Discovery::default() });
         }
         let start = Instant::now();
-        let seen = scan::scan(&self.name, &self.config, &self.routes, bounded)?;
+        self.troubles.clear();
+        let troubles = &mut self.troubles;
+        let seen = scan::scan(&self.name, &self.config, &self.routes, bounded, troubles)?;
+        if bounded && seen.iter().all(|file| file.size == 0) {
+            self.nothing();
+        }
         let now = (self.setup.clock)();
         let mut memos = self.known.finished();
         let found = self.known.resolve(&self.name, seen, now, bounded, &self.counts, &mut memos)?;
+        self.troubles.append(&mut self.known.unreadable);
         self.took = start.elapsed();
         self.scanned = true;
         Ok(Discovery { found, memos, complete: bounded })
@@ -125,6 +155,14 @@ impl Source for FilesSource {
     fn progress(&self) -> Option<Done> {
         let (done, total) = self.known.progress();
         self.setup.bounded.then_some(Done { done, total, bytes: true })
+    }
+
+    fn trouble(&self) -> Option<String> {
+        let (first, others) = self.troubles.split_first()?;
+        Some(match others.len() {
+            0 => first.clone(),
+            n => format!("{first}; and {n} more like it"),
+        })
     }
 
     fn counters(&self) -> BTreeMap<&'static str, u64> {

@@ -2,8 +2,8 @@
 //! and what lies before is dropped.
 //!
 //! Promises: an incomplete end is unfinished, not rejected: what was decoded is read, the rest
-//! when it has come. Damage and more than `max_unpacked` bytes are refused; what was decoded
-//! before stays read.
+//! when it has come; where the run is bounded none will, and it is refused. So are damage and more
+//! than `max_unpacked` bytes; what was decoded before stays read.
 //! Limits: one read decodes at most [`BUDGET`] bytes; memory is the decoder's window (at most
 //! 128 MiB), one block and one message.
 
@@ -42,6 +42,8 @@ pub struct PackedReader {
     /// The line at `at` is longer than a message may be: `held` is its beginning, so many bytes
     /// behind that were left out.
     left_out: Option<u64>,
+    /// Why nothing more is read, if that has to be said yet.
+    refused: Option<SourceError>,
     undecided: bool,
     /// All is decoded; what is held is still to be read.
     complete: bool,
@@ -87,6 +89,7 @@ impl PackedReader {
             decoded: 0,
             before: b'\n',
             left_out: None,
+            refused: None,
             undecided,
             complete: false,
             tried: 0,
@@ -343,7 +346,8 @@ impl PackedReader {
             self.common.shared.read.store(self.tried, Ordering::Relaxed);
         } else if self.common.bounded {
             self.common.counts.unfinished.fetch_add(1, Ordering::Relaxed);
-            tracing::warn!(file = %self.common.name, read = self.at, "its end is missing");
+            let why = format!("its end is missing; it was read up to byte {} unpacked", self.at);
+            self.refused = Some(self.common.refuse(&why));
         }
         if self.common.bounded { self.over() } else { self.common.idle() }
     }
@@ -356,8 +360,8 @@ impl PackedReader {
     }
 }
 
-impl Reader for PackedReader {
-    fn read(&mut self, max_bytes: usize, max_records: usize) -> Result<Read, SourceError> {
+impl PackedReader {
+    fn next(&mut self, max_bytes: usize, max_records: usize) -> Result<Read, SourceError> {
         if self.common.ended || self.common.shared.replaced.load(Ordering::Relaxed) {
             return Ok(self.over());
         }
@@ -379,6 +383,13 @@ impl Reader for PackedReader {
             }
         }
         Ok(Read::Idle(Duration::ZERO))
+    }
+}
+
+impl Reader for PackedReader {
+    fn read(&mut self, max_bytes: usize, max_records: usize) -> Result<Read, SourceError> {
+        let read = self.next(max_bytes, max_records)?;
+        self.refused.take().map_or(Ok(read), Err)
     }
 
     fn end(&self) -> Option<u64> {

@@ -45,12 +45,13 @@ pub struct Seen {
 }
 
 /// All files there are, by path. A path that is not there is an error only in a bounded run:
-/// otherwise it may come.
+/// otherwise it may come, and is one of the `troubles`.
 pub fn scan(
     source: &str,
     config: &Files,
     routes: &Routes,
     bounded: bool,
+    troubles: &mut Vec<String>,
 ) -> Result<Vec<Seen>, SourceError> {
     let mut paths = Vec::new();
     let mut by_name = false;
@@ -70,7 +71,7 @@ pub fn scan(
                 );
                 return Err(SourceError::Unavailable { what });
             }
-            Err(error) => tracing::debug!(%source, path = %path.display(), %error, "not there"),
+            Err(error) => troubles.push(format!("reading {}: {error}", path.display())),
         }
     }
     let named = by_name || !config.input_layout;

@@ -145,6 +145,31 @@ fn both_generations_lost_is_explained() {
     assert!(error.to_string().contains("generation"), "{error}");
 }
 
+/// It was said to have "neither a base nor a log", though its log was there and damaged.
+#[test]
+fn a_single_log_that_is_damaged_at_its_head_is_named() {
+    for (byte, says) in [(0, "its log is damaged: its beginning is damaged"), (9, "its log")] {
+        let disk = ScriptedDisk::new();
+        let open = Store::open_on(Arc::new(disk.clone()), Path::new(DIR), super::options());
+        let (mut store, _) = open.expect("a new state");
+        for number in 0..3 {
+            store.commit(&cut(number, 9)).expect("stored");
+        }
+        drop(store);
+        let log = generation_path(Path::new(DIR), 0).join("log");
+        disk.damage(&log, |mut bytes| {
+            bytes[byte] ^= 1;
+            Some(bytes)
+        });
+        let open = Store::open_on(Arc::new(disk), Path::new(DIR), super::options());
+        let error = open.err().expect("refused");
+        assert_eq!(error.exit_code(), 65, "{error}");
+        let said = error.to_string();
+        assert!(said.contains("generation 0") && said.contains(says), "{said}");
+        assert!(said.contains("it has no base") && !said.contains("neither"), "{said}");
+    }
+}
+
 #[test]
 fn a_later_format_is_refused_not_damaged() {
     let (disk, _) = state(4);

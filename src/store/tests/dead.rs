@@ -148,3 +148,51 @@ fn a_shortened_file_is_said() {
     assert_eq!(damage.len(), 1, "{damage:?}");
     assert_eq!(list(&letters).len(), 1);
 }
+
+/// The list ended at the first damaged line.
+#[test]
+fn damaged_lines_cost_only_themselves() {
+    let disk = ScriptedDisk::new();
+    let mut letters = open(&disk, None);
+    let rejects = (0..5).map(|at| reject(0, at, 0, b"a")).collect();
+    letters.append(&partitions(), rejects).unwrap();
+    let mark = letters.sync().unwrap();
+    let file = Path::new(DIR).join("dead-letters-0.jsonl");
+    let read = |disk: &ScriptedDisk| {
+        let read = Letters::of(disk, Path::new(DIR), Some(&mark)).unwrap();
+        let (good, bad): (Vec<_>, Vec<_>) = read.partition(Result::is_ok);
+        let positions: Vec<u64> = good.into_iter().flatten().map(|l| l.position).collect();
+        let said: Vec<StoreError> = bad.into_iter().filter_map(Result::err).collect();
+        assert!(said.iter().all(|e| e.exit_code() == 65), "{said:?}");
+        (positions, said.iter().map(ToString::to_string).collect::<Vec<_>>())
+    };
+    assert_eq!(read(&disk), (vec![0, 1, 2, 3, 4], vec![]));
+    // The brace that opens the second and the fourth line.
+    let damaged = disk.copy();
+    damaged.damage(&file, |mut bytes| {
+        let line = bytes.len() / 5;
+        (bytes[line], bytes[3 * line]) = (b'x', b'x');
+        Some(bytes)
+    });
+    let (positions, said) = read(&damaged);
+    assert_eq!(positions, [0, 2, 4]);
+    assert_eq!(said.len(), 3, "{said:?}");
+    assert!(said[0].contains("line 2 is no letter") && said[1].contains("line 4"), "{said:?}");
+    // A letter that can be read and is another one.
+    let changed = disk.copy();
+    changed.damage(&file, |bytes| {
+        let text = String::from_utf8(bytes).unwrap();
+        Some(text.replace("\"position\":3", "\"position\":8").into_bytes())
+    });
+    let (positions, said) = read(&changed);
+    assert_eq!(positions, [0, 1, 2, 8, 4]);
+    assert!(said.len() == 1 && said[0].contains("does not hold what was written"), "{said:?}");
+    let short = disk.copy();
+    short.damage(&file, |mut bytes| {
+        bytes.truncate(bytes.len() / 5 * 2);
+        Some(bytes)
+    });
+    let (positions, said) = read(&short);
+    assert_eq!(positions, [0, 1]);
+    assert!(said.len() == 1 && said[0].contains("the letters behind are lost"), "{said:?}");
+}

@@ -37,6 +37,34 @@ fn growing_files_are_read_on() {
     assert_eq!(run.go().expect("ok"), 1);
 }
 
+/// Nobody was told.
+#[test]
+fn a_folder_that_goes_is_told_until_it_is_back() {
+    let mut place = Place::new();
+    place.put("in/a.jsonl", "{\"n\":1}\n");
+    place.files.paths = vec![place.path("in"), place.path("log.jsonl")];
+    let mut run = place.start(false, None).expect("a path may come later");
+    let missing = run.source.trouble().expect("one is not there");
+    assert!(missing.contains("log.jsonl") && !missing.contains("more"), "{missing}");
+    place.put("log.jsonl", "");
+    fs::rename(place.path("in"), place.path("away")).expect("rename");
+    assert_eq!(run.go().expect("status"), 0);
+    let missing = run.source.trouble().expect("it has gone");
+    assert!(missing.contains(place.path("in").to_str().expect("text")), "{missing}");
+    fs::remove_file(place.path("log.jsonl")).expect("there");
+    run.go().expect("status");
+    assert!(run.source.trouble().is_some_and(|t| t.ends_with("and 1 more like it")));
+    place.append("away/a.jsonl", "{\"n\":2}\n");
+    place.put("log.jsonl", "{\"n\":3}\n");
+    fs::rename(place.path("away"), place.path("in")).expect("rename");
+    assert_eq!(run.go().expect("ok"), 2);
+    assert_eq!(run.source.trouble(), None);
+    assert_eq!(run.positions.len(), 2);
+    // A bounded run needs its paths.
+    fs::remove_file(place.path("log.jsonl")).expect("there");
+    assert!(matches!(place.start(true, None), Err(SourceError::Unavailable { .. })));
+}
+
 #[test]
 fn a_file_is_itself_by_inode_and_head() {
     let place = Place::new();
@@ -116,10 +144,16 @@ fn a_compressed_file_that_is_cut_off_is_unfinished() {
         let place = Place::new();
         for cut in [5, content.len() / 2, content.len() - 1] {
             place.put(name, &content[..cut]);
-            let run = place.once();
+            let mut run = place.started(true, None).expect("ok");
+            // No more can come: it was only a warning.
+            let refused = run.go().expect_err("an end that is missing");
+            assert!(matches!(refused, SourceError::Refused { .. }), "{refused}");
+            assert!(refused.to_string().contains("its end is missing"), "{refused}");
+            assert_eq!(run.go().expect("said once"), 0);
+            assert!(cut < 100 || run.rows.len() > 100, "what was there is read");
             assert_eq!(run.texts(), rows[..run.rows.len()], "{name} cut at {cut}");
             assert_eq!(run.source.counters()["files_unfinished"], 1);
-            assert_eq!(run.source.counters()["files_refused"], 0);
+            assert_eq!(run.source.counters()["files_refused"], 1);
         }
         // Followed, it is read on when the rest has come; the head is that of the first sight.
         place.put(name, &content[..content.len() / 2]);

@@ -66,6 +66,13 @@ impl Place {
     }
 
     fn start(&self, bounded: bool, before: Option<&Run>) -> Result<Run, SourceError> {
+        let mut run = self.started(bounded, before)?;
+        run.go()?;
+        Ok(run)
+    }
+
+    /// Nothing is discovered yet.
+    fn started(&self, bounded: bool, before: Option<&Run>) -> Result<Run, SourceError> {
         let config = config::Source {
             name: "files".into(),
             kind: SourceKind::Files(self.files.clone()),
@@ -75,7 +82,7 @@ impl Place {
         let clock: Clock = Arc::new(move || now.load(Ordering::Relaxed));
         let setup = Setup { bounded, clock, max_message: MAX_MESSAGE };
         let mut source = build_with(&config, setup)?;
-        let mut run = Run {
+        Ok(Run {
             memos: before.map(|b| b.memos.clone()).unwrap_or_default(),
             positions: before.map(|b| b.positions.clone()).unwrap_or_default(),
             readers: Vec::new(),
@@ -88,9 +95,7 @@ impl Place {
                 source.restore(&memos, &positions)?;
                 source
             },
-        };
-        run.go()?;
-        Ok(run)
+        })
     }
 
     fn once(&self) -> Run {

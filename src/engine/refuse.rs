@@ -1,0 +1,57 @@
+//! What a run is refused for, at its start and at its end, each with the way out.
+
+use super::EngineError;
+use crate::cli::{Failure, exit};
+use crate::config::{Config, Sink as SinkConfig};
+
+/// The way out where a run finds a state of other settings.
+pub const GO_BACK: &str =
+    "go back to them, or compute the state anew from the sources with `pinflow run --rebuild`";
+
+/// The way out where a replay does.
+pub const REPLAY_UNDER: &str = "give its daemon's configuration with --config; under other rules \
+                                everything is read again, with `pinflow run --rebuild`";
+
+/// What bag joins cannot be combined with.
+pub fn bags(config: &Config, bags: bool, replay: bool) -> Result<(), EngineError> {
+    if bags && replay {
+        let hint = "run it again; every run with join = \"bag\" reads everything";
+        let what = "bag joins are not stored, so nothing can be added to them later";
+        return Err(Failure::new(exit::CONFIG, what, hint).into());
+    }
+    if bags && !config.sinks.is_empty() {
+        let hint = "write cleaned rows by a run without join = \"bag\"";
+        let what = "bag joins read everything again at each start, so rows would be doubled";
+        return Err(Failure::new(exit::CONFIG, what, hint).into());
+    }
+    Ok(())
+}
+
+/// A new state begins with new outputs: a sink's folder that holds anything belongs to another.
+pub fn old_sinks(config: &Config) -> Result<(), EngineError> {
+    for SinkConfig::Files(files) in &config.sinks {
+        let used = std::fs::read_dir(&files.dir).is_ok_and(|mut list| list.next().is_some());
+        if used {
+            let what = format!("{} holds the rows of another state", files.dir.display());
+            let hint = "give --rebuild a new folder for cleaned rows";
+            return Err(Failure::new(exit::CONFIG, what, hint).into());
+        }
+    }
+    Ok(())
+}
+
+/// A run that could not read something to its end is no success, though what it read stands.
+pub fn incomplete(refused: &[String]) -> Result<(), EngineError> {
+    let Some((first, others)) = refused.split_first() else { return Ok(()) };
+    let mut what = first.clone();
+    others.iter().take(SHOWN).for_each(|other| what += &format!("\n  {other}"));
+    if others.len() > SHOWN {
+        what += &format!("\n  and {} more", others.len() - SHOWN);
+    }
+    what += "\nthe results lack the rest of it; they hold everything else";
+    let hint = "mend the file or take it away, then run again";
+    Err(Failure::new(exit::DATA, what, hint).into())
+}
+
+/// So many refused files are named beside the first; the rest is counted.
+const SHOWN: usize = 20;
