@@ -90,6 +90,8 @@ pub struct Parts {
     pub former: Option<Former>,
     /// Whether anyone looks at results before the end.
     pub watched: bool,
+    /// Who is told when the last results are there.
+    pub results: Option<Sender<()>>,
 }
 
 /// How a run has ended.
@@ -114,6 +116,7 @@ pub struct Coordinator {
     pub(super) next_cut: u64,
     pub(super) former: Option<Former>,
     pub(super) watched: bool,
+    results: Option<Sender<()>>,
     /// Ends that must be reached before results are shown, by partition; and until when.
     pub(super) awaited: Option<(BTreeMap<u32, u64>, Instant)>,
     /// Of a bounded run: partitions of which the rest is not read, each with why.
@@ -165,6 +168,7 @@ impl Coordinator {
             next_cut: parts.next_cut,
             former: parts.former,
             watched: parts.watched,
+            results: parts.results,
             awaited: None,
             refused: Vec::new(),
             troubled: BTreeMap::new(),
@@ -428,13 +432,6 @@ impl Coordinator {
         if !(rejects.is_empty() && rows.is_empty()) {
             self.keep(Task::Epoch { rejects, rows });
         }
-        if tick.publish {
-            let frontier = Frontier { run: self.run, epoch: flight.epoch, now: tick.now };
-            let progress = Arc::new(self.book.progress(flow));
-            self.published.apply_lists(frontier, progress, changes);
-            self.published.set_state(self.shows);
-            self.report.visible(flight.opened, flight.earliest);
-        }
         if let Some((epoch, due, kind)) = self.cutting
             && epoch == flight.epoch
         {
@@ -444,6 +441,17 @@ impl Coordinator {
             if let Phase::Last { ended } = self.phase {
                 self.phase = Phase::Closing { ended };
             }
+        }
+        if tick.publish {
+            let frontier = Frontier { run: self.run, epoch: flight.epoch, now: tick.now };
+            let progress = Arc::new(self.book.progress(flow));
+            self.published.apply_lists(frontier, progress, changes);
+            self.published.set_state(self.shows);
+            self.report.visible(flight.opened, flight.earliest);
+        }
+        if let (Phase::Closing { .. }, Some(results)) = (self.phase, &self.results) {
+            // They are written while the cut is. A thread that is gone has said why at its end.
+            let _ = results.try_send(());
         }
     }
 

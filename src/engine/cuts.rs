@@ -142,6 +142,7 @@ mod tests {
             next_cut: 1,
             former: None,
             watched: false,
+            results: None,
         })
     }
 

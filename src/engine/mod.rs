@@ -31,6 +31,7 @@ mod setup;
 mod sources;
 mod start;
 mod worker;
+mod writer;
 
 use std::time::Duration;
 

@@ -22,6 +22,7 @@ use super::repeats::Repeats;
 use super::report::Report;
 use super::sources::Sources;
 use super::start::{self, Setup};
+use super::writer::Writer;
 use super::{EngineError, Pace, build, rebuild, refuse};
 use crate::cli::{Failure, RunOptions};
 use crate::config::{Config, SourceKind};
@@ -116,10 +117,7 @@ fn start(options: &RunOptions, replay: bool) -> Result<Replayed, EngineError> {
     pace.bounded = options.once;
     let keep = Keep { store, dead, sinks };
     let known = Known { head, book, sources, born, fresh, former };
-    let (end, published) = conduct(options, plan, pace, keep, known, restored)?;
-    if let Some(to) = &options.results {
-        crate::results::Prepared::write(&published, &to.dir, to.format)?.rename()?;
-    }
+    let end = conduct(options, plan, pace, keep, known, restored)?;
     refuse::incomplete(&end.refused)?;
     replayed.tally = end.book.total().minus(&before);
     Ok(replayed)
@@ -150,7 +148,7 @@ fn conduct(
     keep: Keep,
     known: Known,
     restored: Restored,
-) -> Result<(End, Arc<Published>), EngineError> {
+) -> Result<End, EngineError> {
     let (config, book, head) = (&options.config, known.book, known.head);
     let workers = config.engine.workers.max(1);
     let machine = Arc::new(Machine::new());
@@ -182,6 +180,8 @@ fn conduct(
     let server = build::serve(config, &published, &status, &machine, Lookup(events.clone()))?;
     let lines = Lines { events: inbox, workers: threads.lines, keeper: tasks };
     let progress = options.once.then(Progress::new).filter(Progress::shown);
+    let writer = options.results.clone().map(|to| Writer::start(to, published.clone()));
+    let (writer, results) = writer.transpose()?.unzip();
     let coordinator = Coordinator::new(coordinator::Parts {
         lines,
         shared,
@@ -189,12 +189,13 @@ fn conduct(
         now: Now::new(config.engine.clock, head.now, known.born),
         book,
         sources: known.sources,
-        published: published.clone(),
+        published,
         report: Report::new(machine, status, progress),
         run: head.run + 1,
         next_cut: if known.fresh { 0 } else { head.cut + 1 },
         former: known.former,
         watched: server.is_some(),
+        results,
     });
     let end = match coordinator.run() {
         Ok(end) => end,
@@ -208,7 +209,8 @@ fn conduct(
     drop(keeper.join());
     drop(threads.guards);
     drop(server);
-    Ok((end, published))
+    writer.map_or(Ok(()), Writer::finish)?;
+    Ok(end)
 }
 
 /// The configured sources, fresh.
