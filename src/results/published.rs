@@ -99,7 +99,8 @@ fn part<'w, 'r>(rest: &mut &'w mut [Vec<publish::Row<'r>>]) -> &'w mut [Vec<publ
         rows += window.len();
         rows >= PART
     });
-    let (part, others) = std::mem::take(rest).split_at_mut(enough.map_or(rest.len(), |n| n + 1));
+    let enough = enough.map_or(rest.len(), |n| n + 1);
+    let (part, others) = std::mem::take(rest).split_at_mut(enough);
     *rest = others;
     part
 }
