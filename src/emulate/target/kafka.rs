@@ -3,8 +3,8 @@
 //! Promises: the producer is idempotent, so a retry neither doubles nor reorders the records of a
 //! partition; every record's delivery is confirmed by all in-sync replicas before it counts as
 //! sent; the first that cannot be delivered ends the sending.
-//! Limits: at most [`QUEUED_KIB`] of records wait in memory; one that is not confirmed within
-//! [`PATIENCE`] has failed.
+//! Limits, unless set otherwise: at most [`QUEUED_KIB`] of records wait in memory; one that is not
+//! confirmed within [`PATIENCE`] has failed.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -72,6 +72,7 @@ impl Cluster {
     }
 
     fn producer(&self) -> ClientConfig {
+        let patience = PATIENCE.as_millis().to_string();
         let mut config = self.client(&[
             // Larger requests for a few milliseconds of delay; what waits is bounded in bytes.
             ("linger.ms", "5"),
@@ -80,10 +81,9 @@ impl Cluster {
             ("queue.buffering.max.messages", "0"),
             // The partition of a key is the one that other people's clients would choose.
             ("partitioner", "murmur2_random"),
+            ("message.timeout.ms", &patience),
         ]);
-        config
-            .set("enable.idempotence", "true")
-            .set("message.timeout.ms", PATIENCE.as_millis().to_string());
+        config.set("enable.idempotence", "true");
         config
     }
 }
