@@ -137,6 +137,20 @@ fn an_order_at_random_draws_from_all_posts_again_and_again() {
     assert!(counts.values().any(|n| *n > 10));
 }
 
+#[test]
+fn the_records_of_a_post_stay_together_through_files() {
+    let dir = tempfile::tempdir().unwrap();
+    let out = dir.path().join("out");
+    let few = ["--set", "source.demo.indexes=500", "--count", "5000"];
+    emulate(&[&["--to", "files", "--out", text(&out)], &few[..]].concat()).ok();
+    let again = emulate(&["--from", text(&out)]).ok();
+    // Every index is sent about ten times, and some records name none.
+    let posts = again.stderr.split(" of ").nth(1).unwrap().split(' ').next().unwrap();
+    let posts: u64 = posts.parse().unwrap();
+    assert!((5000..5050).contains(&posts), "{}", again.stderr);
+    assert!(again.stderr.contains("(pin 5000, geo 5000, user 5000)"), "{}", again.stderr);
+}
+
 /// What a real Python draws as the stock script does: sleeps and rows.
 fn python(seed: u64, draws: usize) -> Vec<(u32, u64)> {
     let script = format!(

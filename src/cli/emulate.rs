@@ -153,7 +153,7 @@ pub fn emulate(args: &EmulateArgs, env: &Env) -> Result<String, Failure> {
         return args.fill(env, &stop);
     }
     let options = args.options()?;
-    let mut feed = args.feed(&config, env)?;
+    let mut feed = args.feed(&config, env, options.order)?;
     let endless = options.order != Order::Sequence || feed.posts().is_none();
     if args.to == To::Files && endless && options.count.is_none() && options.pace == Pace::Max {
         let message = "the posts never end, and files would fill the disk";
@@ -210,7 +210,7 @@ impl EmulateArgs {
         Database::connect(&Credentials::read(self.credentials.as_deref(), env)?)
     }
 
-    fn feed(&self, config: &Config, env: &Env) -> Result<Box<dyn Feed>, Failure> {
+    fn feed(&self, config: &Config, env: &Env, order: Order) -> Result<Box<dyn Feed>, Failure> {
         let (name, tables) = match self.from.to_str() {
             Some("demo") => {
                 let demo = demo(config);
@@ -220,7 +220,7 @@ impl EmulateArgs {
             Some("mysql") => ("the database".into(), mysql::tables(&mut self.database(env)?)?),
             _ => (self.from.display().to_string(), feed::folder(&self.from)?),
         };
-        Ok(Box::new(Tables::new(name, tables)?))
+        Ok(Box::new(Tables::new(name, tables, order)?))
     }
 
     /// Creates and fills the tables of the database.

@@ -3,14 +3,12 @@
 use std::path::{Path, PathBuf};
 
 use dataflows::record::Stream;
-use hashbrown::HashMap;
-use rustc_hash::FxBuildHasher;
 
 use crate::cli::{Failure, exit};
 use crate::source::demo::Posts;
 
-use super::draw::Place;
-use super::join::{self, Joined};
+use super::draw::{Order, Place};
+use super::join::{self, ByIndex, Joined};
 use super::table::Table;
 
 /// The three records of an index.
@@ -73,19 +71,22 @@ pub struct Tables {
     name: String,
     tables: [Table; 3],
     posts: Vec<Joined>,
-    /// Filled when posts are first asked for by index.
-    by_index: Option<HashMap<u64, Joined, FxBuildHasher>>,
+    /// The first post of an index; of none where posts are sent in sequence.
+    first: ByIndex,
 }
 
 impl Tables {
-    /// The posts of three tables, in the order pin, geo, user.
-    pub fn new(name: String, tables: [Table; 3]) -> Result<Self, Failure> {
-        let posts = join::posts(&tables);
+    /// The posts of three tables, pin, geo, user, to be sent in an order.
+    pub fn new(name: String, tables: [Table; 3], order: Order) -> Result<Self, Failure> {
+        let (posts, first) = match order {
+            Order::Sequence => (join::in_order(&tables), ByIndex::default()),
+            Order::Random | Order::Stock => join::by_index(&tables),
+        };
         if posts.is_empty() {
             let message = format!("reading {name}: there is not one record");
             return Err(Failure::new(exit::UNAVAILABLE, message, "fill it, or read another"));
         }
-        Ok(Tables { name, tables, posts, by_index: None })
+        Ok(Tables { name, tables, posts, first })
     }
 }
 
@@ -124,10 +125,7 @@ impl Feed for Tables {
     fn fetch(&mut self, place: Place, post: &mut Post) -> Result<bool, Failure> {
         let joined = match place {
             Place::Nth(n) => self.posts.get(n as usize),
-            Place::Index(index) => {
-                let tables = &self.tables;
-                self.by_index.get_or_insert_with(|| join::by_index(tables)).get(&index)
-            }
+            Place::Index(index) => self.first.get(&index).map(|n| &self.posts[*n as usize]),
         };
         let Some(joined) = joined else {
             return Ok(false);
@@ -161,22 +159,30 @@ mod tests {
     #[test]
     fn posts_of_a_folder() {
         let dir = tempfile::tempdir().expect("a folder");
-        std::fs::write(dir.path().join("pin.jsonl"), "{\"index\":4}\n").expect("written");
-        std::fs::write(dir.path().join("user.jsonl"), "{\"ind\":3}\n{\"ind\":4}\n").expect("there");
-        let mut tables = Tables::new("d".into(), folder(dir.path()).expect("read")).expect("some");
-        assert_eq!(tables.posts(), Some(2));
-        let mut post = Post::default();
-        let mut get = |place| {
+        let write = |name: &str, text: &str| {
+            std::fs::write(dir.path().join(name), text).expect("written");
+        };
+        write("pin.jsonl", "{\"index\":4}\n");
+        write("user.jsonl", "{\"ind\":3}\n{\"ind\":4}\n");
+        let read = |order, place| {
+            let tables = folder(dir.path()).expect("there");
+            let mut tables = Tables::new("d".into(), tables, order).expect("some");
+            assert_eq!(tables.posts(), Some(2));
+            let mut post = Post::default();
             let there = tables.fetch(place, &mut post).expect("readable");
             let text = |stream| post.record(stream).map(|r| String::from_utf8_lossy(r).into());
-            (there, post.index, Stream::ALL.map(text))
+            let texts: [Option<String>; 3] = Stream::ALL.map(text);
+            there.then_some((post.index, texts))
         };
-        let both: [Option<String>; 3] =
-            [Some("{\"index\":4}".into()), None, Some("{\"ind\":4}".into())];
-        assert_eq!(get(Place::Nth(1)), (true, Some(4), both.clone()));
-        assert_eq!(get(Place::Nth(0)), (true, Some(3), [None, None, Some("{\"ind\":3}".into())]));
-        assert_eq!(get(Place::Index(4)), (true, Some(4), both));
-        assert!(!get(Place::Index(5)).0 && !get(Place::Nth(2)).0);
+        let user = |n: u64| Some(format!("{{\"ind\":{n}}}"));
+        let both = Some((Some(4), [Some("{\"index\":4}".into()), None, user(4)]));
+        let one = Some((Some(3), [None, None, user(3)]));
+        assert_eq!(read(Order::Sequence, Place::Nth(0)), one);
+        assert_eq!(read(Order::Sequence, Place::Nth(1)), both);
+        assert_eq!(read(Order::Sequence, Place::Nth(2)), None);
+        assert_eq!(read(Order::Random, Place::Nth(0)), both);
+        assert_eq!(read(Order::Stock, Place::Index(4)), both);
+        assert_eq!(read(Order::Stock, Place::Index(5)), None);
     }
 
     #[test]
@@ -187,7 +193,7 @@ mod tests {
         assert!(failure.message.contains("no pin.jsonl"), "{failure}");
         std::fs::write(dir.path().join("geo.jsonl"), "\n\n").expect("written");
         let failure = folder(dir.path())
-            .and_then(|t| Tables::new("d".into(), t))
+            .and_then(|t| Tables::new("d".into(), t, Order::Sequence))
             .expect_err("nothing is in it");
         assert!(failure.message.contains("not one record"), "{failure}");
     }

@@ -1,7 +1,8 @@
 //! Three tables as posts: records of one index together, every record in one post.
 //!
-//! Promises: each table's records keep their order; each is in exactly one post; where the tables
-//! list their indexes in one order, the records of an index are one post.
+//! Promises: each record is in exactly one post. [`in_order`] keeps the order of each table, and
+//! where the tables list their indexes in one order the records of an index are one post;
+//! [`by_index`] puts the n-th records of an index together wherever they stand.
 
 use hashbrown::HashMap;
 use rustc_hash::FxBuildHasher;
@@ -22,71 +23,136 @@ impl Joined {
     }
 }
 
-type Counts = HashMap<u64, u32, FxBuildHasher>;
+/// Something of an index.
+pub type ByIndex = HashMap<u64, u32, FxBuildHasher>;
 
-/// The tables' records as posts.
-pub fn posts(tables: &[Table; 3]) -> Vec<Joined> {
-    let mut left: [Counts; 3] = [0, 1, 2].map(|t: usize| {
-        let mut counts = Counts::default();
-        for index in (0..tables[t].len()).filter_map(|row| tables[t].index(row)) {
-            *counts.entry(index).or_default() += 1;
+/// A table's next record: the index that it names.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Head(Option<u64>);
+
+impl Head {
+    fn named(self) -> bool {
+        self.0.is_some()
+    }
+}
+
+/// A table that is gone through from its first record to its last.
+struct Walk<'a> {
+    table: &'a Table,
+    /// The record to take next.
+    at: u32,
+    /// Of each index, its first record that is not taken yet.
+    next: ByIndex,
+    /// Of each record, the next one of the same index.
+    same: Vec<u32>,
+}
+
+impl<'a> Walk<'a> {
+    fn new(table: &'a Table) -> Self {
+        let mut next = ByIndex::default();
+        let mut same = vec![NONE; table.len()];
+        for row in (0..table.len()).rev() {
+            if let Some(index) = table.index(row) {
+                same[row] = next.insert(index, row as u32).unwrap_or(NONE);
+            }
         }
-        counts
-    });
-    let mut next = [0usize; 3];
+        Walk { table, at: 0, next, same }
+    }
+
+    fn head(&self) -> Option<Head> {
+        let left = (self.at as usize) < self.table.len();
+        left.then(|| Head(self.table.index(self.at as usize)))
+    }
+
+    /// How many records stand before the next one of an index; 0 if there is none.
+    fn away(&self, index: u64) -> u32 {
+        self.next.get(&index).map_or(0, |row| row - self.at)
+    }
+
+    fn take(&mut self) -> u32 {
+        let row = self.at;
+        self.at += 1;
+        if let Some(index) = self.table.index(row as usize) {
+            match self.same[row as usize] {
+                NONE => self.next.remove(&index),
+                later => self.next.insert(index, later),
+            };
+        }
+        row
+    }
+}
+
+/// The tables' records as posts, each table in its order.
+pub fn in_order(tables: &[Table; 3]) -> Vec<Joined> {
+    let mut walks = [0, 1, 2].map(|t: usize| Walk::new(&tables[t]));
     let mut posts = Vec::new();
     loop {
-        let heads =
-            [0, 1, 2].map(|t| (next[t] < tables[t].len()).then(|| tables[t].index(next[t])));
-        // A record may go if no other table has its index only further down.
-        let goes = |head: Option<u64>| {
-            let others = |t: usize| {
-                let waits = head.is_some_and(|index| left[t].contains_key(&index));
-                !waits || heads[t] == Some(head)
-            };
-            (0..3).all(others)
-        };
-        let free = (0..3).find_map(|t| heads[t].filter(|head| goes(*head)).map(|head| (t, head)));
-        // Tables whose orders contradict each other: somebody has to begin.
-        let first = || (0..3).find_map(|t| heads[t].map(|head| (t, head)));
-        let Some((from, head)) = free.or_else(first) else {
+        let heads = [0, 1, 2].map(|t: usize| walks[t].head());
+        let Some(from) = goes(&walks, &heads) else {
             return posts;
         };
+        let together = |head: Option<Head>| head == heads[from] && head.is_some_and(Head::named);
         let mut post = Joined([NONE; 3]);
         for t in 0..3 {
-            let together = t == from || (head.is_some() && heads[t] == Some(head));
-            if !together {
-                continue;
-            }
-            post.0[t] = next[t] as u32;
-            next[t] += 1;
-            if let Some(index) = head
-                && let hashbrown::hash_map::Entry::Occupied(mut count) = left[t].entry(index)
-            {
-                *count.get_mut() -= 1;
-                if *count.get() == 0 {
-                    count.remove();
-                }
+            if t == from || together(heads[t]) {
+                post.0[t] = walks[t].take();
             }
         }
         posts.push(post);
     }
 }
 
-/// The first record of each table that names an index.
-pub fn by_index(tables: &[Table; 3]) -> HashMap<u64, Joined, FxBuildHasher> {
-    let mut found: HashMap<u64, Joined, FxBuildHasher> = HashMap::default();
+/// The table whose next record goes next; none at the end of all.
+fn goes(walks: &[Walk<'_>; 3], heads: &[Option<Head>; 3]) -> Option<usize> {
+    let mut longest = None;
+    for (t, head) in heads.iter().enumerate() {
+        let Some(Head(index)) = head else { continue };
+        // How far the others have to go until all that know the index have come to it.
+        let away = |index| walks.iter().map(|walk| walk.away(index)).max();
+        let wait = index.and_then(away).unwrap_or(0);
+        if wait == 0 {
+            return Some(t);
+        }
+        // If each waits for another the tables contradict each other. Then the one goes whose
+        // partner is furthest, which may be another edition of a row whose own partner is lost;
+        // of equals those that agree.
+        let agree = heads.iter().filter(|other| *other == head).count();
+        if longest.is_none_or(|(_, most)| (wait, agree) > most) {
+            longest = Some((t, (wait, agree)));
+        }
+    }
+    longest.map(|(t, _)| t)
+}
+
+/// The tables' records as posts, and the first post of each index.
+pub fn by_index(tables: &[Table; 3]) -> (Vec<Joined>, ByIndex) {
+    let (mut posts, mut later) = (Vec::new(), Vec::new());
+    let (mut first, mut last) = (ByIndex::default(), ByIndex::default());
     for (t, table) in tables.iter().enumerate() {
+        // The post that this table's next record of an index belongs to, if there is one yet.
+        let mut next = first.clone();
         for row in 0..table.len() {
-            if let Some(index) = table.index(row) {
-                let first = &mut found.entry(index).or_insert(Joined([NONE; 3])).0[t];
-                if *first == NONE {
-                    *first = row as u32;
+            let index = table.index(row);
+            let known = index.and_then(|index| next.get(&index).copied());
+            let at = known.filter(|post| *post != NONE).unwrap_or_else(|| {
+                let new = posts.len() as u32;
+                posts.push(Joined([NONE; 3]));
+                later.push(NONE);
+                if let Some(index) = index {
+                    first.entry(index).or_insert(new);
+                    if let Some(before) = last.insert(index, new) {
+                        later[before as usize] = new;
+                    }
                 }
+                new
+            });
+            posts[at as usize].0[t] = row as u32;
+            if let Some(index) = index {
+                next.insert(index, later[at as usize]);
             }
         }
     }
-    found
+    (posts, first)
 }
 
 #[cfg(test)]
@@ -103,20 +169,21 @@ mod tests {
     }
 
     /// Posts as texts: the index in the first table that has one, and who is in it.
+    fn shown(posts: &[Joined], tables: &[Table; 3]) -> String {
+        let one = |post: &Joined| {
+            let named = (0..3).find_map(|t| Some((t, post.row(t)?))).expect("a record");
+            let index = tables[named.0].index(named.1);
+            let who = (0..3).filter(|t| post.row(*t).is_some());
+            let who: String = who.map(|t| ["p", "g", "u"][t]).collect();
+            format!("{}{who}", index.map_or("?".into(), |i| i.to_string()))
+        };
+        posts.iter().map(one).collect::<Vec<_>>().join(" ")
+    }
+
     fn check(tables: [&[i64]; 3], want: &str) {
         let tables = tables.map(table);
-        let posts = posts(&tables);
-        let text: Vec<String> = posts
-            .iter()
-            .map(|post| {
-                let named = (0..3).find_map(|t| Some((t, post.row(t)?))).expect("a record");
-                let index = tables[named.0].index(named.1);
-                let who = (0..3).filter(|t| post.row(*t).is_some());
-                let who: String = who.map(|t| ["p", "g", "u"][t]).collect();
-                format!("{}{who}", index.map_or("?".into(), |i| i.to_string()))
-            })
-            .collect();
-        assert_eq!(text.join(" "), want);
+        let posts = in_order(&tables);
+        assert_eq!(shown(&posts, &tables), want);
         for (t, table) in tables.iter().enumerate() {
             let rows: Vec<usize> = posts.iter().filter_map(|post| post.row(t)).collect();
             assert!(rows.iter().copied().eq(0..table.len()), "{want}: every record in its order");
@@ -140,11 +207,18 @@ mod tests {
     }
 
     #[test]
-    fn the_first_record_of_an_index_is_found() {
-        let tables = [table(&[3, 4, 3]), table(&[-1, 3]), table(&[4])];
-        let found = by_index(&tables);
-        assert_eq!(found[&3], Joined([0, 1, NONE]));
-        assert_eq!(found[&4], Joined([1, NONE, 0]));
-        assert_eq!(found.len(), 2);
+    fn a_lost_record_does_not_part_the_others() {
+        check([&[-1, 2, 1, 2], &[1, 2, 1, 2], &[1, 2, 1, 2]], "?p 1gu 2pgu 1pgu 2pgu");
+        check([&[1, 2, 3, 1], &[1, 3, 1, 2], &[]], "1pg 2p 3pg 1pg 2g");
+    }
+
+    #[test]
+    fn the_nth_records_of_an_index_go_together_wherever_they_stand() {
+        let tables = [table(&[3, 4, 3, -1]), table(&[-1, 3, 9]), table(&[4, 3, 3, 3, 9])];
+        let (posts, first) = by_index(&tables);
+        assert_eq!(shown(&posts, &tables), "3pgu 4pu 3pu ?p ?g 9gu 3u");
+        assert_eq!(posts[0], Joined([0, 1, 1]));
+        assert_eq!(posts[2], Joined([2, NONE, 2]));
+        assert_eq!((first[&3], first[&4], first[&9], first.len()), (0, 1, 5, 3));
     }
 }

@@ -93,12 +93,11 @@ pub fn run(
         }
         if !feed.fetch(draw.place, &mut post)? {
             sent.missing += 1;
-            continue;
-        }
-        if !send(&post, target, options, &mut sent)? {
+        } else if send(&post, target, options, &mut sent)? {
+            sent.posts += 1;
+        } else {
             break;
         }
-        sent.posts += 1;
         progress.update(&sent);
     }
     progress.finish();

@@ -16,6 +16,8 @@ use serde_json::Value;
 const NONE: u64 = u64::MAX;
 /// The byte order mark, which some editors put at the head of a file.
 const MARK: &[u8] = b"\xef\xbb\xbf";
+/// How deep a row may be wrapped for its index to be seen.
+const WRAPPERS_MAX: u32 = 4;
 /// Bytes of a file read at a time.
 const BLOCK: usize = 1 << 18;
 
@@ -116,15 +118,36 @@ struct Named {
     idx: Option<Value>,
 }
 
-/// The index that a record names: the first of `index`, `ind`, `idx` that is not null.
+/// The index that a record names: the first of `index`, `ind`, `idx` that is not null, also
+/// within the wrappers that producers put around a row.
 fn index(record: &[u8]) -> Option<u64> {
-    let named: Named = serde_json::from_slice(record).ok()?;
-    let index = match named.index.or(named.ind).or(named.idx)? {
+    let plain = serde_json::from_slice::<Named>(record).ok();
+    let plain = plain.and_then(|named| natural(&named.index.or(named.ind).or(named.idx)?));
+    plain.or_else(|| within(&serde_json::from_slice(record).ok()?, WRAPPERS_MAX))
+}
+
+/// The index of a wrapped row: an array of one, an object around it, or JSON in a text.
+fn within(value: &Value, most: u32) -> Option<u64> {
+    let most = most.checked_sub(1)?;
+    match value {
+        Value::Array(list) => list.first().and_then(|one| within(one, most)),
+        Value::String(text) => within(&serde_json::from_str(text).ok()?, most),
+        Value::Object(row) => {
+            let named = ["index", "ind", "idx"].iter().find_map(|key| natural(row.get(*key)?));
+            let inner = || within(row.get("value").or_else(|| row.get("index"))?, most);
+            named.or_else(inner)
+        }
+        _ => None,
+    }
+}
+
+fn natural(value: &Value) -> Option<u64> {
+    let number = match value {
         Value::Number(number) => number.as_u64()?,
         Value::String(text) if text.bytes().all(|b| b.is_ascii_digit()) => text.parse().ok()?,
         _ => return None,
     };
-    (index < 1 << 63).then_some(index)
+    (number < 1 << 63).then_some(number)
 }
 
 #[cfg(test)]
@@ -158,6 +181,9 @@ mod tests {
             (r#"{"a":1,"idx":"0012"}"#, 12),
             (r#"{"ind":5,"index":6}"#, 6),
             (r#"{"index":9223372036854775807}"#, (1 << 63) - 1),
+            (r#"[{"value":{"ind":7}}]"#, 7),
+            (r#"{"index":{"index":8}}"#, 8),
+            (r#""{\"value\":{\"idx\":9}}""#, 9),
         ];
         for (text, want) in good {
             assert_eq!(index(text.as_bytes()), Some(want), "{text}");
@@ -165,6 +191,8 @@ mod tests {
         let bad = [
             "",
             "[]",
+            "\"\"",
+            r#"[[[[[{"index":1}]]]]]"#,
             r#"{"index":1.0}"#,
             r#"{"index":-1}"#,
             r#"{"index":""}"#,
