@@ -4,10 +4,13 @@
 
 #![allow(clippy::unwrap_used)]
 
-#[path = "support/broker.rs"]
+#[allow(dead_code)] // shared with the tests of the source
+#[path = "kafka/broker.rs"]
 mod broker;
 #[path = "support/database.rs"]
 mod database;
+#[path = "kafka/held.rs"]
+mod held;
 mod oracle;
 mod support;
 
@@ -343,7 +346,7 @@ fn dirty_rows(database: &Database, dir: &Path, credentials: &str) {
 
 /// The payloads of a topic, sorted.
 fn payloads(broker: &Broker, topic: &str) -> Vec<Vec<u8>> {
-    let messages = broker.read(topic).into_iter().flatten();
+    let messages = held::read(broker, topic).into_iter().flatten();
     let mut all: Vec<Vec<u8>> = messages.map(|m| m.payload().unwrap().to_vec()).collect();
     all.sort();
     all
@@ -360,7 +363,8 @@ fn sorted(dir: &Path, stream: &str) -> Vec<Vec<u8>> {
 
 #[test]
 fn kafka_gets_every_record_once() {
-    let mut broker = Broker::start();
+    let data = tempfile::tempdir().unwrap();
+    let mut broker = Broker::start(data.path());
     let address = broker.address();
     let to = ["--to", "kafka", "--brokers", &address, "--rate", "max", "--prefix"];
     let missing = emulate(&[&to[..], &["none"]].concat());
@@ -371,7 +375,7 @@ fn kafka_gets_every_record_once() {
     assert!(told.contains("sent 180 records"), "{told}");
     for stream in STREAMS {
         let topic = format!("real.{stream}");
-        let partitions = broker.read(&topic);
+        let partitions = held::read(&broker, &topic);
         assert!(partitions.len() == 4 && partitions.iter().all(|p| !p.is_empty()));
         for message in partitions.iter().flatten() {
             let record = std::str::from_utf8(message.payload().unwrap()).unwrap();
@@ -387,9 +391,33 @@ fn kafka_gets_every_record_once() {
     for stream in STREAMS {
         assert!(payloads(&broker, &format!("demo.{stream}")) == sorted(dir.path(), stream));
     }
-    assert!(broker.read("demo.pin").iter().flatten().all(|m| m.key().is_none()));
+    assert!(held::read(&broker, "demo.pin").iter().flatten().all(|m| m.key().is_none()));
+    secured(&broker);
     killed(&mut broker, dir.path());
     stopped(&mut broker);
+}
+
+/// Brokers that ask who it is.
+fn secured(broker: &Broker) {
+    let [sasl, ..] = broker.secured();
+    let words = ["--to", "kafka", "--brokers", &sasl, "--rate", "max", "--from", REAL];
+    let given = |password: &str| {
+        let settings = [
+            "security.protocol=SASL_PLAINTEXT",
+            "sasl.mechanism=SCRAM-SHA-256",
+            "sasl.username=alice",
+            &format!("sasl.password={password}"),
+        ];
+        let properties = settings.iter().flat_map(|setting| ["--property", setting]);
+        let all: Vec<&str> =
+            words.into_iter().chain(properties).chain(["--prefix", "real"]).collect();
+        emulate(&all)
+    };
+    given("alice-secret").ok();
+    assert_eq!(held::count(broker, "real.pin"), 120);
+    let ended = given("wrong-secret");
+    refused(&ended, 69, &["asking for topics", "uthentication failed"]);
+    assert!(!ended.stderr.contains("wrong-secret"), "{}", ended.stderr);
 }
 
 /// The broker is killed while records are sent, and comes back: nothing is lost or doubled.
@@ -400,9 +428,9 @@ fn killed(broker: &mut Broker, dir: &Path) {
     let running = Running::start(command(words));
     let mut there = 0;
     for _ in 0..2 {
-        there = broker.wait("killed.pin", there + 1000);
+        there = held::wait(broker, "killed.pin", there + 1000);
         broker.kill();
-        broker.restart();
+        broker.again();
     }
     running.wait(Duration::from_mins(2)).ok();
     assert!(there < 20_000, "it was killed while records were sent");
@@ -419,7 +447,7 @@ fn stopped(broker: &mut Broker) {
     let mut words = vec!["emulate", "--to", "kafka", "--brokers", &address, "--prefix", "stopped"];
     words.extend(["--partitions", "2", "--rate", "3000"]);
     let running = Running::start(command(&words));
-    broker.wait("stopped.pin", 500);
+    held::wait(broker, "stopped.pin", 500);
     running.terminate();
     let told = running.wait(Duration::from_mins(1)).ok().stderr;
     let counts = STREAMS.map(|s| payloads(broker, &format!("stopped.{s}")).len());
@@ -427,7 +455,7 @@ fn stopped(broker: &mut Broker) {
     assert!(pin > 0 && told.contains(&format!("(pin {pin}, geo {geo}, user {user})")), "{told}");
     words.extend(["--property", "message.timeout.ms=1500"]);
     let running = Running::start(command(&words));
-    broker.wait("stopped.pin", pin as i64 + 500);
+    held::wait(broker, "stopped.pin", pin as i64 + 500);
     broker.kill();
     let ended = running.wait(Duration::from_mins(1));
     refused(&ended, 69, &["delivering to topic stopped.", "records were delivered"]);

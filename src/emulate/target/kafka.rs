@@ -103,8 +103,13 @@ struct Seen {
 struct Reports(Mutex<Seen>);
 
 impl ClientContext for Reports {
-    fn error(&self, _: KafkaError, reason: &str) {
-        self.0.lock().trouble = Some(reason.to_string());
+    fn error(&self, error: KafkaError, reason: &str) {
+        let trouble = &mut self.0.lock().trouble;
+        // That none is left is the consequence of what was said before.
+        let none_left = error.rdkafka_error_code() == Some(RDKafkaErrorCode::AllBrokersDown);
+        if !none_left || trouble.is_none() {
+            *trouble = Some(reason.to_string());
+        }
     }
 }
 
