@@ -15,6 +15,7 @@ use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::config::ClientConfig;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::metadata::{Metadata, MetadataTopic};
 use rdkafka::producer::{BaseProducer, BaseRecord, DeliveryResult, Producer, ProducerContext};
 use rdkafka::{ClientContext, Message};
 
@@ -28,6 +29,8 @@ const QUEUED_KIB: &str = "65536";
 const PATIENCE: Duration = Duration::from_mins(2);
 /// How long brokers may take to say which topics there are.
 const HELLO: Duration = Duration::from_secs(10);
+/// How long one question waits for its answer.
+const TRY: Duration = Duration::from_secs(2);
 /// How long is waited at a time for room in the queue, or for confirmations.
 const STEP: Duration = Duration::from_millis(50);
 
@@ -97,6 +100,8 @@ struct Seen {
     first: Option<String>,
     /// The last trouble with the brokers, which may pass.
     trouble: Option<String>,
+    /// They do not let us in, which will not.
+    locked_out: bool,
 }
 
 #[derive(Debug, Default)]
@@ -104,11 +109,12 @@ struct Reports(Mutex<Seen>);
 
 impl ClientContext for Reports {
     fn error(&self, error: KafkaError, reason: &str) {
-        let trouble = &mut self.0.lock().trouble;
+        let mut seen = self.0.lock();
+        let code = error.rdkafka_error_code();
+        seen.locked_out |= code == Some(RDKafkaErrorCode::Authentication);
         // That none is left is the consequence of what was said before.
-        let none_left = error.rdkafka_error_code() == Some(RDKafkaErrorCode::AllBrokersDown);
-        if !none_left || trouble.is_none() {
-            *trouble = Some(reason.to_string());
+        if code != Some(RDKafkaErrorCode::AllBrokersDown) || seen.trouble.is_none() {
+            seen.trouble = Some(reason.to_string());
         }
     }
 }
@@ -166,10 +172,8 @@ impl KafkaTarget {
         let mut missing = Vec::new();
         for topic in &self.topics {
             // Asking for one topic may create it, if the brokers do that by themselves.
-            let answer = self.producer.client().fetch_metadata(Some(topic), HELLO);
-            self.producer.poll(Duration::ZERO);
-            let answer = answer.map_err(|e| self.unreachable("asking for topics", &e))?;
-            let error = answer.topics().first().and_then(rdkafka::metadata::MetadataTopic::error);
+            let answer = self.ask(topic)?;
+            let error = answer.topics().first().and_then(MetadataTopic::error);
             match error.map(RDKafkaErrorCode::from) {
                 None => {}
                 Some(
@@ -186,6 +190,24 @@ impl KafkaTarget {
             }
         }
         Ok(missing)
+    }
+
+    /// What the brokers say of a topic, asked for until they answer, or do not let us in.
+    fn ask(&self, topic: &str) -> Result<Metadata, Failure> {
+        let start = Instant::now();
+        loop {
+            match self.producer.client().fetch_metadata(Some(topic), TRY) {
+                Ok(metadata) => return Ok(metadata),
+                Err(error) => {
+                    // What the brokers' connections met comes as an event.
+                    self.producer.poll(2 * STEP);
+                    let locked_out = self.producer.context().0.lock().locked_out;
+                    if locked_out || start.elapsed() >= HELLO {
+                        return Err(self.unreachable("asking for topics", &error));
+                    }
+                }
+            }
+        }
     }
 
     fn create(&self, missing: &[&str], partitions: i32) -> Result<(), Failure> {
@@ -216,8 +238,6 @@ impl KafkaTarget {
     }
 
     fn unreachable(&self, doing: &str, error: &KafkaError) -> Failure {
-        // What the brokers' connections met comes as an event.
-        self.producer.poll(2 * STEP);
         let trouble = self.producer.context().0.lock().trouble.clone();
         let trouble = trouble.map_or(String::new(), |t| format!(" ({t})"));
         let message = format!("{doing} at {}: {error}{trouble}", self.cluster.brokers);
