@@ -43,8 +43,8 @@ pub enum Key {
     Index,
 }
 
-/// Where to, and how.
-#[derive(Clone, Debug)]
+/// Where to, and how. It has no `Debug`: settings may be secrets.
+#[derive(Clone)]
 pub struct Cluster {
     /// `HOST:PORT` of some brokers, by commas.
     pub brokers: String,
