@@ -279,12 +279,10 @@ impl EmulateArgs {
 
 /// The first demo of the configuration, or the one that it would be by default.
 fn demo(config: &Config) -> Demo {
-    let demos = config.sources.iter().filter_map(|source| match &source.kind {
-        SourceKind::Demo(demo) => Some(demo.clone()),
-        SourceKind::Files(_) => None,
-    });
+    let mut kinds = config.sources.iter().map(|source| &source.kind);
+    let demo = kinds.find_map(|kind| if let SourceKind::Demo(d) = kind { Some(d) } else { None });
     let usual = Demo { seed: SEED, rate: Rate::Max(1.0), indexes: 100_000, records: None };
-    demos.into_iter().next().unwrap_or(usual)
+    demo.cloned().unwrap_or(usual)
 }
 
 /// What was sent, in a line or two.
