@@ -2,6 +2,7 @@
 
 pub mod cli;
 pub mod config;
+pub mod emulate;
 pub mod engine;
 pub mod http;
 pub mod publish;

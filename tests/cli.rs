@@ -60,7 +60,18 @@ measure = "count"
 #[test]
 fn help_is_there_with_examples() {
     let help = pinflow(["--help"]).ok().stdout;
-    for word in ["run", "plan", "validate", "status", "results", "replay", "bench", "completions"] {
+    let words = [
+        "run",
+        "plan",
+        "validate",
+        "status",
+        "results",
+        "replay",
+        "emulate",
+        "bench",
+        "completions",
+    ];
+    for word in words {
         assert!(help.contains(word), "{word} is not in --help");
         let own = pinflow([word, "--help"]).ok().stdout;
         assert!(own.contains("Usage"), "{word} --help: {own}");

@@ -57,6 +57,12 @@ fn dispatch(cli: Cli, env: &Env) -> Result<(), Failure> {
             let loaded = args.config.load(&[], env)?;
             print(&super::plan::printed(&loaded.config, args.format))
         }
+        Command::Emulate(args) => {
+            let told = super::emulate::emulate(&args, env)?;
+            // Standard output is for the records.
+            let _ = std::io::stderr().write_all(told.as_bytes());
+            Ok(())
+        }
         Command::Bench(args) => print(&super::bench::bench(&args, env)?),
     }
 }

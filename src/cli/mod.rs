@@ -3,6 +3,7 @@
 pub mod bench;
 mod client;
 mod commands;
+mod emulate;
 mod failure;
 mod logging;
 mod options;
@@ -16,6 +17,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub use commands::main;
+pub use emulate::EmulateArgs;
 pub use failure::{Failure, exit};
 pub use options::{ResultsTo, RunOptions};
 
@@ -54,6 +56,8 @@ pub enum Command {
     Results(ResultsArgs),
     /// Read rejected records again, or list them
     Replay(ReplayArgs),
+    /// Send posts as the producers do: to standard output, to files, to Kafka
+    Emulate(EmulateArgs),
     /// Measure this machine: throughput, CPU, memory, with durable state on
     Bench(BenchArgs),
     /// Print the completions of a shell

@@ -11,6 +11,7 @@
 
 mod dice;
 mod dirt;
+mod posts;
 mod reader;
 mod rows;
 mod schedule;
@@ -27,6 +28,8 @@ use std::time::Duration;
 
 use dataflows::record::{Rule, Stream};
 
+pub use self::dice::Dice;
+pub use self::posts::Posts;
 use self::reader::DemoReader;
 use self::schedule::Schedule;
 use self::world::World;
