@@ -163,8 +163,14 @@ fn replay(args: &ReplayArgs, env: &Env) -> Result<(), Failure> {
     config.engine.clock = config::Clock::Arrival;
     config.http.listen = None;
     logging::start(None)?;
-    let options =
-        RunOptions { config, once: true, results: None, rebuild: false, accept_gap: false };
+    let options = RunOptions {
+        config,
+        once: true,
+        until: None,
+        results: None,
+        rebuild: false,
+        accept_gap: false,
+    };
     let done = crate::engine::replay(&options)?;
     let kept = done.tally.read - done.tally.rejected - done.tally.ignored;
     let mut text = format!(

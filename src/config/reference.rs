@@ -132,7 +132,7 @@ fn the_examples_of_the_default_file_hold() {
     };
     let loaded = load(&[path], &[], &Env::new()).map_err(said);
     let config = loaded.unwrap_or_else(|said| panic!("{}", said.join("\n"))).config;
-    assert_eq!((config.sources.len(), config.sinks.len(), config.metrics.len()), (2, 1, 1));
+    assert_eq!((config.sources.len(), config.sinks.len(), config.metrics.len()), (3, 1, 1));
     assert_eq!(config.metrics[0].measures.len(), 12);
 }
 

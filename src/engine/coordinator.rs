@@ -4,7 +4,7 @@
 //! Promises: results become visible only for complete epochs, in order; a partition is read only
 //! once a cut that makes it known is durable; nobody is waited for without an end that is said.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::{Relaxed, Release};
 use std::thread::Thread;
@@ -106,7 +106,11 @@ pub struct Coordinator {
     /// How results may be seen from the next publication on: nobody sees those of before the
     /// first, for there are none.
     pub(super) shows: State,
+    /// What is there at the start is still being found.
     pub(super) first_discovery: bool,
+    pub(super) started: Instant,
+    /// Positions by source, of cuts that the keeper has not answered for.
+    pub(super) submitted: VecDeque<(u64, Vec<Vec<(String, u64)>>)>,
 }
 
 impl Coordinator {
@@ -153,6 +157,8 @@ impl Coordinator {
             unpublished: true,
             shows: State::Withheld,
             first_discovery: true,
+            started: start,
+            submitted: VecDeque::new(),
         }
     }
 

@@ -26,7 +26,7 @@ use super::start::{self, Setup};
 use super::worker::Bounds;
 use super::{EngineError, Pace, rebuild};
 use crate::cli::{Failure, RunOptions, exit};
-use crate::config::{Config, Sink as SinkConfig, SourceKind};
+use crate::config::{Config, Sink as SinkConfig};
 use crate::http::{self, Parts, Server};
 use crate::publish::Published;
 use crate::sink::{self, Begin, Sink};
@@ -212,6 +212,7 @@ fn conduct(
 fn sources(options: &RunOptions) -> Result<Vec<Box<dyn Source>>, EngineError> {
     let setup = source::Setup {
         bounded: options.once,
+        until: options.until,
         clock: Arc::new(wall),
         max_message: options.config.cleaning.max_record_bytes,
     };
@@ -301,10 +302,7 @@ fn sinks(
 fn shared_status(config: &Config, restored: &Restored) -> SharedStatus {
     let source = |s: &crate::config::Source| SourceStatus {
         name: s.name.clone(),
-        kind: match s.kind {
-            SourceKind::Demo(_) => "demo".into(),
-            SourceKind::Files(_) => "files".into(),
-        },
+        kind: s.kind.name().into(),
         ..SourceStatus::default()
     };
     let mut status = Status {

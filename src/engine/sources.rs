@@ -1,13 +1,14 @@
 //! The sources as the coordinator runs them: when each is asked for partitions, what it has found
 //! and what waits until that is durable.
 
+use std::collections::BTreeMap;
 use std::time::Instant;
 
 use tracing::{info, warn};
 
 use super::EngineError;
 use super::book::Book;
-use crate::source::{Done, Reader, Source, SourceError};
+use crate::source::{Done, Reader, Source, SourceError, Watch};
 use crate::store::{Head, Partition};
 
 /// A source and when it is asked next.
@@ -15,6 +16,8 @@ struct Running {
     source: Box<dyn Source>,
     due: Instant,
     complete: bool,
+    /// What is there at the start has not been found yet.
+    pending: bool,
 }
 
 /// A partition that is opened once the cut that makes it known is durable.
@@ -44,8 +47,9 @@ impl Sources {
         for mut source in sources {
             let name = source.name().to_owned();
             let memos = head.memos.get(&name).cloned().unwrap_or_default();
+            source.restore_arrivals(&book.arrivals_of(&name));
             source.restore(&memos, &book.of(&name))?;
-            running.push(Running { source, due: Instant::now(), complete: false });
+            running.push(Running { source, due: Instant::now(), complete: false, pending: true });
         }
         Ok(Sources { running, bounded })
     }
@@ -75,12 +79,15 @@ impl Sources {
                 Err(error @ SourceError::Changed { .. }) => return Err(error.into()),
                 Err(error) if self.bounded => return Err(error.into()),
                 Err(error) => {
+                    // What it has when it is back is not waited for.
+                    running.pending = false;
                     warn!(source = name, %error, "the source cannot be reached; it is tried again");
                     continue;
                 }
             };
             book.memos(&name, discovery.memos);
             running.complete = discovery.complete;
+            running.pending &= discovery.pending;
             for found in discovery.found {
                 let number = book.number(&name, &found.name).unwrap_or_else(|| {
                     info!(source = name, partition = found.name, "a new partition");
@@ -92,6 +99,29 @@ impl Sources {
             }
         }
         Ok(waiting)
+    }
+
+    /// Whether what is there at the start is still being looked for.
+    pub fn pending(&self) -> bool {
+        self.running.iter().any(|r| r.pending)
+    }
+
+    /// The names of the sources.
+    pub fn names(&self) -> Vec<String> {
+        self.running.iter().map(|r| r.source.name().to_owned()).collect()
+    }
+
+    /// These positions are durable now, by source.
+    pub fn durable(&mut self, positions: &[Vec<(String, u64)>]) {
+        for (running, positions) in self.running.iter_mut().zip(positions) {
+            running.source.durable(positions);
+        }
+    }
+
+    /// What the sources see beside their readers, and their counts, by name.
+    pub fn watch(&self) -> Vec<(String, Watch, BTreeMap<&'static str, u64>)> {
+        let one = |r: &Running| (r.source.name().to_owned(), r.source.watch(), r.source.counters());
+        self.running.iter().map(one).collect()
     }
 
     /// How far each is, for a progress bar.

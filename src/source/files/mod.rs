@@ -90,7 +90,7 @@ impl Source for FilesSource {
         let found = self.known.resolve(&self.name, seen, now, bounded, &self.counts, &mut memos)?;
         self.took = start.elapsed();
         self.scanned = true;
-        Ok(Discovery { found, memos, complete: bounded })
+        Ok(Discovery { found, memos, complete: bounded, pending: false })
     }
 
     fn interval(&self) -> Duration {

@@ -73,7 +73,7 @@ impl Place {
         };
         let now = self.now.clone();
         let clock: Clock = Arc::new(move || now.load(Ordering::Relaxed));
-        let setup = Setup { bounded, clock, max_message: MAX_MESSAGE };
+        let setup = Setup { bounded, until: None, clock, max_message: MAX_MESSAGE };
         let mut source = build_with(&config, setup)?;
         let mut run = Run {
             memos: before.map(|b| b.memos.clone()).unwrap_or_default(),
