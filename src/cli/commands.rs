@@ -102,6 +102,9 @@ fn validate(args: &ValidateArgs, env: &Env) -> Result<(), Failure> {
             Err(errors) => json!({"valid": false, "errors": list(errors)}),
         };
         print(&format!("{report:#}\n"))?;
+        if let (true, Ok(loaded)) = (args.connect, &loaded) {
+            connect(&loaded.config, &mut String::new())?;
+        }
         let failed = |errors: Vec<_>| {
             let message = format!("{} mistakes in the configuration", errors.len());
             Failure::new(exit::CONFIG, message, "")
@@ -119,9 +122,24 @@ fn validate(args: &ValidateArgs, env: &Env) -> Result<(), Failure> {
         }
     }
     let config = &loaded.config;
+    if args.connect {
+        connect(config, &mut text)?;
+    }
     let (sources, metrics) = (config.sources.len(), config.metrics.len());
     let _ = writeln!(text, "valid: {sources} sources, {metrics} metrics");
     print(&text)
+}
+
+/// Asks the brokers of all Kafka sources.
+fn connect(config: &config::Config, text: &mut String) -> Result<(), Failure> {
+    let clock: crate::source::Clock = std::sync::Arc::new(crate::engine::clock::wall);
+    for source in &config.sources {
+        if let config::SourceKind::Kafka(kafka) = &source.kind {
+            let said = crate::source::kafka::connect(&source.name, kafka, &clock);
+            *text += &said.map_err(EngineError::from)?;
+        }
+    }
+    Ok(())
 }
 
 /// The daemon that is meant.

@@ -90,7 +90,7 @@ pub struct RunArgs {
     /// Read to the end, publish, exit; opens no port without --listen
     #[arg(long)]
     pub once: bool,
-    /// Read to the ends that there are now, or to a time, publish, exit; killed and started again it
+    /// Read to the ends that there are now, or to a time, publish, exit; started again it
     /// keeps to them. Opens no port without --listen
     #[arg(long, value_name = "latest|TIME")]
     pub until: Option<Until>,
@@ -258,6 +258,9 @@ pub struct ValidateArgs {
     /// Say where each setting comes from
     #[arg(long)]
     pub origins: bool,
+    /// Ask the Kafka brokers: whether they and the topics are there, and we may read them
+    #[arg(long)]
+    pub connect: bool,
 }
 
 /// Which daemon or state to ask.

@@ -136,6 +136,14 @@ impl RunArgs {
             let hint = "write --until latest, or --once: files are read to their ends";
             return refuse("--until with a time is for Kafka, and no source is it".into(), hint);
         }
+        for source in &config.sources {
+            if let SourceKind::Kafka(kafka) = &source.kind
+                && let Err(what) = crate::source::kafka::check(kafka)
+            {
+                let hint = "mend `properties`; librdkafka's CONFIGURATION.md lists them";
+                return refuse(format!("source `{}`: {what}", source.name), hint);
+            }
+        }
         let once = self.once || self.until.is_some();
         if let (true, Some((name, _))) = (once, endless) {
             let message = format!("source `{name}` never ends, and --once waits for the end");

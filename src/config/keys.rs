@@ -107,7 +107,8 @@ keys! {
             "A field that holds the row's arrival time; not given, when the file was first seen.",
     }
     "source.kafka" {
-        "brokers" r#"brokers = "127.0.0.1:9092""# "`HOST:PORT` of some brokers, by commas or in an array.",
+        "brokers" r#"brokers = "127.0.0.1:9092""#
+            "`HOST:PORT` of some brokers, by commas or in an array.",
         "prefix" r#"prefix = "0a1b""# "Reads `PREFIX.pin`, `PREFIX.geo`, `PREFIX.user`.",
         "topics" r#"topics = ["0a1b.pin", "^shared-"]"#
             "Topics by name, or by regular expression where it begins with `^`.",
@@ -121,7 +122,8 @@ keys! {
         "gap" r#"gap = "skip""#
             "What becomes of records that the brokers no longer hold: `skip` (said, counted) \
              or `stop`.",
-        "fetch_memory" r#"fetch_memory = "64MiB""# "Read ahead at most so much, over all partitions.",
+        "fetch_memory" r#"fetch_memory = "64MiB""#
+            "Read ahead at most so much, over all partitions.",
         "refresh" r#"refresh = "5s""# "How often to look for new topics and partitions.",
         "connect_timeout" r#"connect_timeout = "30s""#
             "How long a bounded run waits for the brokers at its start.",
@@ -142,7 +144,8 @@ keys! {
     }
     "source.kafka.tls" {
         "enabled" "enabled = true" "Whether it is used.",
-        "ca" r#"ca = "ca.pem""# "Certificates that brokers are checked with; not given, the system's.",
+        "ca" r#"ca = "ca.pem""#
+            "Certificates that brokers are checked with; not given, the system's.",
         "certificate" r#"certificate = "client.pem""# "Our own certificate,",
         "key" r#"key = "client.key""# "and its key.",
         "key_password" r#"key_password = { env = "KEY_PASSWORD" }"# "What the key is locked with.",

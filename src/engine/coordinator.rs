@@ -23,7 +23,7 @@ use super::messages::{Event, PartRead, Shared, ToWorker};
 use super::rebuild::Former;
 use super::report::Report;
 use super::setup::ENDED;
-use super::sources::{Sources, Waiting};
+use super::sources::{Positions, Sources, Waiting};
 use super::{EngineError, Pace};
 use crate::publish::{Frontier, Published, State};
 
@@ -110,7 +110,7 @@ pub struct Coordinator {
     pub(super) first_discovery: bool,
     pub(super) started: Instant,
     /// Positions by source, of cuts that the keeper has not answered for.
-    pub(super) submitted: VecDeque<(u64, Vec<Vec<(String, u64)>>)>,
+    pub(super) submitted: VecDeque<(u64, Vec<Positions>)>,
 }
 
 impl Coordinator {

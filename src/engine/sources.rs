@@ -28,6 +28,9 @@ pub struct Waiting {
     pub reader: Box<dyn Reader>,
 }
 
+/// Positions of a source's partitions, by name.
+pub type Positions = Vec<(String, u64)>;
+
 /// All sources.
 pub struct Sources {
     running: Vec<Running>,
@@ -112,7 +115,7 @@ impl Sources {
     }
 
     /// These positions are durable now, by source.
-    pub fn durable(&mut self, positions: &[Vec<(String, u64)>]) {
+    pub fn durable(&mut self, positions: &[Positions]) {
         for (running, positions) in self.running.iter_mut().zip(positions) {
             running.source.durable(positions);
         }

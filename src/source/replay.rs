@@ -45,9 +45,8 @@ impl ReplaySource {
         let origin = |(number, (source, name)): (usize, &(String, String))| {
             let configured = sources.iter().find(|s| s.name == *source);
             let given = match configured.map(|s| &s.kind) {
-                Some(SourceKind::Demo(_)) => true,
+                Some(SourceKind::Demo(_) | SourceKind::Kafka(_)) => true,
                 Some(SourceKind::Files(files)) => files.arrival_field.is_some(),
-                Some(SourceKind::Kafka(_)) => true,
                 None => false,
             };
             let routes = configured.map(|s| Routes::new(&s.routes)).unwrap_or_default();

@@ -10,7 +10,7 @@ use crate::oracle::model::Model;
 use crate::oracle::rows::Now;
 use crate::oracle::{Message, Rule, Rules, Stream, metric};
 use crate::support::generate::{Shape, streams};
-use crate::support::{Random, compare};
+use crate::support::{Random, compare, data};
 
 /// When the first record of a test was made, milliseconds since 1970-01-01 UTC.
 pub const BEGAN: i64 = 1_760_000_000_000;
@@ -31,8 +31,8 @@ pub struct Record {
 }
 
 /// The records of generated streams: one topic each (`prefix.pin`), the partition drawn, so that
-/// the same index comes from several; a millisecond for every hundred records. Every thousandth is
-/// a tombstone if that is wanted.
+/// the same index comes from several; a record every 40 ms or up to 5 s before. One in a thousand
+/// is a tombstone if that is wanted.
 pub fn generated(prefix: &str, shape: &Shape, partitions: u64, tombstones: bool) -> Vec<Record> {
     let mut random = Random::new(shape.seed + 1);
     let lists = streams(shape);
@@ -46,13 +46,41 @@ pub fn generated(prefix: &str, shape: &Shape, partitions: u64, tombstones: bool)
             out.push(Record {
                 topic: format!("{prefix}.{}", stream.name()),
                 partition: random.below(partitions) as i32,
-                at: BEGAN + out.len() as i64 / 100,
+                at: BEGAN + out.len() as i64 * 40 - random.below(5_000) as i64,
                 payload: (!none).then_some(payload),
                 rule: Rule::Kind(stream),
             });
         }
     }
     out
+}
+
+/// The committed real rows as records: each file in its topic, dealt to four partitions.
+pub fn real(prefix: &str) -> Vec<Record> {
+    let mut out = Vec::new();
+    for stream in Stream::ALL {
+        let path = data("real").join(format!("{}.jsonl", stream.name()));
+        let text = std::fs::read_to_string(&path).expect("the sample is there");
+        for (n, line) in text.lines().filter(|l| !l.trim().is_empty()).enumerate() {
+            out.push(Record {
+                topic: format!("{prefix}.{}", stream.name()),
+                partition: (n % 4) as i32,
+                at: BEGAN + n as i64,
+                payload: Some(line.as_bytes().to_vec()),
+                rule: Rule::Kind(stream),
+            });
+        }
+    }
+    out
+}
+
+/// The offset behind the last record of each partition.
+pub fn next_offsets(records: &[Record]) -> BTreeMap<String, u64> {
+    let mut next = BTreeMap::new();
+    for record in records {
+        *next.entry(format!("{}/{}", record.topic, record.partition)).or_insert(0) += 1;
+    }
+    next
 }
 
 /// Puts records into their topics.
@@ -86,6 +114,14 @@ pub fn messages(source: &str, records: &[Record]) -> Vec<Message> {
         }
     };
     records.iter().map(one).collect()
+}
+
+/// [`equal`] over what a run was to read; `name` says which one it was.
+pub fn equal_to_rows(config: &Path, out: &Path, messages: &[Message], name: &str) {
+    let read = |m: &metric::Metric| out.join(format!("{}.tsv", m.name)).exists();
+    let (metrics, _) = metric::load(config);
+    assert!(metrics.iter().all(read), "{name} wrote all its results");
+    equal(config, out, messages);
 }
 
 /// Asserts that what a run wrote is what the oracle says of some messages.

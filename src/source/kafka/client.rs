@@ -12,7 +12,7 @@ use parking_lot::Mutex;
 use rdkafka::client::OAuthToken;
 use rdkafka::config::{ClientConfig, FromClientConfigAndContext, RDKafkaLogLevel};
 use rdkafka::consumer::{BaseConsumer, ConsumerContext};
-use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::{ClientContext, TopicPartitionList};
 use tracing::{debug, info, warn};
 
@@ -32,15 +32,23 @@ pub struct Said {
     pub errors: Mutex<BTreeMap<String, u64>>,
     /// What the newest one said.
     pub newest: Mutex<Option<String>>,
-    /// Answers to commits: what failed, or the offsets by partition.
-    pub commits: Mutex<Vec<Result<Vec<(String, u64)>, String>>>,
 }
 
 impl Said {
     /// Counts an error.
-    pub fn error(&self, code: Option<RDKafkaErrorCode>, reason: &str) {
+    pub fn count(&self, code: Option<RDKafkaErrorCode>) {
         let kind = code.map_or_else(|| "Client".into(), |code| format!("{code:?}"));
         *self.errors.lock().entry(kind).or_insert(0) += 1;
+    }
+
+    /// Counts an error, and keeps what was said of it.
+    pub fn error(&self, code: Option<RDKafkaErrorCode>, reason: &str) {
+        self.count(code);
+        let general = code == Some(RDKafkaErrorCode::AllBrokersDown);
+        if general && self.newest.lock().is_some() {
+            // Why they are down has been said.
+            return;
+        }
         *self.newest.lock() = Some(reason.to_owned());
     }
 }
@@ -82,16 +90,7 @@ impl ClientContext for Context {
     }
 }
 
-impl ConsumerContext for Context {
-    fn commit_callback(&self, result: KafkaResult<()>, offsets: &TopicPartitionList) {
-        let failed = offsets.elements().iter().find_map(|e| e.error().err());
-        let answer = match result.err().or(failed) {
-            Some(error) => Err(shown(&error)),
-            None => Ok(known_offsets(offsets)),
-        };
-        self.said.commits.lock().push(answer);
-    }
-}
+impl ConsumerContext for Context {}
 
 /// The partitions of a list that have an offset.
 pub fn known_offsets(list: &TopicPartitionList) -> Vec<(String, u64)> {
@@ -203,6 +202,11 @@ fn security(c: &mut ClientConfig, config: &Kafka) {
     if let Some(password) = &security.key_password {
         c.set("ssl.key.password", &password.0);
     }
+}
+
+/// What is wrong with the settings, if anything; nobody is asked.
+pub fn check(config: &Kafka) -> Result<(), String> {
+    settings(config).create_native_config().map(drop).map_err(|error| shown(&error))
 }
 
 /// A client; one that reads if it is given a share, else one that asks and commits.

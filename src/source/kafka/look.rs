@@ -44,11 +44,11 @@ pub struct Look {
     pub ends: Offsets,
 }
 
+/// Partitions: topics and numbers.
+pub type Listed = Vec<(String, i32)>;
+
 /// All partitions of the topics that are meant, and the topics that are not there.
-fn listed(
-    control: &Consumer,
-    wanted: &[Topics],
-) -> Result<(Vec<(String, i32)>, Vec<String>), String> {
+pub fn listed(control: &Consumer, wanted: &[Topics]) -> Result<(Listed, Vec<String>), String> {
     let failed = |e: rdkafka::error::KafkaError| {
         format!("asking the brokers for topics: {}", client::shown(&e))
     };
@@ -92,7 +92,7 @@ fn listed(
 
 /// Offsets of partitions: the oldest, the one behind the newest, or the first of a time
 /// (milliseconds); partitions without an answer are left out.
-fn asked(control: &Consumer, parts: &[Arc<Part>], what: Offset) -> Result<Offsets, String> {
+pub fn asked(control: &Consumer, parts: &[Arc<Part>], what: Offset) -> Result<Offsets, String> {
     if parts.is_empty() {
         return Ok(Offsets::new());
     }

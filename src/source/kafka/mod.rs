@@ -5,22 +5,25 @@
 //! consumer group is told of them once they are durable, for others to see, and is never asked.
 //!
 //! ```text
-//! tender: topics, offsets, commits ── found ──> source (coordinator's thread)
+//! tender: topics, offsets, commits -- found --> source (coordinator's thread)
 //!    one client                                    | opens
-//! one client that reads ── a queue a partition ──> readers (workers' threads)
+//! one client that reads -- a queue a partition --> readers (workers' threads)
 //! ```
 //!
 //! Promises: a message is given once, with the same arrival time whenever it is read: one without
 //! a timestamp has that of the message before it. A bounded run ends where the partitions ended
 //! when it first started, however often it is killed.
 //! Limits: `fetch_memory` bounds what is read ahead (packed: a fetch may unpack to more).
-//! What can go wrong: [docs/how-to/kafka.md] lists it.
+//! What can go wrong: `docs/how-to/kafka.md` lists it.
 
 mod client;
+mod connect;
 mod look;
 mod reader;
 mod shared;
 mod tender;
+#[cfg(test)]
+mod tests;
 pub mod topics;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -33,6 +36,9 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, unbounded};
 use parking_lot::{Mutex, RwLock};
 use serde_json::{Value, json};
+
+pub use self::client::check;
+pub use self::connect::connect;
 
 use self::client::Said;
 use self::look::{Look, Offsets, Wish};
@@ -49,8 +55,10 @@ const BORN: &str = "born";
 const KNOWN: &str = "known";
 /// The memo that holds where the bounded run that is under way ends; null if none is.
 const ENDS: &str = "ends";
-/// How often the tender is asked what it has found.
-const INTERVAL: Duration = Duration::from_millis(100);
+/// How often the tender is asked what it has found, at the start,
+const INTERVAL: Duration = Duration::from_millis(50);
+/// and at most, later.
+const LATER: Duration = Duration::from_secs(1);
 /// How long the tender may take to end.
 const PARTING: Duration = Duration::from_secs(10);
 
@@ -76,11 +84,11 @@ impl KafkaSource {
         let shared = Shared {
             source: name.to_owned(),
             config: config.clone(),
-            clock: setup.clock.clone(),
             said: Arc::new(Said::default()),
             counts: Counts::default(),
             began: Instant::now(),
             reading: RwLock::new(None),
+            retired: Mutex::default(),
             parts: Mutex::default(),
             durable: Mutex::default(),
             trouble: Mutex::default(),
@@ -135,7 +143,9 @@ impl KafkaSource {
             let at = self.positions.get(&part.name).copied().unwrap_or(start);
             if bounded {
                 self.bounded.push((part.clone(), at));
-                if part.stop.get().is_some_and(|stop| at >= stop) {
+                // Where nothing stands the run need not begin; elsewhere that it did is to be kept.
+                let kept = at == 0 || self.positions.contains_key(&part.name);
+                if part.stop.get().is_some_and(|stop| at >= stop) && kept {
                     part.next.set(Some(at));
                     part.done.store(true, Relaxed);
                     continue;
@@ -160,7 +170,7 @@ impl KafkaSource {
             Some((name, end)) => {
                 let at = read(name);
                 let what = format!(
-                    "going on with {name} at {at}: it is no longer there, and this run ends at {end}"
+                    "going on with {name} at {at}: it is no longer there, and the run ends at {end}"
                 );
                 Err(SourceError::Changed { what })
             }
@@ -211,7 +221,10 @@ impl Source for KafkaSource {
     }
 
     fn interval(&self) -> Duration {
-        INTERVAL
+        match self.looks {
+            Some(_) if !self.looked => INTERVAL,
+            _ => self.shared.config.refresh.min(LATER),
+        }
     }
 
     fn open(

@@ -69,10 +69,10 @@ pub struct KafkaReader {
     said: Option<(String, Instant)>,
 }
 
-/// Its hold on a client.
+/// Its hold on a client. The queue is let go of first: a client waits for its queues to end.
 struct Hold {
-    reading: Reading,
     queue: PartitionQueue<Context>,
+    reading: Reading,
 }
 
 /// A batch being put together.
@@ -152,7 +152,7 @@ impl KafkaReader {
         list.add_partition_offset(&part.topic, part.number, offset)
             .and_then(|()| reading.consumer.incremental_assign(&list))
             .map_err(|e| failed(client::shown(&e)))?;
-        self.hold = Some(Hold { reading, queue });
+        self.hold = Some(Hold { queue, reading });
         Ok(true)
     }
 

@@ -12,7 +12,6 @@ use parking_lot::{Mutex, RwLock};
 
 use super::client::{Consumer, Said};
 use crate::config::Kafka;
-use crate::source::Clock;
 
 /// No number.
 const NONE: u64 = u64::MAX;
@@ -141,8 +140,6 @@ pub struct Shared {
     pub source: String,
     /// Its settings.
     pub config: Kafka,
-    /// The wall clock.
-    pub clock: Clock,
     /// What clients said.
     pub said: Arc<Said>,
     /// Counts of this run.
@@ -151,9 +148,12 @@ pub struct Shared {
     pub began: Instant,
     /// The client that reads; none before the first look.
     pub reading: RwLock<Option<Reading>>,
+    /// Clients that read before; the tender ends those that no reader holds any more, which may
+    /// take a while.
+    pub retired: Mutex<Vec<Arc<Consumer>>>,
     /// All partitions, by name.
     pub parts: Mutex<BTreeMap<String, Arc<Part>>>,
-    /// Durable positions that are to be committed.
+    /// Durable positions that are to be committed, by partition.
     pub durable: Mutex<BTreeMap<String, u64>>,
     /// Why the brokers cannot be asked, and since when.
     pub trouble: Mutex<Option<(String, Instant)>>,
@@ -165,6 +165,12 @@ impl Shared {
     /// Milliseconds since the source began.
     pub fn millis(&self) -> u64 {
         self.began.elapsed().as_millis() as u64
+    }
+
+    /// Notes that the brokers answered.
+    pub fn well(&self) {
+        *self.trouble.lock() = None;
+        *self.said.newest.lock() = None;
     }
 
     /// Notes that the brokers could not be asked; the first of several in a row counts.

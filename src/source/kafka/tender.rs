@@ -4,13 +4,14 @@
 //! Promises: nobody waits for it; what it cannot do is said once in a row and tried again. The
 //! offsets that it commits never go back.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::Sender;
 use rdkafka::consumer::{CommitMode, Consumer as _};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::{Offset, TopicPartitionList};
 use tracing::{info, warn};
 
@@ -22,14 +23,16 @@ use crate::source::SourceError;
 
 /// How long it waits for what clients have to say, at a time.
 const TURN: Duration = Duration::from_millis(20);
+/// How many events of a client it hears at a time.
+const EVENTS: usize = 8;
 /// How often ends are asked for.
 const ENDS: Duration = Duration::from_secs(1);
 /// How often begins are.
 const BEGINS: Duration = Duration::from_secs(10);
 /// How soon a failed look is tried again.
 const AGAIN: Duration = Duration::from_millis(300);
-/// How long an answer to a commit is waited for.
-const COMMIT: Duration = Duration::from_secs(10);
+/// How long a commit is waited for, and how soon one is tried again that was refused.
+const COMMIT: Duration = Duration::from_secs(5);
 /// How long the last commit may take, at the end.
 const LAST: Duration = Duration::from_secs(3);
 
@@ -46,8 +49,12 @@ pub struct Tender {
     begins_at: Instant,
     /// What the group's offsets are known to be.
     committed: Offsets,
-    /// When a commit was sent that is not answered.
-    sent: Option<Instant>,
+    /// What was sent to be committed, and when.
+    sent: Option<(Offsets, Instant)>,
+    /// Not to be tried before.
+    commit_at: Instant,
+    /// The last commit was refused, and that was said.
+    refused: bool,
     /// Partitions that the reading client was shared out for.
     sharers: usize,
 }
@@ -69,6 +76,8 @@ impl Tender {
             begins_at: now + BEGINS,
             committed: Offsets::new(),
             sent: None,
+            commit_at: now,
+            refused: false,
             sharers: 0,
         })
     }
@@ -89,6 +98,7 @@ impl Tender {
             self.commit();
         }
         let until = Instant::now() + LAST;
+        self.commit_at = Instant::now();
         self.commit();
         while self.sent.is_some() && Instant::now() < until {
             self.hear(TURN);
@@ -102,29 +112,18 @@ impl Tender {
         for consumer in [Some(&self.control), reading.as_ref().map(|r| &*r.consumer)] {
             let Some(consumer) = consumer else { continue };
             // Errors have been counted by the context; records go to their readers' queues.
-            while let Some(Ok(message)) = consumer.poll(Duration::ZERO) {
+            for _ in 0..EVENTS {
+                let Some(Ok(message)) = consumer.poll(Duration::ZERO) else { continue };
                 use rdkafka::Message as _;
                 let (topic, partition) = (message.topic(), message.partition());
                 warn!(source = &*self.shared.source, topic, partition, "a record went astray");
                 self.shared.renew();
             }
         }
-        let answers = std::mem::take(&mut *self.shared.said.commits.lock());
-        for answer in answers {
-            self.sent = None;
-            match answer {
-                Ok(offsets) => {
-                    self.shared.counts.commits.fetch_add(1, Relaxed);
-                    self.committed.extend(offsets);
-                }
-                Err(error) => {
-                    // They are asked for again: another member may have moved them.
-                    self.committed.clear();
-                    let source = &*self.shared.source;
-                    warn!(source, error, "positions were not committed to the group");
-                }
-            }
-        }
+        let mut retired = std::mem::take(&mut *self.shared.retired.lock());
+        // Who is the last to hold one ends it.
+        retired.retain(|client| Arc::strong_count(client) > 1);
+        self.shared.retired.lock().extend(retired);
         std::thread::sleep(wait);
     }
 
@@ -133,7 +132,7 @@ impl Tender {
         let before = self.first;
         match look::look(shared, control, &mut self.wish, self.first, &mut self.warned) {
             Ok(look) => {
-                *shared.trouble.lock() = None;
+                shared.well();
                 self.look_at = Instant::now() + shared.config.refresh;
                 self.first = false;
                 if let Err(error) = self.share_out() {
@@ -158,7 +157,7 @@ impl Tender {
         let begins = now >= self.begins_at;
         match look::refresh(&self.shared, &self.control, begins) {
             Ok(()) => {
-                *self.shared.trouble.lock() = None;
+                self.shared.well();
                 if begins {
                     self.begins_at = now + BEGINS;
                 }
@@ -172,7 +171,7 @@ impl Tender {
             let source = &*self.shared.source;
             warn!(source, what, "the brokers cannot be asked; it is tried again");
         }
-        let code = Some(rdkafka::error::RDKafkaErrorCode::BrokerTransportFailure);
+        let code = Some(RDKafkaErrorCode::BrokerTransportFailure);
         let newest = self.shared.said.newest.lock().clone();
         if newest.is_none() {
             self.shared.said.error(code, &what);
@@ -217,51 +216,67 @@ impl Tender {
         }
     }
 
-    /// Commits what is durable and not committed; never back.
+    /// Commits what is durable and not committed, never back; and sees whether it was. The answer
+    /// to a commit is not to be had without waiting for it, so the group is asked.
     fn commit(&mut self) {
-        if !self.shared.config.commit {
+        if !self.shared.config.commit || Instant::now() < self.commit_at {
             return;
         }
-        if let Some(sent) = self.sent {
-            if sent.elapsed() < COMMIT {
-                return;
-            }
-            self.sent = None;
-        }
-        let durable = self.shared.durable.lock().clone();
-        let behind = |committed: &Offsets| -> BTreeMap<String, u64> {
-            let new = |(name, at): &(&String, &u64)| committed.get(*name).is_none_or(|c| c < *at);
-            durable.iter().filter(new).map(|(n, at)| (n.clone(), *at)).collect()
-        };
-        let mut wanted = behind(&self.committed);
-        if wanted.keys().any(|name| !self.committed.contains_key(name)) {
-            match self.known(&wanted) {
-                Ok(known) => self.committed.extend(known),
-                Err(_) => return,
-            }
-            wanted = behind(&self.committed);
-        }
-        if wanted.is_empty() {
-            return;
-        }
-        let mut list = TopicPartitionList::new();
-        for (name, at) in &wanted {
-            if let Some((topic, number)) = topics::parts(name) {
-                // An offset that fits in an integer can be added.
-                let _ = list.add_partition_offset(topic, number, Offset::Offset(*at as i64));
-            }
-        }
-        match self.control.commit(&list, CommitMode::Async) {
-            Ok(()) => self.sent = Some(Instant::now()),
+        match self.commit_once() {
+            Ok(()) => self.refused = false,
             Err(error) => {
-                let error = client::shown(&error);
-                warn!(source = &*self.shared.source, error, "positions cannot be committed");
+                self.commit_at = Instant::now() + COMMIT;
+                self.shared.said.count(error.rdkafka_error_code());
+                if !std::mem::replace(&mut self.refused, true) {
+                    let (source, error) = (&*self.shared.source, client::shown(&error));
+                    warn!(source, error, "positions are not committed to the group");
+                }
             }
         }
     }
 
+    fn commit_once(&mut self) -> Result<(), KafkaError> {
+        if let Some((sent, at)) = &self.sent {
+            let known = self.known(sent)?;
+            let done = sent.iter().all(|(name, at)| known.get(name) >= Some(at));
+            self.committed.extend(known);
+            if !done && at.elapsed() < COMMIT {
+                self.commit_at = Instant::now() + TURN;
+                return Ok(());
+            }
+            self.sent = None;
+            if !done {
+                // Perhaps members that have subscribed own the group.
+                return Err(KafkaError::ConsumerCommit(RDKafkaErrorCode::OperationTimedOut));
+            }
+            self.shared.counts.commits.fetch_add(1, Relaxed);
+        }
+        let durable = self.shared.durable.lock().clone();
+        let new: Offsets =
+            durable.into_iter().filter(|d| !self.committed.contains_key(&d.0)).collect();
+        if !new.is_empty() {
+            let known = self.known(&new)?;
+            self.committed.extend(known);
+        }
+        let mut wanted = self.shared.durable.lock().clone();
+        wanted.retain(|name, at| self.committed.get(name).is_some_and(|before| *before < *at));
+        if wanted.is_empty() {
+            return Ok(());
+        }
+        let mut list = TopicPartitionList::new();
+        for (name, at) in &wanted {
+            if let Some((topic, number)) = topics::parts(name) {
+                list.add_partition_offset(topic, number, Offset::Offset(*at as i64))?;
+            }
+        }
+        self.control.commit(&list, CommitMode::Async)?;
+        self.sent = Some((wanted, Instant::now()));
+        self.commit_at = Instant::now() + TURN;
+        Ok(())
+    }
+
     /// What the group's offsets are; 0 where there is none.
-    fn known(&self, wanted: &Offsets) -> Result<Offsets, rdkafka::error::KafkaError> {
+    fn known(&self, wanted: &Offsets) -> Result<Offsets, KafkaError> {
         let mut list = TopicPartitionList::new();
         for (topic, number) in wanted.keys().filter_map(|name| topics::parts(name)) {
             list.add_partition(topic, number);
@@ -282,7 +297,8 @@ impl Shared {
         if generation > 1 {
             info!(source = &*self.source, generation, "a new client reads");
         }
-        *reading = Some(Reading { generation, consumer: Arc::new(consumer) });
+        let before = reading.replace(Reading { generation, consumer: Arc::new(consumer) });
+        self.retired.lock().extend(before.map(|r| r.consumer));
         Ok(())
     }
 

@@ -134,7 +134,7 @@ impl Run {
                         self.positions.insert(name.clone(), batch.next);
                         assert!(reader.end().is_none_or(|end| end >= batch.next));
                     }
-                    Read::Idle(_) | Read::End => break,
+                    Read::Idle(_) | Read::Pending(_) | Read::End => break,
                 }
             }
         }
