@@ -382,12 +382,24 @@ fn brokers_are_spoken_to_securely() {
     let bearer = "source.kafka.sasl={ mechanism = \"OAUTHBEARER\", username = \"alice\" }";
     let scram = (user("SCRAM-SHA-256"), user("SCRAM-SHA-512"));
     let (plain, set) = (user("PLAIN"), "--set");
+    // As a Java client has it.
+    let java = dir.path().join("client.properties");
+    let module = "org.apache.kafka.common.security.scram.ScramLoginModule";
+    let text = format!(
+        "security.protocol=SASL_SSL\nsasl.mechanism=SCRAM-SHA-256\n\
+         sasl.jaas.config={module} required username=\"alice\" password=\"alice-secret\";\n\
+         ssl.truststore.type=PEM\nssl.truststore.location={}\n",
+        broker.authority().display()
+    );
+    std::fs::write(&java, text).unwrap();
+    let java = format!("source.kafka.client_properties={}", java.display());
     for (n, (address, settings)) in [
         (&sasl, vec![set, &scram.0]),
         (&sasl, vec![set, &plain]),
         (&sasl, vec![set, bearer]),
         (&tls, vec![set, &ca]),
         (&both, vec![set, &ca, set, &scram.1]),
+        (&both, vec![set, &java]),
     ]
     .into_iter()
     .enumerate()

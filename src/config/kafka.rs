@@ -9,7 +9,7 @@ use super::load::Env;
 use super::problem::Place;
 use super::section::Section;
 use super::tree::{Entry, Value};
-use super::{Secret, build, units};
+use super::{Secret, build, properties, units};
 
 /// The settings of a Kafka source.
 #[derive(Clone, Debug)]
@@ -110,31 +110,82 @@ const MECHANISMS: [(&str, &str); 4] = [
     ("OAUTHBEARER", "OAUTHBEARER"),
 ];
 
-/// The table of a source of this kind.
-pub fn kafka(s: &Section<'_>, env: &Env) -> Kafka {
-    let gaps = [("skip", Gap::Skip), ("stop", Gap::Stop)];
+/// A mechanism, as librdkafka calls it.
+pub fn mechanism(name: &str) -> Option<&'static str> {
+    MECHANISMS.iter().find(|m| m.0 == name).map(|m| m.1)
+}
+
+/// A source that says nothing.
+pub fn plain() -> Kafka {
     Kafka {
-        brokers: brokers(s),
-        topics: topics(s),
-        group: s.filled("group").unwrap_or("pinflow").to_string(),
-        commit: s.flag("commit").unwrap_or(true),
-        start: start(s).unwrap_or(Start::Earliest),
-        gap: s.choice("gap", &gaps).unwrap_or(Gap::Skip),
-        fetch_memory: s.size("fetch_memory", "1MiB", "64GiB").unwrap_or(FETCH_MEMORY),
-        refresh: s.duration("refresh", "100ms", "1h").unwrap_or(Duration::from_secs(5)),
-        connect_timeout: s
-            .duration("connect_timeout", "1s", "1h")
-            .unwrap_or(Duration::from_secs(30)),
-        stall_timeout: s.duration("stall_timeout", "1s", "24h").unwrap_or(Duration::from_mins(1)),
-        security: security(s, env),
-        properties: properties(s),
+        brokers: Vec::new(),
+        topics: Vec::new(),
+        group: "pinflow".into(),
+        commit: true,
+        start: Start::Earliest,
+        gap: Gap::Skip,
+        fetch_memory: FETCH_MEMORY,
+        refresh: Duration::from_secs(5),
+        connect_timeout: Duration::from_secs(30),
+        stall_timeout: Duration::from_mins(1),
+        security: Security::default(),
+        properties: BTreeMap::new(),
     }
 }
 
-fn brokers(s: &Section<'_>) -> Vec<String> {
-    if !s.has("brokers") {
+/// The table of a source of this kind.
+pub fn kafka(s: &Section<'_>, env: &Env) -> Kafka {
+    let plain = base(s);
+    let gaps = [("skip", Gap::Skip), ("stop", Gap::Stop)];
+    let mut settings = plain.properties.clone();
+    settings.extend(further(s));
+    let kafka = Kafka {
+        brokers: brokers(s).unwrap_or(plain.brokers),
+        topics: topics(s),
+        group: s.filled("group").map_or(plain.group, str::to_string),
+        commit: s.flag("commit").unwrap_or(plain.commit),
+        start: start(s).unwrap_or(plain.start),
+        gap: s.choice("gap", &gaps).unwrap_or(plain.gap),
+        fetch_memory: s.size("fetch_memory", "1MiB", "64GiB").unwrap_or(plain.fetch_memory),
+        refresh: s.duration("refresh", "100ms", "1h").unwrap_or(plain.refresh),
+        connect_timeout: s.duration("connect_timeout", "1s", "1h").unwrap_or(plain.connect_timeout),
+        stall_timeout: s.duration("stall_timeout", "1s", "24h").unwrap_or(plain.stall_timeout),
+        security: security(s, env, plain.security),
+        properties: settings,
+    };
+    if kafka.brokers.is_empty() && !s.has("brokers") {
         s.missing("brokers");
-        return Vec::new();
+    }
+    kafka
+}
+
+/// What the table is laid over: nothing, or what a Java client's file says.
+fn base(s: &Section<'_>) -> Kafka {
+    let mut kafka = plain();
+    let Some(path) = s.filled("client_properties") else { return kafka };
+    let place = &s.get("client_properties").expect("it was read").place;
+    match std::fs::read_to_string(path) {
+        Ok(text) => {
+            for said in properties::lay_over(&text, &mut kafka) {
+                let message = format!("{path}:{}: {}", said.line, said.why);
+                if said.login && !s.has("sasl") {
+                    s.problems.error(place, message, "or write `sasl` yourself");
+                } else {
+                    s.problems.warn(place, message, "the line is passed over");
+                }
+            }
+        }
+        Err(error) => {
+            let hint = "name a file of key=value lines";
+            s.problems.error(place, format!("`{path}` cannot be read: {error}"), hint);
+        }
+    }
+    kafka
+}
+
+fn brokers(s: &Section<'_>) -> Option<Vec<String>> {
+    if !s.has("brokers") {
+        return None;
     }
     let mut out = Vec::new();
     for node in s.list("brokers", true).unwrap_or(&[]) {
@@ -153,7 +204,7 @@ fn brokers(s: &Section<'_>) -> Vec<String> {
             }
         }
     }
-    out
+    Some(out)
 }
 
 fn topics(s: &Section<'_>) -> Vec<Topics> {
@@ -241,16 +292,16 @@ fn offsets(s: &Section<'_>, entries: &[Entry]) -> BTreeMap<String, u64> {
     out
 }
 
-fn security(s: &Section<'_>, env: &Env) -> Security {
+fn security(s: &Section<'_>, env: &Env, plain: Security) -> Security {
     let t = s.section("tls", &["source.kafka.tls"]);
     let path = |key: &str| t.filled(key).map(PathBuf::from);
     let security = Security {
-        tls: t.flag("enabled").unwrap_or(s.has("tls")),
-        sasl: s.has("sasl").then(|| sasl(s, env)),
-        ca: path("ca"),
-        certificate: path("certificate"),
-        key: path("key"),
-        key_password: build::secret(&t, "key_password", env),
+        tls: t.flag("enabled").unwrap_or(plain.tls || s.has("tls")),
+        sasl: if s.has("sasl") { Some(sasl(s, env)) } else { plain.sasl },
+        ca: path("ca").or(plain.ca),
+        certificate: path("certificate").or(plain.certificate),
+        key: path("key").or(plain.key),
+        key_password: build::secret(&t, "key_password", env).or(plain.key_password),
     };
     if security.certificate.is_some() != security.key.is_some() {
         let hint = "our own certificate and its key go together";
@@ -286,7 +337,7 @@ const OURS: [(&str, &str); 8] = [
     ("sasl.password", "it is `sasl = { password = { env = \"NAME\" } }`"),
 ];
 
-fn properties(s: &Section<'_>) -> BTreeMap<String, String> {
+fn further(s: &Section<'_>) -> BTreeMap<String, String> {
     let mut out = BTreeMap::new();
     let Some((table, _)) = s.table("properties") else { return out };
     for entry in &table.entries {

@@ -109,6 +109,9 @@ keys! {
     "source.kafka" {
         "brokers" r#"brokers = "127.0.0.1:9092""#
             "`HOST:PORT` of some brokers, by commas or in an array.",
+        "client_properties" r#"client_properties = "client.properties""#
+            "A Java client's file, taken over as far as it has a meaning here; what is written \
+             in the configuration holds over it.",
         "prefix" r#"prefix = "0a1b""# "Reads `PREFIX.pin`, `PREFIX.geo`, `PREFIX.user`.",
         "topics" r#"topics = ["0a1b.pin", "^shared-"]"#
             "Topics by name, or by regular expression where it begins with `^`.",

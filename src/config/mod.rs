@@ -6,6 +6,7 @@ pub mod keys;
 mod load;
 mod metric;
 pub mod problem;
+mod properties;
 #[cfg(test)]
 mod reference;
 mod section;

@@ -76,8 +76,11 @@ impl ClientContext for Context {
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
-        self.said.error(error.rdkafka_error_code(), reason);
-        warn!(source = &*self.source, reason, "the brokers cannot be spoken to");
+        // Errors of single partitions come by here too; that one has ended is none.
+        if error.rdkafka_error_code() != Some(RDKafkaErrorCode::PartitionEOF) {
+            self.said.error(error.rdkafka_error_code(), reason);
+            warn!(source = &*self.source, reason, "librdkafka reports an error");
+        }
     }
 
     fn generate_oauth_token(

@@ -124,7 +124,8 @@ impl KafkaReader {
 
     fn changed(&self, what: &str) -> SourceError {
         let name = &self.known.part.name;
-        SourceError::Changed { what: format!("reading {name} at {}: {what}", self.next) }
+        let what = format!("reading {name} at {}: {what}; gap = \"skip\" goes on", self.next);
+        SourceError::Changed { what }
     }
 
     /// Takes hold of the client that reads, if it is another one than before; whether there is.
@@ -230,7 +231,6 @@ impl KafkaReader {
     /// What an error of the partition means.
     fn failed(&mut self, error: &KafkaError) -> Result<Read, SourceError> {
         let code = error.rdkafka_error_code();
-        self.shared.said.error(code, &client::shown(error));
         let name = &self.known.part.name;
         match code {
             Some(RDKafkaErrorCode::OffsetOutOfRange | RDKafkaErrorCode::AutoOffsetReset) => {

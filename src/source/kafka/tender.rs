@@ -171,11 +171,7 @@ impl Tender {
             let source = &*self.shared.source;
             warn!(source, what, "the brokers cannot be asked; it is tried again");
         }
-        let code = Some(RDKafkaErrorCode::BrokerTransportFailure);
         let newest = self.shared.said.newest.lock().clone();
-        if newest.is_none() {
-            self.shared.said.error(code, &what);
-        }
         let what = newest.map_or_else(|| what.clone(), |why| format!("{what} ({why})"));
         self.shared.troubled(what);
     }
