@@ -73,6 +73,8 @@ pub struct KafkaSource {
     arrivals: HashMap<String, i64>,
     looks: Option<Receiver<Look>>,
     looked: bool,
+    /// The tender could not be started.
+    failed: bool,
     tender: Option<JoinHandle<()>>,
     /// A bounded run's partitions.
     bounded: Vec<(Arc<Part>, u64)>,
@@ -109,6 +111,7 @@ impl KafkaSource {
             arrivals: HashMap::new(),
             looks: None,
             looked: false,
+            failed: false,
             tender: None,
             bounded: Vec::new(),
         }
@@ -199,7 +202,9 @@ impl Source for KafkaSource {
 
     fn discover(&mut self) -> Result<Discovery, SourceError> {
         if self.looks.is_none() {
+            self.failed = true;
             self.begin()?;
+            self.failed = false;
         }
         let mut discovery = Discovery::default();
         let looks = self.looks.clone();
@@ -221,10 +226,10 @@ impl Source for KafkaSource {
     }
 
     fn interval(&self) -> Duration {
-        match self.looks {
-            Some(_) if !self.looked => INTERVAL,
-            _ => self.shared.config.refresh.min(LATER),
+        if self.looked || self.failed {
+            return self.shared.config.refresh.min(LATER);
         }
+        INTERVAL
     }
 
     fn open(
