@@ -2,11 +2,12 @@
 # make test    every test
 # make check   format, lints, documentation, dependencies
 # make bench   the benchmarks
+# make kafka   a real Kafka broker to play with: 127.0.0.1:9092
 #
 # Each installs what it needs and lacks, and nothing where all is there.
 # ARGS go to what is run: make run ARGS="--rate 3000", make test ARGS=golden.
 
-.PHONY: run test check bench
+.PHONY: run test check bench kafka
 .DEFAULT_GOAL := run
 
 run:
@@ -30,3 +31,7 @@ check:
 bench:
 	@scripts/setup build test
 	cargo bench --locked $(ARGS)
+
+kafka:
+	@scripts/setup kafka
+	@scripts/kafka

@@ -108,6 +108,9 @@ fn validate(args: &ValidateArgs, env: &Env) -> Result<(), Failure> {
             Err(errors) => json!({"valid": false, "errors": list(errors)}),
         };
         print(&format!("{report:#}\n"))?;
+        if let (true, Ok(loaded)) = (args.connect, &loaded) {
+            connect(&loaded.config, &mut String::new())?;
+        }
         let failed = |errors: Vec<_>| {
             let message = format!("{} mistakes in the configuration", errors.len());
             Failure::new(exit::CONFIG, message, "")
@@ -125,9 +128,24 @@ fn validate(args: &ValidateArgs, env: &Env) -> Result<(), Failure> {
         }
     }
     let config = &loaded.config;
+    if args.connect {
+        connect(config, &mut text)?;
+    }
     let (sources, metrics) = (config.sources.len(), config.metrics.len());
     let _ = writeln!(text, "valid: {sources} sources, {metrics} metrics");
     print(&text)
+}
+
+/// Asks the brokers of all Kafka sources.
+fn connect(config: &config::Config, text: &mut String) -> Result<(), Failure> {
+    let clock: crate::source::Clock = std::sync::Arc::new(crate::engine::clock::wall);
+    for source in &config.sources {
+        if let config::SourceKind::Kafka(kafka) = &source.kind {
+            let said = crate::source::kafka::connect(&source.name, kafka, &clock);
+            *text += &said.map_err(EngineError::from)?;
+        }
+    }
+    Ok(())
 }
 
 /// The daemon that is meant.
@@ -169,8 +187,14 @@ fn replay(args: &ReplayArgs, env: &Env) -> Result<(), Failure> {
     config.engine.clock = config::Clock::Arrival;
     config.http.listen = None;
     logging::start(None)?;
-    let options =
-        RunOptions { config, once: true, results: None, rebuild: false, accept_gap: false };
+    let options = RunOptions {
+        config,
+        once: true,
+        until: None,
+        results: None,
+        rebuild: false,
+        accept_gap: false,
+    };
     let done = crate::engine::replay(&options)?;
     let kept = done.tally.read - done.tally.rejected - done.tally.ignored;
     let mut text = format!(

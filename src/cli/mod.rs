@@ -83,6 +83,7 @@ pub struct ConfigArgs {
   pinflow run --rate max --set source.demo.indexes=1000000
   pinflow run --once --config config/queries.toml --input DIR --state S --results OUT --format csv
   pinflow run --once --input DIR --state S --cleaned OUT
+  pinflow run --config config/metrics.toml --config config/kafka.toml --until latest --state S
 
 --input DIR: if DIR has any of pin|geo|user.jsonl[.gz|.zst] only these are read, each as what it is
 called; else every file below it, as its fields tell.")]
@@ -93,6 +94,10 @@ pub struct RunArgs {
     /// Read to the end, publish, exit; opens no port without --listen
     #[arg(long)]
     pub once: bool,
+    /// Read to the ends that there are now, or to a time, publish, exit; started again it
+    /// keeps to them. Opens no port without --listen
+    #[arg(long, value_name = "latest|TIME")]
+    pub until: Option<Until>,
     /// Read the files of a folder instead of the configured sources
     #[arg(long, value_name = "DIR")]
     pub input: Option<PathBuf>,
@@ -126,6 +131,28 @@ pub struct RunArgs {
     /// How logs look; text on a terminal, json otherwise
     #[arg(long, value_name = "FORMAT")]
     pub log_format: Option<LogFormat>,
+}
+
+/// Where a bounded run ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Until {
+    /// At the ends of its first start.
+    Latest,
+    /// Before what came at this time or later; microseconds since 1970-01-01 UTC.
+    Time(i64),
+}
+
+impl std::str::FromStr for Until {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "latest" => Ok(Until::Latest),
+            _ => crate::config::units::time(text)
+                .map(Until::Time)
+                .ok_or("it is `latest`, or a time like 2026-11-25T18:46:10Z"),
+        }
+    }
 }
 
 /// Formats of result files.
@@ -235,6 +262,9 @@ pub struct ValidateArgs {
     /// Say where each setting comes from
     #[arg(long)]
     pub origins: bool,
+    /// Ask the Kafka brokers: whether they and the topics are there, and we may read them
+    #[arg(long)]
+    pub connect: bool,
 }
 
 /// Which daemon or state to ask.

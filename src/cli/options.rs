@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use dataflows::metrics::declare::Join;
 
-use super::{ConfigArgs, Failure, RunArgs, exit};
+use super::{ConfigArgs, Failure, RunArgs, Until, exit};
 use crate::config::{
     self, Clock, Config, Env, Files, FilesSink, Loaded, MAX_UNPACKED, Override, ROTATE_BYTES,
     ROTATE_INTERVAL, Rate, SCAN_INTERVAL, Sink, Source, SourceKind,
@@ -22,6 +22,8 @@ pub struct RunOptions {
     pub config: Config,
     /// Read to the end, publish, exit.
     pub once: bool,
+    /// The end, where it is a time: microseconds since 1970-01-01 UTC.
+    pub until: Option<i64>,
     /// Where results are written at the end.
     pub results: Option<ResultsTo>,
     /// Read everything again into a new state.
@@ -64,19 +66,24 @@ impl RunArgs {
             };
             config.sinks.push(Sink::Files(sink));
         }
-        if self.once && self.listen.is_none() {
+        let once = self.once || self.until.is_some();
+        if once && self.listen.is_none() {
             config.http.listen = None;
         }
         let max =
             |s: &Source| matches!(&s.kind, SourceKind::Demo(d) if matches!(d.rate, Rate::Max(_)));
-        if self.once || config.sources.iter().any(max) {
+        if once || config.sources.iter().any(max) {
             config.engine.clock = Clock::Arrival;
         }
         self.check(config)?;
         let to = |dir: &PathBuf| ResultsTo { dir: dir.clone(), format: self.format.into() };
         let options = RunOptions {
             config: config.clone(),
-            once: self.once,
+            once,
+            until: match self.until {
+                Some(Until::Time(at)) => Some(at),
+                Some(Until::Latest) | None => None,
+            },
             results: self.results.as_ref().map(to),
             rebuild: self.rebuild,
             accept_gap: self.accept_gap,
@@ -117,20 +124,33 @@ impl RunArgs {
         }
         let demos = config.sources.iter().filter_map(|s| match &s.kind {
             SourceKind::Demo(demo) => Some((&s.name, demo.records)),
-            SourceKind::Files(_) => None,
+            SourceKind::Files(_) | SourceKind::Kafka(_) => None,
         });
         if self.rate.is_some() && demos.clone().count() == 0 {
             let hint = "leave it out, or configure a source of kind demo";
             return refuse("--rate is that of the demo, and no source is one".into(), hint);
         }
         let endless = demos.clone().find(|(_, records)| records.is_none());
-        if let (true, Some((name, _))) = (self.once, endless) {
+        let timed = config.sources.iter().any(|s| matches!(s.kind, SourceKind::Kafka(_)));
+        if matches!(self.until, Some(Until::Time(_))) && !timed {
+            let hint = "write --until latest, or --once: files are read to their ends";
+            return refuse("--until with a time is for Kafka, and no source is it".into(), hint);
+        }
+        for source in &config.sources {
+            if let SourceKind::Kafka(kafka) = &source.kind
+                && let Err(what) = crate::source::kafka::check(kafka)
+            {
+                let hint = "mend `properties`; librdkafka's CONFIGURATION.md lists them";
+                return refuse(format!("source `{}`: {what}", source.name), hint);
+            }
+        }
+        let once = self.once || self.until.is_some();
+        if let (true, Some((name, _))) = (once, endless) {
             let message = format!("source `{name}` never ends, and --once waits for the end");
             let hint = format!("say how many: --set source.{name}.records=100000");
             return refuse(message, &hint);
         }
-        let bounded =
-            self.once || (demos.clone().count() == config.sources.len() && endless.is_none());
+        let bounded = once || (demos.clone().count() == config.sources.len() && endless.is_none());
         let bag = config.metrics.iter().find(|m| m.join == Join::Bag);
         if let (false, Some(metric)) = (bounded, bag) {
             let message = format!(

@@ -48,12 +48,28 @@ fn a_live_run_listens_and_follows_the_wall() {
 }
 
 #[test]
+fn until_is_once_with_an_end_of_its_own() {
+    use crate::config::Clock;
+    let bench = "--config builtin:bench.toml --config builtin:kafka.toml";
+    let got = options(&format!("{bench} --until latest")).expect("valid");
+    assert!(got.once && got.until.is_none() && got.config.http.listen.is_none());
+    assert_eq!(got.config.engine.clock, Clock::Arrival);
+    // The demo of the built-in default is not there besides.
+    assert_eq!(got.config.sources.len(), 1);
+    let got = options(&format!("{bench} --until 1970-01-01T00:00:02Z")).expect("valid");
+    assert_eq!((got.once, got.until), (true, Some(2_000_000)));
+}
+
+#[test]
 fn what_cannot_run_is_refused() {
     for (line, code, words) in [
         ("--once", 78, "never ends"),
         ("--config builtin:bench.toml", 78, "nothing to read"),
         ("--config builtin:bench.toml --input D --rate 5", 78, "no source is one"),
         ("--rate fast", 78, "--rate:1:15"),
+        ("--until 2026-01-01 --config builtin:bench.toml --input D", 78, "is for Kafka"),
+        ("--until soon", 64, "it is `latest`, or a time"),
+        ("--config builtin:kafka.toml --set source.kafka.properties={a=1}", 78, "`a`"),
         ("--workers 0", 78, "out of range"),
         ("--listen 0.0.0.0:80", 78, "can be reached by others"),
         ("--listen nowhere", 64, "invalid value"),

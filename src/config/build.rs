@@ -29,7 +29,7 @@ pub fn config(root: &super::tree::Table, env: &Env, problems: &Problems) -> Conf
     let labels = labels(&top.section("labels", &["labels"]));
     Config {
         engine: engine(&top.section("engine", &["engine"])),
-        sources: tables(&top, "source").filter_map(|e| source::source(problems, e)).collect(),
+        sources: tables(&top, "source").filter_map(|e| source::source(problems, e, env)).collect(),
         cleaning: cleaning(&top.section("cleaning", &["cleaning"])),
         state: state(&top.section("state", &["state"])),
         dead_letters: DeadLetters {
@@ -162,7 +162,7 @@ fn http(s: &Section<'_>, env: &Env) -> Http {
     }
     let http = Http {
         listen: parsed.and_then(Result::ok),
-        token: token(s, env),
+        token: secret(s, "token", env),
         insecure: s.flag("insecure").unwrap_or(false),
         max_connections: s.int("max_connections", 1, 100_000).unwrap_or(1) as usize,
     };
@@ -179,27 +179,30 @@ fn http(s: &Section<'_>, env: &Env) -> Http {
     http
 }
 
-fn token(s: &Section<'_>, env: &Env) -> Option<Secret> {
-    let node = s.get("token")?;
-    let hint = "write token = { env = \"NAME\" } or token = { file = \"PATH\" }";
+/// A secret: what an environment variable or a file holds.
+pub fn secret(s: &Section<'_>, key: &str, env: &Env) -> Option<Secret> {
+    let node = s.get(key)?;
+    let hint = format!("write {key} = {{ env = \"NAME\" }} or {key} = {{ file = \"PATH\" }}");
     let Value::Table(table) = &node.value else {
         let message = "a secret does not stand in the configuration itself";
         s.problems.error(&masked(&node.place), message, hint);
         return None;
     };
-    let t = Section::new(s.problems, "`token`", s.place_of("token"), table, &["http.token"]);
+    let title = format!("`{key}`");
+    let t = Section::new(s.problems, &title, s.place_of(key), table, &["secret"]);
     let secret = match (t.filled("env"), t.filled("file")) {
         (Some(name), None) => match env.get(name) {
             Some(value) => Ok(value.clone()),
             None => Err(format!("the environment variable `{name}` is not set")),
         },
         (None, Some(path)) => std::fs::read_to_string(path)
-            .map_err(|error| format!("the token's file `{path}` cannot be read: {error}")),
-        _ => Err("`token` wants either `env` or `file`".to_string()),
+            .map_err(|error| format!("the file of `{key}`, `{path}`, cannot be read: {error}")),
+        _ => Err(format!("`{key}` wants either `env` or `file`")),
     };
     match secret.map(|text| text.trim().to_string()) {
         Ok(text) if text.is_empty() => {
-            s.problems.error(&node.place, "the token is empty", "give it at least 16 characters");
+            let hint = "what is there is blank";
+            s.problems.error(&node.place, format!("`{key}` is empty"), hint);
             None
         }
         Ok(text) => Some(Secret(text)),

@@ -21,6 +21,9 @@ pub const SECTIONS: &[(&str, &str)] = &[
     ("source", "[source.NAME]"),
     ("source.demo", "a source of kind demo"),
     ("source.files", "a source of kind files"),
+    ("source.kafka", "a source of kind kafka"),
+    ("source.kafka.sasl", "`sasl`"),
+    ("source.kafka.tls", "`tls`"),
     ("source.route", "a routing rule"),
     ("cleaning", "[cleaning]"),
     ("cleaning.wrappers", "[cleaning.wrappers]"),
@@ -31,7 +34,7 @@ pub const SECTIONS: &[(&str, &str)] = &[
     ("dead_letters", "[dead_letters]"),
     ("sink", "[[sink]]"),
     ("http", "[http]"),
-    ("http.token", "`token`"),
+    ("secret", "a secret"),
     ("labels", "[labels]"),
     ("metric", "[[metric]]"),
     ("metric.measure", "a measure"),
@@ -77,13 +80,13 @@ keys! {
     }
     "source" {
         "kind" r#"kind = "files""#
-            "`demo` or `files`; may be left out where the source's name is a kind.",
+            "`demo`, `files` or `kafka`; may be left out where the source's name is a kind.",
         "route" r#"route = [{ partition = "*user*", as = "user" }]"#
             "Routing rules in order; the first that matches holds, else `auto`.",
     }
     "source.route" {
         "partition" r#"partition = "*user*""#
-            "A glob over the partition's name (a file's path): `*`, `?`, `[a-z]`.",
+            "A glob over the partition's name (a file's path, `topic/0`): `*`, `?`, `[a-z]`.",
         "as" r#"as = "user""#
             "`pin`, `geo`, `user`, `auto` (the fields tell) or `ignore` (other people's records).",
     }
@@ -102,6 +105,53 @@ keys! {
             "A compressed file may unpack to at most so much.",
         "arrival_field" r#"arrival_field = "sent_at""#
             "A field that holds the row's arrival time; not given, when the file was first seen.",
+    }
+    "source.kafka" {
+        "brokers" r#"brokers = "127.0.0.1:9092""#
+            "`HOST:PORT` of some brokers, by commas or in an array.",
+        "client_properties" r#"client_properties = "client.properties""#
+            "A Java client's file, taken over as far as it has a meaning here; what is written \
+             in the configuration holds over it.",
+        "prefix" r#"prefix = "0a1b""# "Reads `PREFIX.pin`, `PREFIX.geo`, `PREFIX.user`.",
+        "topics" r#"topics = ["0a1b.pin", "^shared-"]"#
+            "Topics by name, or by regular expression where it begins with `^`.",
+        "group" r#"group = "pinflow""#
+            "The consumer group that durable positions are committed to, for others to see.",
+        "commit" "commit = true" "Whether they are. They are never read.",
+        "start" r#"start = "earliest""#
+            "Where the partitions of the first start begin: `earliest`, `latest`, a time, or \
+             offsets (`{ \"0a1b.pin/0\" = 1200 }`, others at the oldest record). Later \
+             partitions begin at their oldest record.",
+        "gap" r#"gap = "skip""#
+            "What becomes of records that the brokers no longer hold: `skip` (said, counted) \
+             or `stop`.",
+        "fetch_memory" r#"fetch_memory = "64MiB""#
+            "Read ahead at most so much, over all partitions.",
+        "refresh" r#"refresh = "5s""# "How often to look for new topics and partitions.",
+        "connect_timeout" r#"connect_timeout = "30s""#
+            "How long a bounded run waits for the brokers at its start.",
+        "stall_timeout" r#"stall_timeout = "1min""#
+            "A consumer that gives nothing for so long, though there is, is made anew.",
+        "sasl" r#"sasl = { mechanism = "PLAIN", username = "a", password = { env = "P" } }"#
+            "Who we say we are.",
+        "tls" r#"tls = { ca = "ca.pem" }"# "Encryption; given empty, by the system's certificates.",
+        "properties" r#"properties = { "socket.keepalive.enable" = true }"#
+            "Further settings of librdkafka.",
+    }
+    "source.kafka.sasl" {
+        "mechanism" r#"mechanism = "SCRAM-SHA-512""#
+            "`PLAIN`, `SCRAM-SHA-256`, `SCRAM-SHA-512` or `OAUTHBEARER`.",
+        "username" r#"username = "alice""# "The name.",
+        "password" r#"password = { env = "KAFKA_PASSWORD" }"#
+            "The password; of `OAUTHBEARER`, the token.",
+    }
+    "source.kafka.tls" {
+        "enabled" "enabled = true" "Whether it is used.",
+        "ca" r#"ca = "ca.pem""#
+            "Certificates that brokers are checked with; not given, the system's.",
+        "certificate" r#"certificate = "client.pem""# "Our own certificate,",
+        "key" r#"key = "client.key""# "and its key.",
+        "key_password" r#"key_password = { env = "KEY_PASSWORD" }"# "What the key is locked with.",
     }
     "cleaning" {
         "max_record" r#"max_record = "1MiB""# "A larger message is rejected as `too_large`.",
@@ -164,7 +214,7 @@ keys! {
         "insecure" "insecure = false" "Allow an address that is not loopback without a token.",
         "max_connections" "max_connections = 256" "Connections at a time.",
     }
-    "http.token" {
+    "secret" {
         "env" r#"env = "PINFLOW_TOKEN""# "The environment variable that holds it.",
         "file" r#"file = "/run/secrets/pinflow""# "The file that holds it.",
     }
@@ -249,6 +299,12 @@ const EXPLAINED: &[(&str, &str, &str)] = &[
     ("source", "type", "it is called `kind`"),
     ("source", "routes", "it is called `route`"),
     ("source.files", "path", "it is called `paths` and takes an array: paths = [\"data\"]"),
+    ("source.kafka", "bootstrap_servers", "it is called `brokers`"),
+    ("source.kafka", "bootstrap.servers", "it is called `brokers`"),
+    ("source.kafka", "topic", "it is called `topics`"),
+    ("source.kafka", "group_id", "it is called `group`"),
+    ("source.kafka", "offset", "it is called `start`"),
+    ("source.kafka", "security_protocol", "it follows from `sasl` and `tls`"),
     ("source.demo", "max_rate", "write rate = \"max\""),
     ("cleaning", "max_record_bytes", "it is called `max_record` and takes a unit: \"1MiB\""),
     ("state", "path", "it is called `dir`"),

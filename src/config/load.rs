@@ -19,11 +19,12 @@ const DEPTH: usize = 8;
 pub type Env = BTreeMap<String, String>;
 
 /// The files that stand in the binary, by the name they are included under.
-pub const BUILTIN: [(&str, &str); 5] = [
+pub const BUILTIN: [(&str, &str); 6] = [
     ("default.toml", include_str!("../../config/default.toml")),
     ("metrics.toml", include_str!("../../config/metrics.toml")),
     ("demo.toml", include_str!("../../config/demo.toml")),
     ("bench.toml", include_str!("../../config/bench.toml")),
+    ("kafka.toml", include_str!("../../config/kafka.toml")),
     ("queries.toml", include_str!("../../config/queries.toml")),
 ];
 

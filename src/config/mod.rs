@@ -2,10 +2,12 @@
 
 mod build;
 mod environment;
+mod kafka;
 pub mod keys;
 mod load;
 mod metric;
 pub mod problem;
+mod properties;
 #[cfg(test)]
 mod reference;
 mod section;
@@ -24,6 +26,7 @@ use std::time::Duration;
 use dataflows::metrics::declare::{AgeGroup, Metric};
 use dataflows::record::{Rule, Rules};
 
+pub use kafka::{Gap, Kafka, Sasl, Security, Start, Topics};
 pub use load::{BUILTIN, Env, Loaded, Override, load, load_with};
 pub use metric::scope::{FACTS, fact_name};
 pub use sink::{ROTATE_BYTES, ROTATE_INTERVAL};
@@ -101,6 +104,19 @@ pub enum SourceKind {
     Demo(Demo),
     /// JSON Lines files and folders.
     Files(Files),
+    /// Topics of Apache Kafka.
+    Kafka(Box<Kafka>),
+}
+
+impl SourceKind {
+    /// What it is called in configurations and answers.
+    pub fn name(&self) -> &'static str {
+        match self {
+            SourceKind::Demo(_) => "demo",
+            SourceKind::Files(_) => "files",
+            SourceKind::Kafka(_) => "kafka",
+        }
+    }
 }
 
 /// The demo generator's settings.

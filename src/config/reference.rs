@@ -116,8 +116,8 @@ fn the_examples_of_the_default_file_hold() {
         let word = |c: char| c.is_ascii_lowercase() || c == '_';
         line.starts_with(['[', ']', ' ']) || (line.contains(" = ") && key.chars().all(word))
     };
-    // One of the two, and what does not go together.
-    let other = ["measure = ", "retain = ", "token = "];
+    // One of the two, what does not go together, and what names files that are not there.
+    let other = ["measure = ", "retain = ", "token = ", "client_properties = "];
     let on = |line: &str| match line.strip_prefix("# ").filter(example) {
         Some(code) if !other.iter().any(|o| code.starts_with(o)) => format!("{code}\n"),
         _ => format!("{line}\n"),
@@ -132,7 +132,7 @@ fn the_examples_of_the_default_file_hold() {
     };
     let loaded = load(&[path], &[], &Env::new()).map_err(said);
     let config = loaded.unwrap_or_else(|said| panic!("{}", said.join("\n"))).config;
-    assert_eq!((config.sources.len(), config.sinks.len(), config.metrics.len()), (2, 1, 1));
+    assert_eq!((config.sources.len(), config.sinks.len(), config.metrics.len()), (3, 1, 1));
     assert_eq!(config.metrics[0].measures.len(), 12);
 }
 

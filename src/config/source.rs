@@ -2,21 +2,25 @@
 
 use dataflows::record::{Rule, Stream};
 
+use super::load::Env;
 use super::problem::{Problems, meant};
 use super::section::Section;
 use super::tree::{Entry, Value};
 use super::units;
-use super::{Demo, Files, Rate, Route, Source, SourceKind, keys};
+use super::{Demo, Files, Rate, Route, Source, SourceKind, kafka, keys};
 
 /// The kinds of sources, with the tables of the catalogue that their keys are in.
-const KINDS: [(&str, &[&str]); 2] =
-    [("demo", &["source.demo", "source"]), ("files", &["source.files", "source"])];
+const KINDS: [(&str, &[&str]); 3] = [
+    ("demo", &["source.demo", "source"]),
+    ("files", &["source.files", "source"]),
+    ("kafka", &["source.kafka", "source"]),
+];
 
 /// Records a second at most: beyond it nothing measurable would change.
 const RATE_MAX: f64 = 100_000_000.0;
 
 /// The source that an entry of `[source]` means.
-pub fn source(problems: &Problems, entry: &Entry) -> Option<Source> {
+pub fn source(problems: &Problems, entry: &Entry, env: &Env) -> Option<Source> {
     let name = entry.key.as_str();
     let Value::Table(table) = &entry.node.value else {
         let message = format!("`source.{name}` wants a table, not {}", entry.node.kind());
@@ -52,6 +56,7 @@ pub fn source(problems: &Problems, entry: &Entry) -> Option<Source> {
     let routes = routes(&s);
     let kind = match *kind {
         "demo" => SourceKind::Demo(demo(&s)),
+        "kafka" => SourceKind::Kafka(Box::new(kafka::kafka(&s, env))),
         _ => SourceKind::Files(files(&s)),
     };
     Some(Source { name: name.to_string(), kind, routes })

@@ -23,7 +23,8 @@ pub struct Book {
     pub partitions: Partitions,
     places: Arc<Vec<Place>>,
     next: Vec<u64>,
-    latest: Vec<Option<i64>>,
+    /// The arrival time of the last message read, by partition.
+    last: Vec<Option<i64>>,
     tallies: Vec<Tally>,
     rejected: BTreeMap<Arc<str>, [u64; Reason::ALL.len()]>,
     counters: Arc<Counters>,
@@ -43,7 +44,7 @@ impl Book {
             partitions: Partitions::default(),
             places: Arc::default(),
             next: Vec::new(),
-            latest: Vec::new(),
+            last: Vec::new(),
             tallies: Vec::new(),
             rejected: BTreeMap::new(),
             counters: Arc::default(),
@@ -59,8 +60,8 @@ impl Book {
         for (n, next) in &head.positions {
             book.next[*n as usize] = *next;
         }
-        for (n, latest) in &head.arrivals {
-            book.latest[*n as usize] = Some(*latest);
+        for (n, last) in &head.arrivals {
+            book.last[*n as usize] = Some(*last);
         }
         for (n, tally) in &head.tallies {
             book.tallies[*n as usize] = *tally;
@@ -97,7 +98,7 @@ impl Book {
         self.rejected.entry(place.source.clone()).or_default();
         Arc::make_mut(&mut self.places).push(place);
         self.next.push(start);
-        self.latest.push(None);
+        self.last.push(None);
         self.tallies.push(Tally::default());
         self.pending.head.partitions.push(partition);
         self.pending.head.positions.insert(number, start);
@@ -143,6 +144,12 @@ impl Book {
         mine.map(|(p, next)| (p.partition.to_string(), *next)).collect()
     }
 
+    /// The arrival time of the last message read, of the partitions of a source.
+    pub fn arrivals_of(&self, source: &str) -> Vec<(String, i64)> {
+        let mine = self.places.iter().zip(&self.last).filter(|(p, _)| &*p.source == source);
+        mine.filter_map(|(p, last)| Some((p.partition.to_string(), (*last)?))).collect()
+    }
+
     /// Keeps a mark with the next cut.
     pub fn mark(&mut self, name: &str, value: serde_json::Value) {
         self.pending.head.marks.insert(name.into(), value);
@@ -164,9 +171,9 @@ impl Book {
         self.dirty = true;
         self.next[n] = read.next;
         self.pending.head.positions.insert(read.partition, read.next);
-        if let Some(latest) = read.latest {
-            self.latest[n] = Some(latest);
-            self.pending.head.arrivals.insert(read.partition, latest);
+        if let Some(last) = read.last {
+            self.last[n] = Some(last);
+            self.pending.head.arrivals.insert(read.partition, last);
         }
     }
 

@@ -4,7 +4,7 @@
 //! Promises: results become visible only for complete epochs, in order; a partition is read only
 //! once a cut that makes it known is durable; nobody is waited for without an end that is said.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::{Relaxed, Release};
 use std::thread::Thread;
@@ -23,7 +23,7 @@ use super::messages::{Event, PartRead, Shared, ToWorker};
 use super::rebuild::Former;
 use super::report::Report;
 use super::setup::ENDED;
-use super::sources::{Sources, Waiting};
+use super::sources::{Positions, Sources, Waiting};
 use super::{EngineError, Pace};
 use crate::publish::{Frontier, Published, State};
 use crate::source::SourceError;
@@ -146,7 +146,11 @@ pub struct Coordinator {
     /// How results may be seen from the next publication on: nobody sees those of before the
     /// first, for there are none.
     pub(super) shows: State,
+    /// What is there at the start is still being found.
     pub(super) first_discovery: bool,
+    pub(super) started: Instant,
+    /// Positions by source, of cuts that the keeper has not answered for.
+    pub(super) submitted: VecDeque<(u64, Vec<Positions>)>,
 }
 
 impl Coordinator {
@@ -188,6 +192,8 @@ impl Coordinator {
             unpublished: true,
             shows: State::Withheld,
             first_discovery: true,
+            started: start,
+            submitted: VecDeque::new(),
         }
     }
 

@@ -36,6 +36,8 @@ impl Coordinator {
         self.unanswered += 1;
         if whole {
             self.last_cut = Instant::now();
+            let positions = self.sources.names().iter().map(|name| self.book.of(name)).collect();
+            self.submitted.push_back((cut.head.cut, positions));
         }
         let full = kind == CutKind::Full;
         self.keep(Task::Cut { cut: Box::new(cut), due, whole, full });
@@ -73,6 +75,9 @@ impl Coordinator {
         self.pause(kept.unwritten_bytes > WAITING_MAX);
         if let Some(cut) = kept.cut {
             self.durable = Some(cut);
+            while let Some((_, positions)) = self.submitted.pop_front_if(|s| s.0 <= cut) {
+                self.sources.durable(&positions);
+            }
             self.open_known();
             if self.former.as_ref().is_some_and(|former| rebuild::passed(former, &self.book)) {
                 self.former = None;

@@ -20,9 +20,13 @@ impl Coordinator {
             return Ok(());
         }
         let waiting = self.sources.discover(&mut self.book, &self.report.machine)?;
-        if std::mem::take(&mut self.first_discovery) {
+        if self.first_discovery {
             self.await_ends(&waiting);
+            // Who does not answer is not waited for longer than for who has answered.
+            let late = self.started.elapsed() >= self.pace.withhold && !self.pace.bounded;
+            self.first_discovery = self.sources.pending() && !late;
         }
+        self.look_at_ends();
         let introduced = self.book.introduce();
         let news = introduced.head != crate::store::Head::default();
         if news || self.next_cut == 0 {
@@ -41,14 +45,14 @@ impl Coordinator {
         let ends: BTreeMap<u32, u64> =
             waiting.iter().filter_map(|w| Some((w.partition, w.reader.end()?))).collect();
         if self.run > 1 && self.watched {
-            self.awaited = Some((ends, Instant::now() + self.pace.withhold));
+            let until = self.started + self.pace.withhold;
+            self.awaited.get_or_insert_with(|| (BTreeMap::new(), until)).0.extend(ends);
         }
-        self.look_at_ends();
     }
 
     /// Shows results as soon as they may be seen.
     pub(super) fn look_at_ends(&mut self) {
-        if self.shows == State::Live {
+        if self.shows == State::Live || self.first_discovery {
             return;
         }
         if let Some((ends, until)) = &mut self.awaited {

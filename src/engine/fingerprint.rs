@@ -70,6 +70,7 @@ pub fn fingerprint(config: &Config, plan: &Plan) -> BTreeMap<String, String> {
                 let field = files.arrival_field.clone().unwrap_or_default();
                 put(&format!("source.{}.arrival_field", source.name), field);
             }
+            SourceKind::Kafka(_) => {}
         }
     }
     items

@@ -117,6 +117,8 @@ pub struct PartRead {
     pub next: u64,
     /// The latest arrival time; none if nothing was read.
     pub latest: Option<i64>,
+    /// The arrival time of the last message; none if nothing was read.
+    pub last: Option<i64>,
     /// The end as last seen.
     pub end: Option<u64>,
     /// Bytes.

@@ -3,13 +3,14 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use tracing::warn;
 
 use super::EngineError;
 use super::book::Book;
 use crate::cli::{Failure, exit};
-use crate::source::{Memos, Source};
+use crate::source::{Found, Memos, Source, SourceError};
 use crate::store::{Head, ReadOnly, StoreError};
 
 /// How far a former state had read, by (source, partition).
@@ -42,7 +43,7 @@ pub fn check(dir: &Path, sources: Vec<Box<dyn Source>>) -> Result<(), EngineErro
     for mut source in sources {
         source.restore(&Memos::new(), &[])?;
         let name = source.name().to_owned();
-        for found in source.discover()?.found {
+        for found in found(&mut *source)? {
             let key = (name.clone(), found.name.clone());
             let end = source.open(&found.name, 0, found.start)?.end();
             if let Some(next) = former.get(&key)
@@ -66,6 +67,25 @@ pub fn check(dir: &Path, sources: Vec<Box<dyn Source>>) -> Result<(), EngineErro
         }
     }
 }
+
+/// What a source has; who has to be asked is waited for.
+fn found(source: &mut dyn Source) -> Result<Vec<Found>, SourceError> {
+    let until = Instant::now() + PATIENCE;
+    loop {
+        let discovery = source.discover()?;
+        if !discovery.pending {
+            return Ok(discovery.found);
+        }
+        if Instant::now() >= until {
+            let what = format!("asking {} what it holds: there was no answer", source.name());
+            return Err(SourceError::Unavailable { what });
+        }
+        std::thread::sleep(source.interval());
+    }
+}
+
+/// How long a source's answer is waited for.
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// Whether the book has come as far as the former state.
 pub fn passed(former: &Former, book: &Book) -> bool {

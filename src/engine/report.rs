@@ -19,7 +19,9 @@ use super::sources::Sources;
 use crate::publish::Place;
 use crate::source::SourceError;
 use crate::source::progress::Progress;
-use crate::telemetry::status::{Awaited, Motion, Operator, PartitionStatus, Sample, Trouble};
+use crate::telemetry::status::{
+    Awaited, Motion, Operator, PartitionStatus, Sample, Status, Trouble,
+};
 use crate::telemetry::{Machine, SharedStatus};
 
 /// How often the parts of the status that move are brought up to date.
@@ -215,6 +217,9 @@ impl Report {
             progress.update(&sources.progress(), book.records());
         }
         let mut status = self.status.write();
+        if running {
+            watched(&mut status, book, sources);
+        }
         status.memory.queued_bytes = shared.queued_bytes.load(Relaxed);
         status.operators = operators(&self.sizes);
         let state = |o: &&Operator| [names::ASSEMBLE.name, names::ARRIVALS].contains(&&*o.name);
@@ -242,8 +247,8 @@ impl Report {
         for source in &mut status.sources {
             let mine = states.iter().filter(|(name, _)| *name == source.name).map(|s| s.1);
             let trouble = sources.troubles().find(|(name, _)| *name == source.name);
-            source.trouble = trouble.and_then(|(_, trouble)| trouble.cloned());
-            source.state = if source.trouble.is_some() { Motion::Failing } else { overall(mine) };
+            source.trouble = trouble.and_then(|t| t.1.cloned()).or(source.trouble.take());
+            source.state = overall(mine.chain(source.trouble.iter().map(|_| Motion::Failing)));
         }
     }
 
@@ -252,6 +257,26 @@ impl Report {
         if let Some(progress) = self.progress.take() {
             progress.finish();
         }
+    }
+}
+
+/// What sources see beside their readers.
+fn watched(status: &mut Status, book: &Book, sources: &Sources) {
+    for (name, watch, counters) in sources.watch() {
+        for (n, partition) in status.partitions.iter_mut().enumerate() {
+            let place = book.place(n as u32);
+            if *place.source == *name
+                && let Some(end) = watch.ends.get(&*place.partition)
+            {
+                partition.end = Some(*end);
+            }
+        }
+        let Some(source) = status.sources.iter_mut().find(|s| s.name == name) else { continue };
+        source.counters = counters;
+        source.errors = watch.errors;
+        let hint = "it is tried again; see that the brokers are there, and that we may use them";
+        let trouble = |error| Trouble { error, hint: hint.into(), at: wall() };
+        source.trouble = watch.trouble.map(trouble);
     }
 }
 

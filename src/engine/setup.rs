@@ -25,7 +25,7 @@ use super::start::{self, Setup};
 use super::writer::Writer;
 use super::{EngineError, Pace, build, rebuild, refuse};
 use crate::cli::{Failure, RunOptions};
-use crate::config::{Config, SourceKind};
+use crate::config::Config;
 use crate::publish::Published;
 use crate::sink::Sink;
 use crate::source::{self, Source, progress::Progress};
@@ -217,6 +217,7 @@ fn conduct(
 fn sources(options: &RunOptions) -> Result<Vec<Box<dyn Source>>, EngineError> {
     let setup = source::Setup {
         bounded: options.once,
+        until: options.until,
         clock: Arc::new(wall),
         max_message: options.config.cleaning.max_record_bytes,
     };
@@ -227,10 +228,7 @@ fn sources(options: &RunOptions) -> Result<Vec<Box<dyn Source>>, EngineError> {
 fn shared_status(config: &Config, restored: &Restored) -> SharedStatus {
     let source = |s: &crate::config::Source| SourceStatus {
         name: s.name.clone(),
-        kind: match s.kind {
-            SourceKind::Demo(_) => "demo".into(),
-            SourceKind::Files(_) => "files".into(),
-        },
+        kind: s.kind.name().into(),
         ..SourceStatus::default()
     };
     let mut status = Status {

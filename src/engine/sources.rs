@@ -1,6 +1,7 @@
 //! The sources as the coordinator runs them: when each is asked for partitions, what it has found
 //! and what waits until that is durable.
 
+use std::collections::BTreeMap;
 use std::time::Instant;
 
 use tracing::{info, warn};
@@ -9,7 +10,7 @@ use super::EngineError;
 use super::book::Book;
 use super::clock::wall;
 use super::repeats::Repeats;
-use crate::source::{Discovery, Done, Found, Reader, Source, SourceError};
+use crate::source::{Discovery, Done, Found, Reader, Source, SourceError, Watch};
 use crate::store::{Head, Partition};
 use crate::telemetry::Machine;
 use crate::telemetry::status::Trouble;
@@ -23,6 +24,8 @@ struct Running {
     unopened: Vec<Found>,
     /// What is wrong with it now.
     trouble: Option<Trouble>,
+    /// What is there at the start has not been found yet.
+    pending: bool,
 }
 
 /// A partition that is opened once the cut that makes it known is durable.
@@ -32,6 +35,9 @@ pub struct Waiting {
     /// Its reader.
     pub reader: Box<dyn Reader>,
 }
+
+/// Positions of a source's partitions, by name.
+pub type Positions = Vec<(String, u64)>;
 
 /// All sources.
 pub struct Sources {
@@ -54,6 +60,7 @@ impl Sources {
         for mut source in sources {
             let name = source.name().to_owned();
             let memos = head.memos.get(&name).cloned().unwrap_or_default();
+            source.restore_arrivals(&book.arrivals_of(&name));
             source.restore(&memos, &book.of(&name))?;
             running.push(Running {
                 source,
@@ -61,6 +68,7 @@ impl Sources {
                 complete: false,
                 unopened: Vec::new(),
                 trouble: None,
+                pending: true,
             });
         }
         Ok(Sources { running, bounded, repeats: Repeats::default() })
@@ -101,6 +109,29 @@ impl Sources {
         self.running.iter().map(|r| (r.source.name(), r.trouble.as_ref()))
     }
 
+    /// Whether what is there at the start is still being looked for.
+    pub fn pending(&self) -> bool {
+        self.running.iter().any(|r| r.pending)
+    }
+
+    /// The names of the sources.
+    pub fn names(&self) -> Vec<String> {
+        self.running.iter().map(|r| r.source.name().to_owned()).collect()
+    }
+
+    /// These positions are durable now, by source.
+    pub fn durable(&mut self, positions: &[Positions]) {
+        for (running, positions) in self.running.iter_mut().zip(positions) {
+            running.source.durable(positions);
+        }
+    }
+
+    /// What the sources see beside their readers, and their counts, by name.
+    pub fn watch(&self) -> Vec<(String, Watch, BTreeMap<&'static str, u64>)> {
+        let one = |r: &Running| (r.source.name().to_owned(), r.source.watch(), r.source.counters());
+        self.running.iter().map(one).collect()
+    }
+
     /// How far each is, for a progress bar.
     pub fn progress(&self) -> Vec<Option<Done>> {
         self.running.iter().map(|r| r.source.progress()).collect()
@@ -128,9 +159,14 @@ impl Running {
         let (discovery, mut trouble) = match self.source.discover() {
             Ok(discovery) => (discovery, self.source.trouble()),
             Err(error) if fatal(&error) => return Err(error.into()),
-            Err(error) => (Discovery::default(), Some(error.to_string())),
+            Err(error) => {
+                // What it has when it is back is not waited for.
+                self.pending = false;
+                (Discovery::default(), Some(error.to_string()))
+            }
         };
         book.memos(&name, discovery.memos);
+        self.pending &= discovery.pending;
         let again = std::mem::take(&mut self.unopened);
         for found in again.into_iter().chain(discovery.found) {
             let number = book.number(&name, &found.name).unwrap_or_else(|| {

@@ -139,6 +139,7 @@ impl Feeder {
                         partition,
                         next: 0,
                         latest: None,
+                        last: None,
                         end: reader.end(),
                         bytes: 0,
                         idle: false,
@@ -171,6 +172,7 @@ impl Feeder {
             read.push(owned.read.clone());
             owned.touched = false;
             owned.read.latest = None;
+            owned.read.last = None;
             owned.read.bytes = 0;
         }
         self.owned.retain(|o| !o.read.ended);
@@ -193,7 +195,7 @@ impl Feeder {
         for n in 0..self.owned.len() {
             if let Some(until) = self.owned[n].idle_until {
                 let left = until.saturating_duration_since(Instant::now());
-                if !left.is_zero() {
+                if !left.is_zero() && !self.owned[n].reader.woken() {
                     nap = nap.min(left);
                     continue;
                 }
@@ -219,6 +221,10 @@ impl Feeder {
                         (owned.read.idle, owned.touched) = (true, true);
                         self.say(Event::Fed { epoch: self.epoch, full: false });
                     }
+                }
+                Ok(Read::Pending(delay)) => {
+                    self.owned[n].idle_until = Some(Instant::now() + delay);
+                    nap = nap.min(delay);
                 }
                 Ok(Read::End) => {
                     let owned = &mut self.owned[n];
@@ -248,6 +254,8 @@ impl Feeder {
         owned.touched = true;
         owned.read.next = batch.next;
         owned.read.latest = owned.read.latest.max(batch.latest());
+        let end = batch.spans.len().checked_sub(1);
+        owned.read.last = end.map(|n| batch.arrival(n)).or(owned.read.last);
         owned.read.bytes += bytes as u64;
         self.bytes += bytes;
         self.records += batch.spans.len();

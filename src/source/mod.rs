@@ -17,6 +17,7 @@ pub mod progress;
 
 pub mod demo;
 pub mod files;
+pub mod kafka;
 pub mod replay;
 
 use std::collections::BTreeMap;
@@ -37,6 +38,9 @@ pub type Clock = Arc<dyn Fn() -> i64 + Send + Sync>;
 pub struct Setup {
     /// The run ends when everything is read (`--once`).
     pub bounded: bool,
+    /// A bounded run ends before the first record of this time or later, where the source can
+    /// tell; microseconds since 1970-01-01 UTC. None: at the ends of its first start.
+    pub until: Option<i64>,
     /// The wall clock.
     pub clock: Clock,
     /// Of a message longer than this only the first so many bytes and one more are delivered,
@@ -54,7 +58,7 @@ pub fn build(
     bounded: bool,
     clock: Clock,
 ) -> Result<Box<dyn Source>, SourceError> {
-    build_with(config, Setup { bounded, clock, max_message: MAX_MESSAGE })
+    build_with(config, Setup { bounded, until: None, clock, max_message: MAX_MESSAGE })
 }
 
 /// The source of a configuration.
@@ -71,6 +75,9 @@ pub fn build_with(
         }
         config::SourceKind::Files(files) => {
             Box::new(files::FilesSource::new(&config.name, files, routes, setup))
+        }
+        config::SourceKind::Kafka(kafka) => {
+            Box::new(kafka::KafkaSource::new(&config.name, kafka, routes, setup))
         }
     })
 }
@@ -98,6 +105,19 @@ pub struct Discovery {
     pub memos: Memos,
     /// Nothing more will ever be found (bounded runs).
     pub complete: bool,
+    /// Whoever knows has not answered yet: what is there at the start is still to come.
+    pub pending: bool,
+}
+
+/// What a source sees beside its readers.
+#[derive(Debug, Default)]
+pub struct Watch {
+    /// Ends of partitions, as [`Reader::end`].
+    pub ends: BTreeMap<String, u64>,
+    /// Errors of this run, by kind.
+    pub errors: BTreeMap<String, u64>,
+    /// Why it cannot be reached as a whole, if so.
+    pub trouble: Option<String>,
 }
 
 /// The half of a source that finds partitions.
@@ -109,6 +129,10 @@ pub trait Source: Send {
     /// the positions to read next.
     fn restore(&mut self, memos: &Memos, positions: &[(String, u64)]) -> Result<(), SourceError>;
 
+    /// Takes back the arrival time of the message before the next one, by partition; called before
+    /// [`Source::restore`] where there are any.
+    fn restore_arrivals(&mut self, _arrivals: &[(String, i64)]) {}
+
     /// Looks for partitions that have come since the last call; restored ones are found again if
     /// there is still something to read. Called at [`Source::interval`], quickly.
     fn discover(&mut self) -> Result<Discovery, SourceError>;
@@ -119,6 +143,10 @@ pub trait Source: Send {
     /// A reader of a partition from a position on. `partition` is the number for its batches.
     fn open(&mut self, name: &str, partition: u32, at: u64)
     -> Result<Box<dyn Reader>, SourceError>;
+
+    /// What was read up to these positions, to be read next, is durable. Called after each cut, and
+    /// must be quick.
+    fn durable(&mut self, _positions: &[(String, u64)]) {}
 
     /// An orderly stop: memos to keep (the demo ends its schedule's segment).
     fn stop(&mut self) -> Memos {
@@ -140,6 +168,11 @@ pub trait Source: Send {
     fn counters(&self) -> BTreeMap<&'static str, u64> {
         BTreeMap::new()
     }
+
+    /// What it sees beside its readers, for the status; asked about twice a second.
+    fn watch(&self) -> Watch {
+        Watch::default()
+    }
 }
 
 /// How much of all that a source knows of has been read.
@@ -158,8 +191,10 @@ pub struct Done {
 pub enum Read {
     /// Messages, at least one.
     Batch(Batch),
-    /// Nothing now; ask again at this delay or when woken.
+    /// Everything that there is has been read; ask again at this delay or when woken.
     Idle(std::time::Duration),
+    /// There may be more, which is not here yet; ask again at this delay or when woken.
+    Pending(std::time::Duration),
     /// Nothing ever again.
     End,
 }
@@ -168,6 +203,12 @@ pub enum Read {
 pub trait Reader: Send {
     /// The next batch of about `max_bytes` and at most `max_records`.
     fn read(&mut self, max_bytes: usize, max_records: usize) -> Result<Read, SourceError>;
+
+    /// Whether it is to be asked before its delay is over. Who wakes it unparks the worker that
+    /// called [`Reader::read`].
+    fn woken(&self) -> bool {
+        false
+    }
 
     /// The end of the partition as last seen, in positions; none if unknown. Never below the
     /// position to read next.

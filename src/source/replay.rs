@@ -46,12 +46,15 @@ impl ReplaySource {
         let origin = |(number, (source, name)): (usize, &(String, String))| {
             let configured = sources.iter().find(|s| s.name == *source);
             let given = match configured.map(|s| &s.kind) {
-                Some(SourceKind::Demo(_)) => true,
+                Some(SourceKind::Demo(_) | SourceKind::Kafka(_)) => true,
                 Some(SourceKind::Files(files)) => files.arrival_field.is_some(),
                 None => false,
             };
             let routes = configured.map(|s| Routes::new(&s.routes)).unwrap_or_default();
-            let rule = routes.rule(name).or_else(|| by_name(name)).unwrap_or(Rule::Auto);
+            let rule = match configured.map(|s| &s.kind) {
+                Some(SourceKind::Kafka(_)) => super::kafka::topics::rule(&routes, name),
+                _ => routes.rule(name).or_else(|| by_name(name)).unwrap_or(Rule::Auto),
+            };
             let origin = Origin { partition: number as u32, rule, given };
             ((source.clone(), name.clone()), origin)
         };
@@ -79,7 +82,7 @@ impl Source for ReplaySource {
     fn discover(&mut self) -> Result<Discovery, SourceError> {
         let found = Found { name: NAME.into(), start: 0, rule: Rule::Auto };
         let found = if self.letters.is_some() { vec![found] } else { Vec::new() };
-        Ok(Discovery { found, memos: Memos::new(), complete: true })
+        Ok(Discovery { found, complete: true, ..Discovery::default() })
     }
 
     fn interval(&self) -> Duration {

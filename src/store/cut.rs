@@ -32,7 +32,7 @@ pub struct Head {
     pub partitions: Vec<Partition>,
     /// Positions to read next that changed, by partition number.
     pub positions: BTreeMap<u32, u64>,
-    /// The latest arrival time by partition number, where it changed.
+    /// The arrival time of the last message read, by partition, microseconds since 1970-01-01 UTC.
     pub arrivals: BTreeMap<u32, i64>,
     /// Tallies (whole, not differences) that changed, by partition number.
     pub tallies: BTreeMap<u32, Tally>,

@@ -17,6 +17,7 @@ use super::process;
 use super::status::{Motion, Status};
 use super::world;
 use crate::config::Labels;
+use crate::engine::clock::wall;
 use crate::publish::{Picture, Progress, Published, State};
 
 /// Partitions shown by name; a folder of files may hold many more.
@@ -40,6 +41,9 @@ pub const FAMILIES: &[(&str, &str, &str)] = &[
     ("pinflow_source_position", "gauge", "Position to read next, of this scrape's frontier."),
     ("pinflow_source_end", "gauge", "End of the partition as last seen."),
     ("pinflow_lag_records", "gauge", "Positions between the next one to read and the end."),
+    ("pinflow_lag_seconds", "gauge", "Age of the latest record read where more are there, else 0."),
+    ("pinflow_source_events_total", "counter", "Named events of a source, of this process."),
+    ("pinflow_source_failures_total", "counter", "Errors of a source by kind, of this process."),
     ("pinflow_source_partitions", "gauge", "Partitions by what they do."),
     (
         "pinflow_source_arrival_timestamp_seconds",
@@ -255,6 +259,30 @@ fn partitions(text: &mut Text, status: &Status, progress: &Progress) {
             text.sample(labels, end.saturating_sub(next));
         }
     }
+    text.known("pinflow_lag_seconds");
+    for (n, (place, next, _)) in shown() {
+        let lag = status.partitions.get(n).and_then(|p| p.lag_seconds(next, wall()));
+        if let Some(lag) = lag {
+            let labels = [("source", &*place.source), ("partition", &*place.partition)];
+            text.sample(labels, lag);
+        }
+    }
+    text.known("pinflow_source_events_total");
+    for source in &status.sources {
+        for (event, n) in &source.counters {
+            text.sample([("source", &*source.name), ("event", event)], n);
+        }
+    }
+    text.known("pinflow_source_failures_total");
+    for source in &status.sources {
+        for (kind, n) in &source.errors {
+            text.sample([("source", &*source.name), ("kind", kind)], n);
+        }
+    }
+    sources(text, status, progress);
+}
+
+fn sources(text: &mut Text, status: &Status, progress: &Progress) {
     let of = |source: &str| -> Vec<usize> {
         let all = progress.places.iter().enumerate();
         all.filter(|(_, p)| *p.source == *source).map(|(n, _)| n).collect()

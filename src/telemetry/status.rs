@@ -13,6 +13,7 @@ use parking_lot::RwLock;
 use serde::Serialize;
 use serde_json::{Value, json};
 
+use crate::engine::clock::wall;
 use crate::publish::print::rfc3339;
 use crate::publish::{Frontier, Progress, State};
 
@@ -84,10 +85,14 @@ impl Motion {
 pub struct SourceStatus {
     /// Its name.
     pub name: String,
-    /// Its kind: `demo`, `files`.
+    /// Its kind: `demo`, `files`, `kafka`.
     pub kind: String,
     /// How it does.
     pub state: Motion,
+    /// Named counts of this run.
+    pub counters: BTreeMap<&'static str, u64>,
+    /// Errors of this run, by kind.
+    pub errors: BTreeMap<String, u64>,
     /// The last trouble with it as a whole.
     pub trouble: Option<Trouble>,
 }
@@ -103,6 +108,17 @@ pub struct PartitionStatus {
     pub arrived_at: Option<i64>,
     /// The last trouble with it.
     pub trouble: Option<Trouble>,
+}
+
+impl PartitionStatus {
+    /// How long ago what is read next came, about: the age of the latest record read, seconds; 0
+    /// where everything is read, none where that is not known. `now` in microseconds.
+    pub fn lag_seconds(&self, next: u64, now: i64) -> Option<f64> {
+        if self.end? <= next {
+            return Some(0.0);
+        }
+        Some((now - self.arrived_at?).max(0) as f64 / 1e6)
+    }
 }
 
 /// A partition whose end of the start has not been reached: why results are withheld.
@@ -245,6 +261,7 @@ pub fn view(status: &Status, frontier: Frontier, state: State, progress: &Progre
                 "position": next,
                 "end": end,
                 "lag": end.map(|end| end - next),
+                "lag_seconds": known.lag_seconds(next, wall()),
                 "arrived_at": known.arrived_at.map(rfc3339),
                 "tally": tally,
                 "trouble": known.trouble,

@@ -120,7 +120,7 @@ impl Source for FilesSource {
         self.troubles.append(&mut self.known.unreadable);
         self.took = start.elapsed();
         self.scanned = true;
-        Ok(Discovery { found, memos, complete: bounded })
+        Ok(Discovery { found, memos, complete: bounded, pending: false })
     }
 
     fn interval(&self) -> Duration {

@@ -80,7 +80,7 @@ impl Place {
         };
         let now = self.now.clone();
         let clock: Clock = Arc::new(move || now.load(Ordering::Relaxed));
-        let setup = Setup { bounded, clock, max_message: MAX_MESSAGE };
+        let setup = Setup { bounded, until: None, clock, max_message: MAX_MESSAGE };
         let mut source = build_with(&config, setup)?;
         Ok(Run {
             memos: before.map(|b| b.memos.clone()).unwrap_or_default(),
@@ -139,7 +139,7 @@ impl Run {
                         self.positions.insert(name.clone(), batch.next);
                         assert!(reader.end().is_none_or(|end| end >= batch.next));
                     }
-                    Read::Idle(_) | Read::End => break,
+                    Read::Idle(_) | Read::Pending(_) | Read::End => break,
                 }
             }
         }

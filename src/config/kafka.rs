@@ -1,0 +1,361 @@
+//! A source of kind `kafka`: where its brokers are, what is read of them, and how they are
+//! spoken to. Secrets come from the environment or a file, never from the configuration itself.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::load::Env;
+use super::problem::Place;
+use super::section::Section;
+use super::tree::{Entry, Value};
+use super::{Secret, build, properties, units};
+
+/// The settings of a Kafka source.
+#[derive(Clone, Debug)]
+pub struct Kafka {
+    /// `HOST:PORT` of some brokers, at least one.
+    pub brokers: Vec<String>,
+    /// What is read.
+    pub topics: Vec<Topics>,
+    /// The consumer group that durable positions are committed to.
+    pub group: String,
+    /// Whether they are.
+    pub commit: bool,
+    /// Where a partition that was there at the first start begins.
+    pub start: Start,
+    /// What becomes of records that the brokers no longer hold.
+    pub gap: Gap,
+    /// Bytes that are fetched ahead, over all partitions.
+    pub fetch_memory: u64,
+    /// How often topics are looked for.
+    pub refresh: Duration,
+    /// How long brokers may be out of reach before a bounded run gives up, at its start.
+    pub connect_timeout: Duration,
+    /// A partition that has something to read and gives nothing for so long is opened anew.
+    pub stall_timeout: Duration,
+    /// How brokers are spoken to.
+    pub security: Security,
+    /// Further settings of librdkafka.
+    pub properties: BTreeMap<String, String>,
+}
+
+/// Which topics.
+#[derive(Clone, Debug)]
+pub enum Topics {
+    /// The topic of this name.
+    Named(String),
+    /// All that match.
+    Matching(regex_lite::Regex),
+}
+
+/// Where a partition begins.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Start {
+    /// At the oldest record.
+    Earliest,
+    /// With what comes from now on.
+    Latest,
+    /// At the first record of this time or later: microseconds since 1970-01-01 UTC.
+    At(i64),
+    /// At these offsets, by partition (`topic/0`); others at the oldest record.
+    Offsets(BTreeMap<String, u64>),
+}
+
+/// What becomes of records that the brokers no longer hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Gap {
+    /// They are skipped, said and counted.
+    Skip,
+    /// The run ends.
+    Stop,
+}
+
+/// How brokers are spoken to.
+#[derive(Clone, Debug, Default)]
+pub struct Security {
+    /// Encrypted.
+    pub tls: bool,
+    /// Who we say we are.
+    pub sasl: Option<Sasl>,
+    /// Certificates that brokers are checked with; none = the system's.
+    pub ca: Option<PathBuf>,
+    /// Our certificate,
+    pub certificate: Option<PathBuf>,
+    /// and its key.
+    pub key: Option<PathBuf>,
+    /// What the key is locked with.
+    pub key_password: Option<Secret>,
+}
+
+/// Who we say we are.
+#[derive(Clone, Debug)]
+pub struct Sasl {
+    /// The mechanism, as librdkafka calls it.
+    pub mechanism: &'static str,
+    /// The name.
+    pub username: String,
+    /// The password; for `OAUTHBEARER` the token, unless an unsecured one is made.
+    pub password: Option<Secret>,
+}
+
+/// What is read ahead if nothing is said.
+const FETCH_MEMORY: u64 = 64 << 20;
+
+/// The mechanisms.
+const MECHANISMS: [(&str, &str); 4] = [
+    ("PLAIN", "PLAIN"),
+    ("SCRAM-SHA-256", "SCRAM-SHA-256"),
+    ("SCRAM-SHA-512", "SCRAM-SHA-512"),
+    ("OAUTHBEARER", "OAUTHBEARER"),
+];
+
+/// A mechanism, as librdkafka calls it.
+pub fn mechanism(name: &str) -> Option<&'static str> {
+    MECHANISMS.iter().find(|m| m.0 == name).map(|m| m.1)
+}
+
+/// A source that says nothing.
+pub fn plain() -> Kafka {
+    Kafka {
+        brokers: Vec::new(),
+        topics: Vec::new(),
+        group: "pinflow".into(),
+        commit: true,
+        start: Start::Earliest,
+        gap: Gap::Skip,
+        fetch_memory: FETCH_MEMORY,
+        refresh: Duration::from_secs(5),
+        connect_timeout: Duration::from_secs(30),
+        stall_timeout: Duration::from_mins(1),
+        security: Security::default(),
+        properties: BTreeMap::new(),
+    }
+}
+
+/// The table of a source of this kind.
+pub fn kafka(s: &Section<'_>, env: &Env) -> Kafka {
+    let plain = base(s);
+    let gaps = [("skip", Gap::Skip), ("stop", Gap::Stop)];
+    let mut settings = plain.properties.clone();
+    settings.extend(further(s));
+    let kafka = Kafka {
+        brokers: brokers(s).unwrap_or(plain.brokers),
+        topics: topics(s),
+        group: s.filled("group").map_or(plain.group, str::to_string),
+        commit: s.flag("commit").unwrap_or(plain.commit),
+        start: start(s).unwrap_or(plain.start),
+        gap: s.choice("gap", &gaps).unwrap_or(plain.gap),
+        fetch_memory: s.size("fetch_memory", "1MiB", "64GiB").unwrap_or(plain.fetch_memory),
+        refresh: s.duration("refresh", "100ms", "1h").unwrap_or(plain.refresh),
+        connect_timeout: s.duration("connect_timeout", "1s", "1h").unwrap_or(plain.connect_timeout),
+        stall_timeout: s.duration("stall_timeout", "1s", "24h").unwrap_or(plain.stall_timeout),
+        security: security(s, env, plain.security),
+        properties: settings,
+    };
+    if kafka.brokers.is_empty() && !s.has("brokers") {
+        s.missing("brokers");
+    }
+    kafka
+}
+
+/// What the table is laid over: nothing, or what a Java client's file says.
+fn base(s: &Section<'_>) -> Kafka {
+    let mut kafka = plain();
+    let Some(path) = s.filled("client_properties") else { return kafka };
+    let place = &s.get("client_properties").expect("it was read").place;
+    match std::fs::read_to_string(path) {
+        Ok(text) => {
+            for said in properties::lay_over(&text, &mut kafka) {
+                let message = format!("{path}:{}: {}", said.line, said.why);
+                if said.login && !s.has("sasl") {
+                    s.problems.error(place, message, "or write `sasl` yourself");
+                } else {
+                    s.problems.warn(place, message, "the line is passed over");
+                }
+            }
+        }
+        Err(error) => {
+            let hint = "name a file of key=value lines";
+            s.problems.error(place, format!("`{path}` cannot be read: {error}"), hint);
+        }
+    }
+    kafka
+}
+
+fn brokers(s: &Section<'_>) -> Option<Vec<String>> {
+    if !s.has("brokers") {
+        return None;
+    }
+    let mut out = Vec::new();
+    for node in s.list("brokers", true).unwrap_or(&[]) {
+        let Some(text) = node.as_text() else {
+            s.wrong("brokers", node, "HOST:PORT, or several");
+            continue;
+        };
+        for one in text.split(',').map(str::trim) {
+            let port = one.rsplit_once(':').map(|(host, port)| (host, port.parse::<u16>()));
+            match port {
+                Some((host, Ok(_))) if !host.is_empty() => out.push(one.to_string()),
+                _ => {
+                    let message = format!("`{one}` is not the address of a broker");
+                    s.problems.error(&node.place, message, "write HOST:PORT, like 127.0.0.1:9092");
+                }
+            }
+        }
+    }
+    Some(out)
+}
+
+fn topics(s: &Section<'_>) -> Vec<Topics> {
+    let mut out = Vec::new();
+    if let Some(prefix) = s.filled("prefix") {
+        for stream in ["pin", "geo", "user"] {
+            let name = format!("{prefix}.{stream}");
+            check_topic(s, &name, &s.get("prefix").expect("it was read").place);
+            out.push(Topics::Named(name));
+        }
+    }
+    for node in s.list("topics", true).unwrap_or(&[]) {
+        let Some(text) = node.as_text() else {
+            s.wrong("topics", node, "names of topics");
+            continue;
+        };
+        if text.starts_with('^') {
+            match regex_lite::Regex::new(text) {
+                Ok(regex) => out.push(Topics::Matching(regex)),
+                Err(error) => {
+                    let message = format!("`{text}` is not a regular expression: {error}");
+                    s.problems.error(&node.place, message, "for example \"^0a.*[.]pin$\"");
+                }
+            }
+        } else {
+            check_topic(s, text, &node.place);
+            out.push(Topics::Named(text.to_string()));
+        }
+    }
+    if !s.has("prefix") && !s.has("topics") {
+        s.missing("topics");
+    } else if out.is_empty() {
+        let hint = "for example topics = [\"0a1b.pin\", \"^shared\"]";
+        s.problems.error(s.place_of("topics"), "no topic is named", hint);
+    }
+    out
+}
+
+fn check_topic(s: &Section<'_>, name: &str, place: &Place) {
+    let good = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
+    if name.is_empty() || name.len() > 249 || !name.chars().all(good) {
+        let hint = "topics have at most 249 letters, digits, `.`, `_`, `-`; \
+                    a regular expression begins with ^";
+        s.problems.error(place, format!("`{name}` cannot be a topic"), hint);
+    }
+}
+
+fn start(s: &Section<'_>) -> Option<Start> {
+    let node = s.get("start")?;
+    let wanted = "\"earliest\", \"latest\", a time, or offsets by partition";
+    match &node.value {
+        Value::Table(table) => Some(Start::Offsets(offsets(s, &table.entries))),
+        Value::Text(text) => match text.as_str() {
+            "earliest" => Some(Start::Earliest),
+            "latest" => Some(Start::Latest),
+            other => {
+                let at = units::time(other);
+                if at.is_none() {
+                    let message = format!("`start` cannot be `{other}`");
+                    s.problems.error(&node.place, message, format!("it is {wanted}"));
+                }
+                at.map(Start::At)
+            }
+        },
+        _ => {
+            s.wrong("start", node, wanted);
+            None
+        }
+    }
+}
+
+fn offsets(s: &Section<'_>, entries: &[Entry]) -> BTreeMap<String, u64> {
+    let mut out = BTreeMap::new();
+    for entry in entries {
+        let named = entry.key.rsplit_once('/').is_some_and(|(_, n)| n.parse::<u32>().is_ok());
+        match &entry.node.value {
+            Value::Int(n) if named && *n >= 0 => drop(out.insert(entry.key.clone(), *n as u64)),
+            _ => {
+                let message = format!("`{}` is not the offset of a partition", entry.key);
+                let hint = "for example start = { \"0a1b.pin/0\" = 1200 }";
+                s.problems.error(&entry.place, message, hint);
+            }
+        }
+    }
+    out
+}
+
+fn security(s: &Section<'_>, env: &Env, plain: Security) -> Security {
+    let t = s.section("tls", &["source.kafka.tls"]);
+    let path = |key: &str| t.filled(key).map(PathBuf::from);
+    let security = Security {
+        tls: t.flag("enabled").unwrap_or(plain.tls || s.has("tls")),
+        sasl: if s.has("sasl") { Some(sasl(s, env)) } else { plain.sasl },
+        ca: path("ca").or(plain.ca),
+        certificate: path("certificate").or(plain.certificate),
+        key: path("key").or(plain.key),
+        key_password: build::secret(&t, "key_password", env).or(plain.key_password),
+    };
+    if security.certificate.is_some() != security.key.is_some() {
+        let hint = "our own certificate and its key go together";
+        s.problems.error(s.place_of("tls"), "one of `certificate` and `key` is missing", hint);
+    }
+    security
+}
+
+fn sasl(s: &Section<'_>, env: &Env) -> Sasl {
+    let a = s.section("sasl", &["source.kafka.sasl"]);
+    if !a.has("mechanism") {
+        a.missing("mechanism");
+    }
+    let mechanism = a.choice("mechanism", &MECHANISMS).unwrap_or(MECHANISMS[0].1);
+    let password = build::secret(&a, "password", env);
+    if mechanism != "OAUTHBEARER" {
+        for key in ["username", "password"].into_iter().filter(|key| !a.has(key)) {
+            a.missing(key);
+        }
+    }
+    Sasl { mechanism, username: a.filled("username").unwrap_or_default().to_string(), password }
+}
+
+/// Settings of librdkafka that pinflow decides itself.
+const OURS: [(&str, &str); 8] = [
+    ("bootstrap.servers", "it is `brokers`"),
+    ("metadata.broker.list", "it is `brokers`"),
+    ("group.id", "it is `group`"),
+    ("enable.auto.commit", "positions are committed when they are durable; see `commit`"),
+    ("auto.offset.reset", "it is `start` and `gap`"),
+    ("enable.partition.eof", "pinflow needs it"),
+    ("security.protocol", "it follows from `sasl` and `tls`"),
+    ("sasl.password", "it is `sasl = { password = { env = \"NAME\" } }`"),
+];
+
+fn further(s: &Section<'_>) -> BTreeMap<String, String> {
+    let mut out = BTreeMap::new();
+    let Some((table, _)) = s.table("properties") else { return out };
+    for entry in &table.entries {
+        if let Some((_, hint)) = OURS.iter().find(|o| o.0 == entry.key) {
+            let message = format!("`{}` cannot be set here", entry.key);
+            s.problems.error(&entry.place, message, *hint);
+            continue;
+        }
+        let value = match &entry.node.value {
+            Value::Text(text) => text.clone(),
+            Value::Int(n) => n.to_string(),
+            Value::Bool(b) => b.to_string(),
+            _ => {
+                s.wrong("properties", &entry.node, "texts, integers, true or false");
+                continue;
+            }
+        };
+        out.insert(entry.key.clone(), value);
+    }
+    out
+}

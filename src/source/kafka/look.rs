@@ -1,0 +1,240 @@
+//! What a source asks the brokers: which topics and partitions there are, and what offsets.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+use rdkafka::consumer::Consumer as _;
+use rdkafka::metadata::MetadataTopic;
+use rdkafka::types::RDKafkaRespErr;
+use rdkafka::{Offset, TopicPartitionList};
+
+use super::client::{self, Consumer, known_offsets};
+use super::shared::{Part, Shared};
+use super::topics;
+use crate::config::{Start, Topics};
+
+/// How long an answer of the brokers is waited for.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Offsets by partition.
+pub type Offsets = BTreeMap<String, u64>;
+
+/// What is wanted of partitions that are found.
+#[derive(Clone, Debug, Default)]
+pub struct Wish {
+    /// A bounded run: the partitions of the first look, and no more.
+    pub bounded: bool,
+    /// A bounded run ends at the first record of this time or later, if there is one;
+    /// milliseconds since 1970-01-01 UTC.
+    pub until: Option<i64>,
+    /// Ends that were fixed by an earlier start.
+    pub ends: Option<Offsets>,
+    /// Partitions that an earlier start found; others are new.
+    pub known: Option<BTreeSet<String>>,
+}
+
+/// What a look saw that was not known before.
+#[derive(Debug, Default)]
+pub struct Look {
+    /// Partitions, with where they begin if nothing of them was read.
+    pub found: Vec<(Arc<Part>, u64)>,
+    /// Where a bounded run ends, of all partitions.
+    pub ends: Offsets,
+}
+
+/// Partitions: topics and numbers.
+pub type Listed = Vec<(String, i32)>;
+
+/// All partitions of the topics that are meant, and the topics that are not there.
+pub fn listed(control: &Consumer, wanted: &[Topics]) -> Result<(Listed, Vec<String>), String> {
+    let failed = |e: rdkafka::error::KafkaError| {
+        format!("asking the brokers for topics: {}", client::shown(&e))
+    };
+    let (mut found, mut missing) = (BTreeSet::new(), Vec::new());
+    let mut take = |topic: &MetadataTopic| -> Result<bool, String> {
+        match topic.error() {
+            None => {}
+            Some(
+                RDKafkaRespErr::RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART
+                | RDKafkaRespErr::RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC,
+            ) => return Ok(false),
+            Some(error) => {
+                let error = rdkafka::error::RDKafkaErrorCode::from(error);
+                return Err(format!("asking the brokers for topic {}: {error}", topic.name()));
+            }
+        }
+        let all = topic.partitions().iter().map(|p| (topic.name().to_owned(), p.id()));
+        found.extend(all);
+        Ok(!topic.partitions().is_empty())
+    };
+    for one in wanted {
+        if let Topics::Named(name) = one {
+            let metadata = control.fetch_metadata(Some(name), PATIENCE).map_err(failed)?;
+            let mut there = false;
+            for topic in metadata.topics().iter().filter(|t| t.name() == name) {
+                there = take(topic)?;
+            }
+            if !there {
+                missing.push(name.clone());
+            }
+        }
+    }
+    if wanted.iter().any(|t| matches!(t, Topics::Matching(_))) {
+        let metadata = control.fetch_metadata(None, PATIENCE).map_err(failed)?;
+        for topic in metadata.topics().iter().filter(|t| topics::meant(wanted, t.name())) {
+            take(topic)?;
+        }
+    }
+    Ok((found.into_iter().collect(), missing))
+}
+
+/// Offsets of partitions: the oldest, the one behind the newest, or the first of a time
+/// (milliseconds); partitions without an answer are left out.
+pub fn asked(control: &Consumer, parts: &[Arc<Part>], what: Offset) -> Result<Offsets, String> {
+    if parts.is_empty() {
+        return Ok(Offsets::new());
+    }
+    let failed = |e: rdkafka::error::KafkaError| {
+        format!("asking the brokers for offsets: {}", client::shown(&e))
+    };
+    let mut list = TopicPartitionList::with_capacity(parts.len());
+    for part in parts {
+        list.add_partition_offset(&part.topic, part.number, what).map_err(failed)?;
+    }
+    let list = control.offsets_for_times(list, PATIENCE).map_err(failed)?;
+    Ok(known_offsets(&list).into_iter().collect())
+}
+
+/// Brings begins and ends up to date; only those of partitions that are still there and read.
+pub fn refresh(shared: &Shared, control: &Consumer, begins: bool) -> Result<(), String> {
+    let live = |p: &&Arc<Part>| !p.gone.load(Relaxed) && !p.done.load(Relaxed);
+    let parts: Vec<Arc<Part>> = shared.parts.lock().values().filter(live).cloned().collect();
+    let asking: Vec<Arc<Part>> =
+        parts.iter().filter(|p| begins || p.asks.load(Relaxed)).cloned().collect();
+    let begin = asked(control, &asking, Offset::Beginning)?;
+    let end = asked(control, &parts, Offset::End)?;
+    for part in &parts {
+        let (begin, end) = (begin.get(&part.name), end.get(&part.name));
+        if let Some(begin) = begin {
+            part.begin.set(Some(*begin));
+        }
+        if let Some(end) = end {
+            part.end.set(Some(*end));
+        }
+        if begin.is_some() && end.is_some() {
+            part.seen.fetch_add(1, Relaxed);
+            part.asks.store(false, Relaxed);
+        }
+    }
+    Ok(())
+}
+
+/// Looks for partitions. `warned` are topics that are known not to be there.
+pub fn look(
+    shared: &Shared,
+    control: &Consumer,
+    wish: &mut Wish,
+    first: bool,
+    warned: &mut BTreeSet<String>,
+) -> Result<Look, String> {
+    let (listed, missing) = listed(control, &shared.config.topics)?;
+    if first && wish.bounded && !missing.is_empty() {
+        return Err(format!("topic {} is not there", missing.join(", ")));
+    }
+    warned.retain(|topic| missing.contains(topic));
+    for topic in missing {
+        if warned.insert(topic.clone()) {
+            tracing::warn!(source = &*shared.source, topic, "the topic is not there");
+        }
+    }
+    let known = shared.parts.lock().clone();
+    for part in known.values() {
+        let there = listed.binary_search(&(part.topic.clone(), part.number)).is_ok();
+        if part.gone.swap(!there, Relaxed) && there {
+            // It may be another topic of the same name.
+            part.returned.store(true, Relaxed);
+        }
+    }
+    if wish.bounded && !first {
+        return Ok(Look::default());
+    }
+    let new = listed.iter().map(|(topic, n)| Arc::new(Part::new(topic, *n)));
+    let new: Vec<Arc<Part>> = new.filter(|p| !known.contains_key(&p.name)).collect();
+    let begins = asked(control, &new, Offset::Beginning)?;
+    let ends = asked(control, &new, Offset::End)?;
+    let (new, silent): (Vec<_>, Vec<_>) =
+        new.into_iter().partition(|p| begins.contains_key(&p.name) && ends.contains_key(&p.name));
+    if let Some(part) = silent.first()
+        && first
+    {
+        return Err(format!("the offsets of {} are not known to the brokers", part.name));
+    }
+    for part in &new {
+        part.begin.set(begins.get(&part.name).copied());
+        part.end.set(ends.get(&part.name).copied());
+    }
+    let starts = starts(shared, control, wish, &new)?;
+    let stops = if wish.bounded { stops(control, wish, &new)? } else { Offsets::new() };
+    wish.known.get_or_insert_default().extend(new.iter().map(|p| p.name.clone()));
+    let mut look = Look { found: Vec::new(), ends: stops };
+    for part in new {
+        part.stop.set(look.ends.get(&part.name).copied());
+        let start = starts.get(&part.name).copied().unwrap_or_default();
+        shared.parts.lock().insert(part.name.clone(), part.clone());
+        look.found.push((part, start));
+    }
+    Ok(look)
+}
+
+/// Where partitions begin that nothing was read of.
+fn starts(
+    shared: &Shared,
+    control: &Consumer,
+    wish: &Wish,
+    new: &[Arc<Part>],
+) -> Result<Offsets, String> {
+    let mut starts: Offsets =
+        new.iter().filter_map(|p| Some((p.name.clone(), p.begin.get()?))).collect();
+    // What comes while pinflow runs, or came while it did not, is read from its beginning.
+    let later = wish.known.is_some();
+    match &shared.config.start {
+        Start::Earliest => {}
+        Start::Latest if later => {}
+        Start::Latest => {
+            let end = |p: &Arc<Part>| Some((p.name.clone(), p.end.get()?));
+            starts.extend(new.iter().filter_map(end));
+        }
+        Start::At(micros) => {
+            let at = asked(control, new, Offset::Offset(micros.div_euclid(1000).max(0)))?;
+            for part in new {
+                // No record is as new as that: what comes from now on.
+                let none = part.end.get().unwrap_or_default();
+                starts.insert(part.name.clone(), at.get(&part.name).copied().unwrap_or(none));
+            }
+        }
+        Start::Offsets(given) => {
+            let mine = new.iter().filter_map(|p| Some((p.name.clone(), *given.get(&p.name)?)));
+            starts.extend(mine);
+        }
+    }
+    Ok(starts)
+}
+
+/// Where a bounded run ends: where an earlier start fixed it, else at the time that is given or
+/// the end of now.
+fn stops(control: &Consumer, wish: &Wish, new: &[Arc<Part>]) -> Result<Offsets, String> {
+    if let Some(ends) = &wish.ends {
+        return Ok(new
+            .iter()
+            .map(|p| (p.name.clone(), ends.get(&p.name).copied().unwrap_or_default()))
+            .collect());
+    }
+    let mut stops: Offsets =
+        new.iter().filter_map(|p| Some((p.name.clone(), p.end.get()?))).collect();
+    if let Some(until) = wish.until {
+        stops.extend(asked(control, new, Offset::Offset(until.max(0)))?);
+    }
+    Ok(stops)
+}

@@ -1,0 +1,184 @@
+//! What the three halves of the source share: the source on the coordinator's thread, the tender
+//! on its own, the readers on the workers'. All of it is short-lived locks and counters; nothing
+//! here is touched per record.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::time::Instant;
+
+use parking_lot::{Mutex, RwLock};
+
+use super::client::{Consumer, Said};
+use crate::config::Kafka;
+
+/// No number.
+const NONE: u64 = u64::MAX;
+
+/// A number that may be unknown.
+#[derive(Debug)]
+pub struct Maybe(AtomicU64);
+
+impl Default for Maybe {
+    fn default() -> Self {
+        Maybe(AtomicU64::new(NONE))
+    }
+}
+
+impl Maybe {
+    /// It, if it is known.
+    pub fn get(&self) -> Option<u64> {
+        Some(self.0.load(Relaxed)).filter(|n| *n != NONE)
+    }
+
+    /// Sets it.
+    pub fn set(&self, to: Option<u64>) {
+        self.0.store(to.unwrap_or(NONE), Relaxed);
+    }
+}
+
+/// A partition as all see it.
+#[derive(Debug)]
+pub struct Part {
+    /// The topic.
+    pub topic: String,
+    /// The number in the topic.
+    pub number: i32,
+    /// `topic/number`.
+    pub name: String,
+    /// The offset of the oldest record, as last seen.
+    pub begin: Maybe,
+    /// The offset behind the newest record, as last seen.
+    pub end: Maybe,
+    /// The offset to read next; none while nobody reads it.
+    pub next: Maybe,
+    /// A bounded run reads up to here.
+    pub stop: Maybe,
+    /// Everything that there was has been read.
+    pub at_end: AtomicBool,
+    /// Everything that a bounded run reads has been read.
+    pub done: AtomicBool,
+    /// Its reader wants to know what offsets there are.
+    pub asks: AtomicBool,
+    /// How often begin and end were seen.
+    pub seen: AtomicU64,
+    /// When its reader began to wait for what there is to read: milliseconds since the source
+    /// began; none while it does not.
+    pub waits: Maybe,
+    /// The topic is not there.
+    pub gone: AtomicBool,
+    /// The topic was not there, and one of its name is there again.
+    pub returned: AtomicBool,
+}
+
+impl Part {
+    /// A partition that nothing is known of.
+    pub fn new(topic: &str, number: i32) -> Self {
+        Part {
+            topic: topic.to_owned(),
+            number,
+            name: super::topics::name(topic, number),
+            begin: Maybe::default(),
+            end: Maybe::default(),
+            next: Maybe::default(),
+            stop: Maybe::default(),
+            at_end: AtomicBool::new(false),
+            done: AtomicBool::new(false),
+            asks: AtomicBool::new(false),
+            seen: AtomicU64::new(0),
+            waits: Maybe::default(),
+            gone: AtomicBool::new(false),
+            returned: AtomicBool::new(false),
+        }
+    }
+
+    /// The end as its users want it: never below what is to be read next, and that itself where
+    /// what is left are only marks of transactions.
+    pub fn end(&self) -> Option<u64> {
+        let next = self.next.get();
+        if let Some(stop) = self.stop.get() {
+            return Some(if self.done.load(Relaxed) { next.unwrap_or(stop) } else { stop });
+        }
+        match (self.end.get(), next) {
+            (_, Some(next)) if self.at_end.load(Relaxed) => Some(next),
+            (Some(end), next) => Some(end.max(next.unwrap_or(0))),
+            (None, _) => None,
+        }
+    }
+}
+
+/// Counts of this run.
+#[derive(Debug, Default)]
+pub struct Counts {
+    /// Offsets that were skipped because the brokers no longer hold their records.
+    pub skipped: AtomicU64,
+    /// Ranges of such.
+    pub gaps: AtomicU64,
+    /// Partitions that were begun anew because their topic had been.
+    pub recreated: AtomicU64,
+    /// Clients that were made anew because they gave nothing.
+    pub stalls: AtomicU64,
+    /// Times that positions were committed to the group.
+    pub commits: AtomicU64,
+    /// Messages without a payload.
+    pub tombstones: AtomicU64,
+}
+
+/// A client that reads, and which one it is.
+#[derive(Clone)]
+pub struct Reading {
+    /// Readers that hold an earlier one let go of it.
+    pub generation: u64,
+    /// It.
+    pub consumer: Arc<Consumer>,
+}
+
+/// What is shared.
+pub struct Shared {
+    /// The source's name.
+    pub source: String,
+    /// Its settings.
+    pub config: Kafka,
+    /// What clients said.
+    pub said: Arc<Said>,
+    /// Counts of this run.
+    pub counts: Counts,
+    /// When the source began.
+    pub began: Instant,
+    /// The client that reads; none before the first look.
+    pub reading: RwLock<Option<Reading>>,
+    /// Clients that read before; the tender ends those that no reader holds any more, which may
+    /// take a while.
+    pub retired: Mutex<Vec<Arc<Consumer>>>,
+    /// All partitions, by name.
+    pub parts: Mutex<BTreeMap<String, Arc<Part>>>,
+    /// Durable positions that are to be committed, by partition.
+    pub durable: Mutex<BTreeMap<String, u64>>,
+    /// Why the brokers cannot be asked, and since when.
+    pub trouble: Mutex<Option<(String, Instant)>>,
+    /// The source ends.
+    pub stop: AtomicBool,
+}
+
+impl Shared {
+    /// Milliseconds since the source began.
+    pub fn millis(&self) -> u64 {
+        self.began.elapsed().as_millis() as u64
+    }
+
+    /// Notes that the brokers answered.
+    pub fn well(&self) {
+        *self.trouble.lock() = None;
+        *self.said.newest.lock() = None;
+    }
+
+    /// Notes that the brokers could not be asked; the first of several in a row counts.
+    pub fn troubled(&self, what: String) {
+        let mut trouble = self.trouble.lock();
+        match &mut *trouble {
+            Some((said, _)) => *said = what,
+            None => *trouble = Some((what, Instant::now())),
+        }
+    }
+}

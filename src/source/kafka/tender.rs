@@ -1,0 +1,307 @@
+//! The tender: one thread of a source that asks the brokers what there is, commits what is
+//! durable, and makes a client anew that gives nothing although there is something.
+//!
+//! Promises: nobody waits for it; what it cannot do is said once in a row and tried again. The
+//! offsets that it commits never go back.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::Sender;
+use rdkafka::consumer::{CommitMode, Consumer as _};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::{Offset, TopicPartitionList};
+use tracing::{info, warn};
+
+use super::client::{self, Consumer, Share};
+use super::look::{self, Look, Offsets, Wish};
+use super::shared::{Part, Reading, Shared};
+use super::topics;
+use crate::source::SourceError;
+
+/// How long it waits for what clients have to say, at a time.
+const TURN: Duration = Duration::from_millis(20);
+/// How many events of a client it hears at a time.
+const EVENTS: usize = 8;
+/// How often ends are asked for.
+const ENDS: Duration = Duration::from_secs(1);
+/// How often begins are.
+const BEGINS: Duration = Duration::from_secs(10);
+/// How soon a failed look is tried again.
+const AGAIN: Duration = Duration::from_millis(300);
+/// How long a commit is waited for, and how soon one is tried again that was refused.
+const COMMIT: Duration = Duration::from_secs(5);
+/// How long the last commit may take, at the end.
+const LAST: Duration = Duration::from_secs(3);
+
+/// The tender of a source.
+pub struct Tender {
+    shared: Arc<Shared>,
+    control: Consumer,
+    wish: Wish,
+    looks: Sender<Look>,
+    first: bool,
+    warned: BTreeSet<String>,
+    look_at: Instant,
+    ends_at: Instant,
+    begins_at: Instant,
+    /// What the group's offsets are known to be.
+    committed: Offsets,
+    /// What was sent to be committed, and when.
+    sent: Option<(Offsets, Instant)>,
+    /// Not to be tried before.
+    commit_at: Instant,
+    /// The last commit was refused, and that was said.
+    refused: bool,
+    /// Partitions that the reading client was shared out for.
+    sharers: usize,
+}
+
+impl Tender {
+    /// A tender that has asked nothing yet.
+    pub fn new(shared: Arc<Shared>, wish: Wish, looks: Sender<Look>) -> Result<Self, SourceError> {
+        let control = client::consumer(&shared.source, &shared.config, None, &shared.said)?;
+        let now = Instant::now();
+        Ok(Tender {
+            shared,
+            control,
+            wish,
+            looks,
+            first: true,
+            warned: BTreeSet::new(),
+            look_at: now,
+            ends_at: now + ENDS,
+            begins_at: now + BEGINS,
+            committed: Offsets::new(),
+            sent: None,
+            commit_at: now,
+            refused: false,
+            sharers: 0,
+        })
+    }
+
+    /// Works until the source ends.
+    pub fn run(mut self) {
+        while !self.shared.stop.load(Relaxed) {
+            self.hear(TURN);
+            let now = Instant::now();
+            if now >= self.look_at {
+                self.look();
+            }
+            let asked = || self.shared.parts.lock().values().any(|p| p.asks.load(Relaxed));
+            if !self.first && (now >= self.ends_at || asked()) {
+                self.refresh();
+                self.watch();
+            }
+            self.commit();
+        }
+        let until = Instant::now() + LAST;
+        self.commit_at = Instant::now();
+        self.commit();
+        while self.sent.is_some() && Instant::now() < until {
+            self.hear(TURN);
+            self.commit();
+        }
+    }
+
+    /// Lets clients say what they have to.
+    fn hear(&mut self, wait: Duration) {
+        let reading = self.shared.reading.read().clone();
+        for consumer in [Some(&self.control), reading.as_ref().map(|r| &*r.consumer)] {
+            let Some(consumer) = consumer else { continue };
+            // Errors have been counted by the context; records go to their readers' queues.
+            for _ in 0..EVENTS {
+                let Some(Ok(message)) = consumer.poll(Duration::ZERO) else { continue };
+                use rdkafka::Message as _;
+                let (topic, partition) = (message.topic(), message.partition());
+                warn!(source = &*self.shared.source, topic, partition, "a record went astray");
+                self.shared.renew();
+            }
+        }
+        let mut retired = std::mem::take(&mut *self.shared.retired.lock());
+        // Who is the last to hold one ends it.
+        retired.retain(|client| Arc::strong_count(client) > 1);
+        self.shared.retired.lock().extend(retired);
+        std::thread::sleep(wait);
+    }
+
+    fn look(&mut self) {
+        let (shared, control) = (&self.shared, &self.control);
+        let before = self.first;
+        match look::look(shared, control, &mut self.wish, self.first, &mut self.warned) {
+            Ok(look) => {
+                shared.well();
+                self.look_at = Instant::now() + shared.config.refresh;
+                self.first = false;
+                if let Err(error) = self.share_out() {
+                    self.shared.troubled(error.to_string());
+                    self.look_at = Instant::now() + AGAIN;
+                }
+                if before || !look.found.is_empty() {
+                    // A source that is gone needs it no more.
+                    let _ = self.looks.send(look);
+                }
+            }
+            Err(what) => {
+                self.troubled(what);
+                self.look_at = Instant::now() + AGAIN;
+            }
+        }
+    }
+
+    fn refresh(&mut self) {
+        let now = Instant::now();
+        self.ends_at = now + ENDS;
+        let begins = now >= self.begins_at;
+        match look::refresh(&self.shared, &self.control, begins) {
+            Ok(()) => {
+                self.shared.well();
+                if begins {
+                    self.begins_at = now + BEGINS;
+                }
+            }
+            Err(what) => self.troubled(what),
+        }
+    }
+
+    fn troubled(&self, what: String) {
+        if self.shared.trouble.lock().is_none() {
+            let source = &*self.shared.source;
+            warn!(source, what, "the brokers cannot be asked; it is tried again");
+        }
+        let newest = self.shared.said.newest.lock().clone();
+        let what = newest.map_or_else(|| what.clone(), |why| format!("{what} ({why})"));
+        self.shared.troubled(what);
+    }
+
+    /// Makes a client that reads; a new one where there are twice as many partitions to share
+    /// its memory as there were.
+    fn share_out(&mut self) -> Result<(), SourceError> {
+        let parts = self.shared.parts.lock().len().max(1);
+        if self.sharers > 0 && parts <= self.sharers * 2 {
+            return Ok(());
+        }
+        let share = Share::new(self.shared.config.fetch_memory, parts);
+        self.shared.begin_reading(share)?;
+        self.sharers = parts;
+        Ok(())
+    }
+
+    /// Makes the reading client anew if a reader has waited for long for what there is.
+    fn watch(&mut self) {
+        if self.shared.trouble.lock().is_some() {
+            return;
+        }
+        let (now, most) = (self.shared.millis(), self.shared.config.stall_timeout);
+        let stalls = |p: &&Arc<Part>| {
+            let waited = p.waits.get().map_or(0, |since| now.saturating_sub(since));
+            let more = p.next.get().is_some_and(|next| p.end().is_some_and(|end| end > next));
+            more && !p.gone.load(Relaxed) && u128::from(waited) >= most.as_millis()
+        };
+        let parts: Vec<Arc<Part>> = self.shared.parts.lock().values().cloned().collect();
+        let Some(stalled) = parts.iter().find(stalls) else { return };
+        let source = &*self.shared.source;
+        warn!(source, partition = stalled.name, "nothing came although there is; a new client");
+        self.shared.counts.stalls.fetch_add(1, Relaxed);
+        parts.iter().for_each(|p| p.waits.set(None));
+        self.sharers = 0;
+        if let Err(error) = self.share_out() {
+            self.shared.troubled(error.to_string());
+        }
+    }
+
+    /// Commits what is durable and not committed, never back; and sees whether it was. The answer
+    /// to a commit is not to be had without waiting for it, so the group is asked.
+    fn commit(&mut self) {
+        if !self.shared.config.commit || Instant::now() < self.commit_at {
+            return;
+        }
+        match self.commit_once() {
+            Ok(()) => self.refused = false,
+            Err(error) => {
+                self.commit_at = Instant::now() + COMMIT;
+                self.shared.said.count(error.rdkafka_error_code());
+                if !std::mem::replace(&mut self.refused, true) {
+                    let (source, error) = (&*self.shared.source, client::shown(&error));
+                    warn!(source, error, "positions are not committed to the group");
+                }
+            }
+        }
+    }
+
+    fn commit_once(&mut self) -> Result<(), KafkaError> {
+        if let Some((sent, at)) = &self.sent {
+            let known = self.known(sent)?;
+            let done = sent.iter().all(|(name, at)| known.get(name) >= Some(at));
+            self.committed.extend(known);
+            if !done && at.elapsed() < COMMIT {
+                self.commit_at = Instant::now() + TURN;
+                return Ok(());
+            }
+            self.sent = None;
+            if !done {
+                // Perhaps members that have subscribed own the group.
+                return Err(KafkaError::ConsumerCommit(RDKafkaErrorCode::OperationTimedOut));
+            }
+            self.shared.counts.commits.fetch_add(1, Relaxed);
+        }
+        let durable = self.shared.durable.lock().clone();
+        let new: Offsets =
+            durable.into_iter().filter(|d| !self.committed.contains_key(&d.0)).collect();
+        if !new.is_empty() {
+            let known = self.known(&new)?;
+            self.committed.extend(known);
+        }
+        let mut wanted = self.shared.durable.lock().clone();
+        wanted.retain(|name, at| self.committed.get(name).is_some_and(|before| *before < *at));
+        if wanted.is_empty() {
+            return Ok(());
+        }
+        let mut list = TopicPartitionList::new();
+        for (name, at) in &wanted {
+            if let Some((topic, number)) = topics::parts(name) {
+                list.add_partition_offset(topic, number, Offset::Offset(*at as i64))?;
+            }
+        }
+        self.control.commit(&list, CommitMode::Async)?;
+        self.sent = Some((wanted, Instant::now()));
+        self.commit_at = Instant::now() + TURN;
+        Ok(())
+    }
+
+    /// What the group's offsets are; 0 where there is none.
+    fn known(&self, wanted: &Offsets) -> Result<Offsets, KafkaError> {
+        let mut list = TopicPartitionList::new();
+        for (topic, number) in wanted.keys().filter_map(|name| topics::parts(name)) {
+            list.add_partition(topic, number);
+        }
+        let list = self.control.committed_offsets(list, Duration::from_secs(2))?;
+        let known: Offsets = client::known_offsets(&list).into_iter().collect();
+        let all = wanted.keys().map(|n| (n.clone(), known.get(n).copied().unwrap_or_default()));
+        Ok(all.collect())
+    }
+}
+
+impl Shared {
+    /// Makes a client that reads; readers go over to it at their own positions.
+    pub fn begin_reading(&self, share: Share) -> Result<(), SourceError> {
+        let consumer = client::consumer(&self.source, &self.config, Some(share), &self.said)?;
+        let mut reading = self.reading.write();
+        let generation = reading.as_ref().map_or(0, |r| r.generation) + 1;
+        if generation > 1 {
+            info!(source = &*self.source, generation, "a new client reads");
+        }
+        let before = reading.replace(Reading { generation, consumer: Arc::new(consumer) });
+        self.retired.lock().extend(before.map(|r| r.consumer));
+        Ok(())
+    }
+
+    /// Has all readers take hold of their partitions again.
+    fn renew(&self) {
+        if let Some(reading) = &mut *self.reading.write() {
+            reading.generation += 1;
+        }
+    }
+}
