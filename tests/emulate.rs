@@ -392,30 +392,43 @@ fn kafka_gets_every_record_once() {
         assert!(payloads(&broker, &format!("demo.{stream}")) == sorted(dir.path(), stream));
     }
     assert!(held::read(&broker, "demo.pin").iter().flatten().all(|m| m.key().is_none()));
-    secured(&broker);
+    secured(&broker, dir.path());
     killed(&mut broker, dir.path());
     gone(&mut broker);
 }
 
-/// Brokers that ask who it is.
-fn secured(broker: &Broker) {
-    let [sasl, ..] = broker.secured();
-    let words = ["--to", "kafka", "--brokers", &sasl, "--rate", "max", "--from", REAL];
-    let given = |password: &str| {
-        let settings = [
-            "security.protocol=SASL_PLAINTEXT",
-            "sasl.mechanism=SCRAM-SHA-256",
-            "sasl.username=alice",
-            &format!("sasl.password={password}"),
-        ];
-        let properties = settings.iter().flat_map(|setting| ["--property", setting]);
-        let all: Vec<&str> =
-            words.into_iter().chain(properties).chain(["--prefix", "real"]).collect();
-        emulate(&all)
+/// Brokers that ask who it is, and that encrypt: as the configured source says.
+fn secured(broker: &Broker, dir: &Path) {
+    let path = dir.join("kafka.toml");
+    let send = |address: &str, security: &str, password: &str| {
+        let toml =
+            format!("[source.kafka]\nbrokers = \"{address}\"\nprefix = \"real\"\n{security}");
+        std::fs::write(&path, toml).unwrap();
+        let mut sending = command(["emulate", "--to", "kafka", "--rate", "max", "--from", REAL]);
+        sending.args(["--config", text(&path)]).env("KAFKA_PASSWORD", password);
+        Running::start(sending).wait(Duration::from_mins(1))
     };
-    given("alice-secret").ok();
-    assert_eq!(held::count(broker, "real.pin"), 120);
-    let ended = given("wrong-secret");
+    let sasl = |mechanism: &str| {
+        let password = match mechanism {
+            "OAUTHBEARER" => "",
+            _ => ", password = { env = \"KAFKA_PASSWORD\" }",
+        };
+        format!("sasl = {{ mechanism = \"{mechanism}\", username = \"alice\"{password} }}\n")
+    };
+    let tls = format!("tls = {{ ca = \"{}\" }}\n", broker.authority().display());
+    let [plain, ssl, both] = broker.secured();
+    let mut sent = 60;
+    for (address, security) in [
+        (&plain, sasl("SCRAM-SHA-256")),
+        (&plain, sasl("OAUTHBEARER")),
+        (&ssl, tls.clone()),
+        (&both, sasl("PLAIN") + &tls),
+    ] {
+        send(address, &security, "alice-secret").ok();
+        sent += 60;
+        assert_eq!(held::count(broker, "real.pin"), sent, "{security}");
+    }
+    let ended = send(&plain, &sasl("SCRAM-SHA-256"), "wrong-secret");
     refused(&ended, 69, &["asking for topics", "uthentication failed"]);
     assert!(!ended.stderr.contains("wrong-secret"), "{}", ended.stderr);
 }

@@ -9,7 +9,7 @@ use clap::{Args, ValueEnum};
 use dataflows::record::Stream;
 
 use super::{ConfigArgs, Failure, exit};
-use crate::config::{Config, Demo, Env, Rate, SourceKind};
+use crate::config::{Config, Demo, Env, Kafka, Rate, SourceKind, Topics};
 use crate::emulate::draw::Order;
 use crate::emulate::feed::{self, Feed, Tables};
 use crate::emulate::mysql::{self, Credentials, Database};
@@ -51,11 +51,13 @@ pub struct EmulateArgs {
     /// With --to files: the folder of pin.jsonl, geo.jsonl and user.jsonl, which must be new
     #[arg(long, value_name = "DIR", required_if_eq("to", "files"))]
     pub out: Option<PathBuf>,
-    /// With --to kafka: some brokers, by commas
-    #[arg(long, value_name = "HOST:PORT", required_if_eq("to", "kafka"))]
+    /// With --to kafka: some brokers, by commas; without: those of the configured source, whose
+    /// `sasl`, `tls` and `properties` hold here too
+    #[arg(long, value_name = "HOST:PORT")]
     pub brokers: Option<String>,
-    /// With --to kafka: the topics are PREFIX.pin, PREFIX.geo and PREFIX.user
-    #[arg(long, value_name = "PREFIX", required_if_eq("to", "kafka"))]
+    /// With --to kafka: the topics are PREFIX.pin, PREFIX.geo and PREFIX.user; without: the
+    /// prefix of the configured source
+    #[arg(long, value_name = "PREFIX")]
     pub prefix: Option<String>,
     /// With --to kafka: create topics that are not there, with so many partitions
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(i32).range(1..))]
@@ -160,7 +162,7 @@ pub fn emulate(args: &EmulateArgs, env: &Env) -> Result<String, Failure> {
         let hint = "say how many with --count, or how fast with --rate or --interval";
         return Err(Failure::new(exit::USAGE, message, hint));
     }
-    let mut target = args.target()?;
+    let mut target = args.target(&config)?;
     let name = target.name();
     let sent = emulate::run(&mut *feed, &mut *target, &options, &stop)?;
     Ok(told(&sent, &name))
@@ -246,21 +248,39 @@ impl EmulateArgs {
         Ok(text)
     }
 
-    fn target(&self) -> Result<Box<dyn Target>, Failure> {
-        let given = |value: &Option<String>| value.clone().unwrap_or_default();
+    fn target(&self, config: &Config) -> Result<Box<dyn Target>, Failure> {
         Ok(match self.to {
             To::Stdout => Box::new(StdoutTarget::new()),
             To::Files => Box::new(FilesTarget::create(self.out.as_deref().unwrap_or("".as_ref()))?),
-            To::Kafka => Box::new(KafkaTarget::connect(Cluster {
-                brokers: given(&self.brokers),
-                prefix: given(&self.prefix),
-                key: match self.key {
-                    KeyOf::None => Key::None,
-                    KeyOf::Index => Key::Index,
-                },
-                partitions: self.partitions,
-                settings: self.settings()?,
-            })?),
+            To::Kafka => Box::new(KafkaTarget::connect(self.cluster(config)?)?),
+        })
+    }
+
+    /// The brokers and topics that are meant: those of the flags, else of the configured source.
+    fn cluster(&self, config: &Config) -> Result<Cluster, Failure> {
+        let mut kinds = config.sources.iter().map(|source| &source.kind);
+        let source =
+            kinds.find_map(|kind| if let SourceKind::Kafka(k) = kind { Some(k) } else { None });
+        let brokers = self.brokers.clone().or_else(|| Some(source?.brokers.join(",")));
+        let prefix = self.prefix.clone().or_else(|| prefix(source?));
+        let lacks = |flag: &str| {
+            let message = format!("--to kafka lacks {flag}, and the configuration does not tell");
+            let hint = "give --brokers HOST:PORT --prefix PREFIX, or a configuration with \
+                        [source.kafka]";
+            Failure::new(exit::USAGE, message, hint)
+        };
+        let mut settings = source.map_or_else(BTreeMap::new, |source| source.properties.clone());
+        settings.extend(self.settings()?);
+        Ok(Cluster {
+            brokers: brokers.ok_or_else(|| lacks("--brokers"))?,
+            prefix: prefix.ok_or_else(|| lacks("--prefix"))?,
+            key: match self.key {
+                KeyOf::None => Key::None,
+                KeyOf::Index => Key::Index,
+            },
+            partitions: self.partitions,
+            security: source.map(|source| source.security.clone()).unwrap_or_default(),
+            settings,
         })
     }
 
@@ -275,6 +295,15 @@ impl EmulateArgs {
         };
         self.property.iter().map(one).collect()
     }
+}
+
+/// What the topics that a source reads begin with, if they are three of one prefix.
+fn prefix(source: &Kafka) -> Option<String> {
+    let named = source.topics.iter().find_map(|topics| match topics {
+        Topics::Named(name) => name.strip_suffix(".pin"),
+        Topics::Matching(_) => None,
+    });
+    named.map(str::to_string)
 }
 
 /// The first demo of the configuration, or the one that it would be by default.

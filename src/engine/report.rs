@@ -327,6 +327,7 @@ mod tests {
             partition: 0,
             next: 0,
             latest: None,
+            last: None,
             end: None,
             bytes: 0,
             idle: true,

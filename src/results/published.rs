@@ -75,32 +75,34 @@ fn write_reading(reading: &Reading, format: Format, out: &mut dyn Write) -> io::
     let cores = thread::available_parallelism().map_or(1, usize::from);
     let mut rest = &mut windows[..];
     while !rest.is_empty() {
-        let parts: Vec<io::Result<Vec<u8>>> = thread::scope(|scope| {
-            let first = part(&mut rest);
-            let others: Vec<_> = (1..cores)
-                .map_while(|_| (!rest.is_empty()).then(|| part(&mut rest)))
-                .map(|windows| scope.spawn(|| lines(windows)))
-                .collect();
-            let first = lines(first);
+        let mut parts = Vec::with_capacity(cores);
+        while parts.len() < cores && !rest.is_empty() {
+            let len = part(rest);
+            let (part, others) = rest.split_at_mut(len);
+            parts.push(part);
+            rest = others;
+        }
+        let made: Vec<io::Result<Vec<u8>>> = thread::scope(|scope| {
+            let mut parts = parts.into_iter();
+            let first = parts.next();
+            let others: Vec<_> = parts.map(|part| scope.spawn(|| lines(part))).collect();
+            let first = first.map(lines);
             let others = others.into_iter().map(|t| t.join().expect("making lines does not panic"));
-            [first].into_iter().chain(others).collect()
+            first.into_iter().chain(others).collect()
         });
-        for part in parts {
-            out.write_all(&part?)?;
+        for lines in made {
+            out.write_all(&lines?)?;
         }
     }
     Ok(())
 }
 
-/// Takes as many windows off the front as have [`PART`] rows, at least one.
-fn part<'w, 'r>(rest: &mut &'w mut [Vec<publish::Row<'r>>]) -> &'w mut [Vec<publish::Row<'r>>] {
+/// How many windows at the front have [`PART`] rows together: all, if there are fewer.
+fn part(windows: &[Vec<publish::Row<'_>>]) -> usize {
     let mut rows = 0;
-    let enough = rest.iter().position(|window| {
+    let enough = windows.iter().position(|window| {
         rows += window.len();
         rows >= PART
     });
-    let enough = enough.map_or(rest.len(), |n| n + 1);
-    let (part, others) = std::mem::take(rest).split_at_mut(enough);
-    *rest = others;
-    part
+    enough.map_or(windows.len(), |n| n + 1)
 }

@@ -29,7 +29,7 @@ struct Entry {
 impl Entry {
     /// What the table hashes by.
     #[inline]
-    fn hash(&self) -> u64 {
+    fn hash(self) -> u64 {
         u64::from(self.half).wrapping_mul(0x9E37_79B9_7F4A_7C15)
     }
 }
@@ -56,7 +56,7 @@ impl Table {
 
     /// Makes room for so many more slots in the index.
     pub fn reserve(&mut self, slots: usize) {
-        self.index.reserve(slots, Entry::hash);
+        self.index.reserve(slots, |e| e.hash());
     }
 
     /// How many slots there are.
@@ -140,7 +140,7 @@ impl Table {
             Header::clear(&mut bytes[layout.side(stream).offset..]);
         }
         let entry = Entry { half: half(index), slot };
-        self.index.insert_unique(entry.hash(), entry, Entry::hash);
+        self.index.insert_unique(entry.hash(), entry, |e| e.hash());
         slot
     }
 }

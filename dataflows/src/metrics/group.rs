@@ -287,10 +287,8 @@ impl NodeGroups {
             group.dirty = false;
             let gone = group.is_gone();
             shown.clear();
-            shown.extend(node.metrics.iter().map(|m| match gone {
-                true => Rows::new(),
-                false => rows(&metrics[*m as usize], group),
-            }));
+            let mut of = |m: &u16| rows(&metrics[*m as usize], group);
+            shown.extend(node.metrics.iter().map(|m| if gone { Rows::new() } else { of(m) }));
             let hash = hash(&shown);
             if std::mem::replace(&mut group.shown, hash) != hash {
                 for (metric, rows) in node.metrics.iter().zip(&shown) {
@@ -307,7 +305,7 @@ impl NodeGroups {
 
 /// The hash of a group's rows; 0 = it shows none.
 fn hash(shown: &[Rows]) -> u64 {
-    if shown.iter().all(|rows| rows.is_empty()) {
+    if shown.iter().all(SmallVec::is_empty) {
         return 0;
     }
     let mut hasher = FxHasher::default();

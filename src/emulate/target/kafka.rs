@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use dataflows::record::Stream;
 use parking_lot::Mutex;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
-use rdkafka::client::DefaultClientContext;
+use rdkafka::client::OAuthToken;
 use rdkafka::config::ClientConfig;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::metadata::{Metadata, MetadataTopic};
@@ -20,6 +20,8 @@ use rdkafka::producer::{BaseProducer, BaseRecord, DeliveryResult, Producer, Prod
 use rdkafka::{ClientContext, Message};
 
 use crate::cli::{Failure, exit};
+use crate::config::{Sasl, Security};
+use crate::source::kafka::client;
 
 use super::{Record, Target};
 
@@ -54,7 +56,9 @@ pub struct Cluster {
     pub key: Key,
     /// Topics that are not there are created with so many partitions; none = they have to be.
     pub partitions: Option<i32>,
-    /// Further settings of librdkafka, security for one.
+    /// How brokers are spoken to.
+    pub security: Security,
+    /// Further settings of librdkafka.
     pub settings: BTreeMap<String, String>,
 }
 
@@ -71,6 +75,7 @@ impl Cluster {
             config.set(name, value);
         }
         config.set("bootstrap.servers", &self.brokers).set("client.id", "pinflow-emulate");
+        client::security(&mut config, &self.security);
         config
     }
 
@@ -104,12 +109,23 @@ struct Seen {
     locked_out: bool,
 }
 
-#[derive(Debug, Default)]
-struct Reports(Mutex<Seen>);
+struct Reports {
+    seen: Mutex<Seen>,
+    sasl: Option<Sasl>,
+}
 
 impl ClientContext for Reports {
+    const ENABLE_REFRESH_OAUTH_TOKEN: bool = true;
+
+    fn generate_oauth_token(
+        &self,
+        _: Option<&str>,
+    ) -> Result<OAuthToken, Box<dyn std::error::Error>> {
+        client::token_now(self.sasl.as_ref())
+    }
+
     fn error(&self, error: KafkaError, reason: &str) {
-        let mut seen = self.0.lock();
+        let mut seen = self.seen.lock();
         let code = error.rdkafka_error_code();
         seen.locked_out |= code == Some(RDKafkaErrorCode::Authentication);
         // That none is left is the consequence of what was said before.
@@ -119,12 +135,18 @@ impl ClientContext for Reports {
     }
 }
 
+impl Reports {
+    fn of(cluster: &Cluster) -> Self {
+        Reports { seen: Mutex::default(), sasl: cluster.security.sasl.clone() }
+    }
+}
+
 impl ProducerContext for Reports {
     /// The stream's number.
     type DeliveryOpaque = usize;
 
     fn delivery(&self, result: &DeliveryResult<'_>, stream: usize) {
-        let mut seen = self.0.lock();
+        let mut seen = self.seen.lock();
         match result {
             Ok(_) => seen.delivered[stream] += 1,
             Err((error, message)) => {
@@ -150,7 +172,7 @@ impl KafkaTarget {
     pub fn connect(cluster: Cluster) -> Result<Self, Failure> {
         let config = cluster.producer();
         let producer: BaseProducer<Reports> =
-            config.create_with_context(Reports::default()).map_err(|e| refused(&e))?;
+            config.create_with_context(Reports::of(&cluster)).map_err(|e| refused(&e))?;
         let topics = Stream::ALL.map(|stream| cluster.topic(stream));
         let target =
             KafkaTarget { cluster, topics, producer, key: String::new(), polled: Instant::now() };
@@ -201,7 +223,7 @@ impl KafkaTarget {
                 Err(error) => {
                     // What the brokers' connections met comes as an event.
                     self.producer.poll(2 * STEP);
-                    let locked_out = self.producer.context().0.lock().locked_out;
+                    let locked_out = self.producer.context().seen.lock().locked_out;
                     if locked_out || start.elapsed() >= HELLO {
                         return Err(self.unreachable("asking for topics", &error));
                     }
@@ -211,8 +233,9 @@ impl KafkaTarget {
     }
 
     fn create(&self, missing: &[&str], partitions: i32) -> Result<(), Failure> {
-        let admin: AdminClient<DefaultClientContext> =
-            self.cluster.client(&[]).create().map_err(|e| refused(&e))?;
+        let client = self.cluster.client(&[]);
+        let admin: AdminClient<Reports> =
+            client.create_with_context(Reports::of(&self.cluster)).map_err(|e| refused(&e))?;
         let topics: Vec<NewTopic<'_>> = missing
             .iter()
             // As many copies as the brokers make by default.
@@ -238,17 +261,17 @@ impl KafkaTarget {
     }
 
     fn unreachable(&self, doing: &str, error: &KafkaError) -> Failure {
-        let trouble = self.producer.context().0.lock().trouble.clone();
+        let trouble = self.producer.context().seen.lock().trouble.clone();
         let trouble = trouble.map_or(String::new(), |t| format!(" ({t})"));
         let message = format!("{doing} at {}: {error}{trouble}", self.cluster.brokers);
         let hint = "is a broker running there? give --brokers HOST:PORT and, where brokers ask \
-                    who it is, --property security.protocol=... and what belongs to it";
+                    who it is, the `sasl` and `tls` of [source.kafka]";
         Failure::new(exit::UNAVAILABLE, message, hint)
     }
 
     /// A record that could not be delivered is the end.
     fn check(&self) -> Result<(), Failure> {
-        let seen = self.producer.context().0.lock();
+        let seen = self.producer.context().seen.lock();
         let Some(first) = &seen.first else {
             return Ok(());
         };
@@ -317,13 +340,13 @@ impl Target for KafkaTarget {
             self.poll(STEP)?;
         }
         self.check()?;
-        Ok(self.producer.context().0.lock().delivered)
+        Ok(self.producer.context().seen.lock().delivered)
     }
 }
 
 /// Settings that librdkafka does not take.
 fn refused(error: &KafkaError) -> Failure {
-    let message = format!("setting up the Kafka client: {error}");
+    let message = format!("setting up the Kafka client: {}", client::shown(error));
     let hint = "see librdkafka's CONFIGURATION.md for the names and values of --property";
     Failure::new(exit::CONFIG, message, hint)
 }

@@ -16,7 +16,7 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::{ClientContext, TopicPartitionList};
 use tracing::{debug, info, warn};
 
-use crate::config::{Kafka, Sasl};
+use crate::config::{Kafka, Sasl, Security};
 use crate::source::SourceError;
 
 /// A consumer with our context.
@@ -87,9 +87,7 @@ impl ClientContext for Context {
         &self,
         _: Option<&str>,
     ) -> Result<OAuthToken, Box<dyn std::error::Error>> {
-        let sasl = self.sasl.as_ref().ok_or("there is no `sasl` to make a token of")?;
-        let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_millis() as i64;
-        Ok(token(sasl, now))
+        token_now(self.sasl.as_ref())
     }
 }
 
@@ -102,6 +100,14 @@ pub fn known_offsets(list: &TopicPartitionList) -> Vec<(String, u64)> {
         e.error().is_ok().then(|| (super::topics::name(e.topic(), e.partition()), offset))
     };
     list.elements().iter().filter_map(one).collect()
+}
+
+/// The token of who we say we are, as of now.
+pub fn token_now(sasl: Option<&Sasl>) -> Result<OAuthToken, Box<dyn std::error::Error>> {
+    let sasl = sasl.ok_or("there is no `sasl` to make a token of")?;
+    #[allow(clippy::disallowed_methods, reason = "tokens expire by the wall clock")]
+    let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_millis() as i64;
+    Ok(token(sasl, now))
 }
 
 /// The token that is given, or an unsecured one for who we say we are.
@@ -173,12 +179,12 @@ fn settings(config: &Kafka) -> ClientConfig {
         c.set(key, value);
     }
     c.set("bootstrap.servers", config.brokers.join(",")).set("group.id", &config.group);
-    security(&mut c, config);
+    security(&mut c, &config.security);
     c
 }
 
-fn security(c: &mut ClientConfig, config: &Kafka) {
-    let security = &config.security;
+/// The settings that say how brokers are spoken to.
+pub fn security(c: &mut ClientConfig, security: &Security) {
     let protocol = match (security.tls, &security.sasl) {
         (false, None) => "plaintext",
         (true, None) => "ssl",

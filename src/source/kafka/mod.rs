@@ -16,7 +16,7 @@
 //! Limits: `fetch_memory` bounds what is read ahead (packed: a fetch may unpack to more).
 //! What can go wrong: `docs/how-to/kafka.md` lists it.
 
-mod client;
+pub mod client;
 mod connect;
 mod look;
 mod reader;
@@ -119,6 +119,7 @@ impl KafkaSource {
 
     /// Starts the tender.
     fn begin(&mut self) -> Result<(), SourceError> {
+        #[allow(clippy::disallowed_methods, reason = "one look an interval, taken at discovery")]
         let (sender, looks) = unbounded();
         let tender = Tender::new(self.shared.clone(), self.wish.clone(), sender)?;
         let thread = std::thread::Builder::new().name(format!("kafka {}", self.shared.source));

@@ -44,9 +44,8 @@ impl<T> Store<T> {
     pub fn find_or_add(&mut self, key: GroupKey, make: impl FnOnce() -> T) -> (u32, bool) {
         let half = half(&key);
         let chunks = &self.chunks;
-        let same = |e: &Entry| {
-            e.half == half && group(chunks, e.number).as_ref().is_some_and(|(k, _)| *k == key)
-        };
+        let same =
+            |e: &Entry| e.half == half && group(chunks, e.number).is_some_and(|(k, _)| *k == key);
         if let Some(entry) = self.index.find(spread(half), same) {
             return (entry.number, false);
         }
@@ -86,8 +85,8 @@ impl<T> Store<T> {
     }
 }
 
-fn group<T>(chunks: &[Vec<Option<(GroupKey, T)>>], number: u32) -> &Option<(GroupKey, T)> {
-    &chunks[number as usize / CHUNK][number as usize % CHUNK]
+fn group<T>(chunks: &[Vec<Option<(GroupKey, T)>>], number: u32) -> Option<&(GroupKey, T)> {
+    chunks[number as usize / CHUNK][number as usize % CHUNK].as_ref()
 }
 
 fn half(key: &GroupKey) -> u32 {
