@@ -135,7 +135,10 @@ pub fn plain() -> Kafka {
 
 /// The table of a source of this kind.
 pub fn kafka(s: &Section<'_>, env: &Env) -> Kafka {
+    let before = s.problems.count();
     let plain = base(s);
+    // A file that cannot be read may name them.
+    let unread = s.problems.count() > before;
     let gaps = [("skip", Gap::Skip), ("stop", Gap::Stop)];
     let mut settings = plain.properties.clone();
     settings.extend(further(s));
@@ -153,7 +156,7 @@ pub fn kafka(s: &Section<'_>, env: &Env) -> Kafka {
         security: security(s, env, plain.security),
         properties: settings,
     };
-    if kafka.brokers.is_empty() && !s.has("brokers") {
+    if kafka.brokers.is_empty() && !s.has("brokers") && !unread {
         s.missing("brokers");
     }
     kafka
