@@ -65,7 +65,6 @@ pub struct Row<'a> {
     layout: &'a Layout,
     bucket: &'a Bucket,
     slot: usize,
-    cells: &'a [i64],
 }
 
 impl Table {
@@ -154,8 +153,8 @@ impl Table {
     pub fn rows(&self) -> impl Iterator<Item = Row<'_>> {
         let layout = &*self.layout;
         self.buckets.iter().flat_map(move |bucket| {
-            let slots = bucket.cells.chunks_exact(layout.stride).enumerate();
-            slots.map(move |(slot, cells)| Row { layout, bucket, slot, cells })
+            let slots = 0..bucket.cells.len() / layout.stride;
+            slots.map(move |slot| Row { layout, bucket, slot })
         })
     }
 
@@ -165,8 +164,7 @@ impl Table {
         let bucket = &self.buckets[self.place(hash)];
         let (first, count) = bucket.find(&self.layout, key);
         let layout = &*self.layout;
-        let slots = bucket.cells.chunks_exact(layout.stride).enumerate().skip(first).take(count);
-        slots.map(|(slot, cells)| Row { layout, bucket, slot, cells }.values()).collect()
+        (first..first + count).map(|slot| Row { layout, bucket, slot }.values()).collect()
     }
 
     fn place(&self, hash: usize) -> usize {
@@ -290,25 +288,29 @@ fn hash(window: i64, start: i64, keys: &[i64]) -> usize {
 }
 
 impl<'a> Row<'a> {
+    fn cells(&self) -> &'a [i64] {
+        &self.bucket.cells[self.slot * self.layout.stride..][..self.layout.stride]
+    }
+
     /// The place of its window in the metric's list.
     pub fn window(&self) -> u16 {
-        self.cells[0] as u16
+        self.cells()[0] as u16
     }
 
     /// The start of its window; [`NULL`] where it follows from `now` or there is none.
     pub fn start(&self) -> i64 {
-        self.cells[1]
+        self.cells()[1]
     }
 
     /// The group keys.
     pub fn keys(&self) -> &'a [i64] {
-        &self.cells[2..self.layout.head]
+        &self.cells()[2..self.layout.head]
     }
 
     /// The value of a column.
     pub fn value(&self, n: usize) -> Value {
         let col = self.layout.cols[n];
-        let cells = self.cells;
+        let cells = self.cells();
         match cells[col.at] {
             cell if col.pair && cells[col.at + 1] > 0 => {
                 Value::Ratio(cell.into(), cells[col.at + 1].into())
@@ -326,8 +328,8 @@ impl<'a> Row<'a> {
     /// The value of a column if it is a plain 64-bit integer: the quick way to most of them.
     pub fn int(&self, n: usize) -> Option<i64> {
         let col = self.layout.cols[n];
-        let cell = self.cells[col.at];
-        (cell > WIDE && !col.text && (!col.pair || self.cells[col.at + 1] == 0)).then_some(cell)
+        let cell = self.cells()[col.at];
+        (cell > WIDE && !col.text && (!col.pair || self.cells()[col.at + 1] == 0)).then_some(cell)
     }
 
     /// All values, in order.

@@ -70,7 +70,7 @@ fn rounded(n: i128, d: i128, digits: u32) -> String {
 
 /// A text within a tab-separated line.
 pub fn tsv(text: &str) -> Cow<'_, str> {
-    if !text.contains(['\t', '\n', '\r', '\\']) {
+    if !text.bytes().any(|b| matches!(b, b'\t' | b'\n' | b'\r' | b'\\')) {
         return text.into();
     }
     let mut out = String::with_capacity(text.len() + 8);
@@ -88,7 +88,7 @@ pub fn tsv(text: &str) -> Cow<'_, str> {
 
 /// A text within a comma-separated line.
 pub fn csv(text: &str) -> Cow<'_, str> {
-    if text.contains([',', '"', '\n', '\r']) {
+    if text.bytes().any(|b| matches!(b, b',' | b'"' | b'\n' | b'\r')) {
         format!("\"{}\"", text.replace('"', "\"\"")).into()
     } else {
         text.into()

@@ -78,6 +78,8 @@ struct Printer<'a> {
     columns: Vec<Column<'a>>,
     labels: Vec<String>,
     quotients: Vec<bool>,
+    /// Which columns of measures hold integers as they are.
+    plain: Vec<bool>,
 }
 
 impl<'a> Printer<'a> {
@@ -101,7 +103,11 @@ impl<'a> Printer<'a> {
         };
         let labels =
             schema.windows.iter().map(dataflows::metrics::declare::Window::label).collect();
-        Printer { schema, columns, labels, quotients: schema.quotients() }
+        let quotients = schema.quotients();
+        let integers = schema.values.iter().map(|f| f.ty == Type::Int);
+        let plain = integers.zip(&quotients).map(|(integer, quotient)| integer && !quotient);
+        let plain = plain.collect();
+        Printer { schema, columns, labels, quotients, plain }
     }
 
     /// One cell of a row.
@@ -147,22 +153,36 @@ impl<'a> Printer<'a> {
         format: Format,
         out: &mut dyn Write,
     ) -> io::Result<()> {
-        // The rows of a window follow each other: its edges are printed once.
+        let between = separator(format);
+        // The rows of a window follow each other: its edges are made once.
         let mut edges = [None, None];
         for row in rows {
             let row = row.borrow();
-            let cells = self.columns.iter().map(|c| {
-                let (edge, at) = match c.from {
+            for (n, column) in self.columns.iter().enumerate() {
+                if n > 0 {
+                    out.write_all(between)?;
+                }
+                if let From::Value(i) = column.from
+                    && let Some(Value::Int(v)) = row.values.get(i)
+                    && self.plain[i]
+                {
+                    out.write_all(itoa::Buffer::new().format(*v).as_bytes())?;
+                    continue;
+                }
+                let (edge, at) = match column.from {
                     From::Start => (&mut edges[0], row.start),
                     From::End => (&mut edges[1], row.end),
-                    from => return self.cell(row, from),
+                    from => {
+                        put(&self.cell(row, from), format, out)?;
+                        continue;
+                    }
                 };
                 match edge {
-                    Some((was, shown)) if *was == at => Shown::clone(shown),
-                    _ => edge.insert((at, self.edge(at))).1.clone(),
+                    Some((was, shown)) if *was == at => put(shown, format, out)?,
+                    _ => put(&edge.insert((at, self.edge(at))).1, format, out)?,
                 }
-            });
-            line(format, cells, out)?;
+            }
+            out.write_all(b"\n")?;
         }
         Ok(())
     }
@@ -194,20 +214,26 @@ fn line<'a>(
     cells: impl Iterator<Item = Shown<'a>>,
     out: &mut dyn Write,
 ) -> io::Result<()> {
-    let csv = format == Format::Csv;
-    let between = if csv { b"," } else { b"\t" };
     for (i, cell) in cells.enumerate() {
         if i > 0 {
-            out.write_all(between)?;
+            out.write_all(separator(format))?;
         }
-        match &cell {
-            Shown::Null => {}
-            Shown::Number(text) => out.write_all(text.as_bytes())?,
-            Shown::Text(text) => {
-                let text = if csv { cell::csv(text) } else { cell::tsv(text) };
-                out.write_all(text.as_bytes())?;
-            }
-        }
+        put(&cell, format, out)?;
     }
     out.write_all(b"\n")
+}
+
+/// What stands between cells.
+fn separator(format: Format) -> &'static [u8] {
+    if format == Format::Csv { b"," } else { b"\t" }
+}
+
+/// Writes one cell, quoted or escaped where the format asks for it.
+fn put(cell: &Shown<'_>, format: Format, out: &mut dyn Write) -> io::Result<()> {
+    match cell {
+        Shown::Null => Ok(()),
+        Shown::Number(text) => out.write_all(text.as_bytes()),
+        Shown::Text(text) if format == Format::Csv => out.write_all(cell::csv(text).as_bytes()),
+        Shown::Text(text) => out.write_all(cell::tsv(text).as_bytes()),
+    }
 }

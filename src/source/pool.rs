@@ -20,17 +20,14 @@ pub struct Pool(Vec<Block>);
 impl Pool {
     /// An empty buffer of at least so many bytes.
     pub fn take(&mut self, capacity: usize) -> Vec<u8> {
-        for block in &mut self.0 {
-            if let Some(bytes) = Arc::get_mut(&mut block.0)
-                && bytes.capacity() >= capacity
-                && bytes.capacity() <= capacity.saturating_mul(4)
-            {
-                let mut bytes = std::mem::take(bytes);
-                bytes.clear();
-                return bytes;
-            }
-        }
-        Vec::with_capacity(capacity)
+        let fits = capacity..=capacity.saturating_mul(4);
+        let free = |b: &Block| Arc::strong_count(&b.0) == 1 && fits.contains(&b.0.capacity());
+        // The latest, which the processor's caches may still hold.
+        let place = self.0.iter().rposition(free);
+        let block = place.and_then(|n| Arc::try_unwrap(self.0.remove(n).0).ok());
+        let mut bytes = block.unwrap_or_else(|| Vec::with_capacity(capacity));
+        bytes.clear();
+        bytes
     }
 
     /// A filled buffer as a block.
