@@ -3,11 +3,12 @@
 # make check   format, lints, documentation, dependencies
 # make bench   the benchmarks
 # make kafka   a real Kafka broker to play with: 127.0.0.1:9092
+# make run-kafka   the broker, the emulator and pinflow together
 #
 # Each installs what it needs and lacks, and nothing where all is there.
 # ARGS go to what is run: make run ARGS="--rate 3000", make test ARGS=golden.
 
-.PHONY: run test check bench kafka
+.PHONY: run test check bench kafka run-kafka
 .DEFAULT_GOAL := run
 
 run:
@@ -35,3 +36,8 @@ bench:
 kafka:
 	@scripts/setup kafka
 	@scripts/kafka
+
+run-kafka:
+	@scripts/setup build kafka
+	cargo build --release --locked
+	@scripts/run-kafka $(ARGS)

@@ -50,12 +50,12 @@ pub(super) enum Phase {
     },
     /// The last epoch is sealed.
     Last {
-        /// See there.
+        /// Whether a bounded run has come to its end.
         ended: bool,
     },
     /// The last cut is being written.
     Closing {
-        /// See there.
+        /// Whether a bounded run has come to its end.
         ended: bool,
     },
     /// The sinks are being finished.

@@ -180,8 +180,7 @@ fn conduct(
     let server = build::serve(config, &published, &status, &machine, Lookup(events.clone()))?;
     let lines = Lines { events: inbox, workers: threads.lines, keeper: tasks };
     let progress = options.once.then(Progress::new).filter(Progress::shown);
-    let writer = options.results.clone().map(|to| Writer::start(to, published.clone()));
-    let (writer, results) = writer.transpose()?.unzip();
+    let (writer, results) = Writer::start(options.results.clone(), &published)?.unzip();
     let coordinator = Coordinator::new(coordinator::Parts {
         lines,
         shared,

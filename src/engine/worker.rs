@@ -113,6 +113,7 @@ impl Feeder {
             self.deliver();
             self.busy += began.elapsed();
             if let Some(nap) = nap
+                && !self.exit
                 && self.inbox.is_empty()
                 && self.epoch == self.shared.open.load(Acquire)
             {

@@ -17,11 +17,13 @@ use crate::results::Prepared;
 pub struct Writer(JoinHandle<Option<Result<Prepared, Failure>>>);
 
 impl Writer {
-    /// A thread that has nothing to do yet, and the line to tell it by.
+    /// A thread that has nothing to do yet, and the line to tell it by; none if nobody wants files.
     pub fn start(
-        to: ResultsTo,
-        published: Arc<Published>,
-    ) -> Result<(Self, Sender<()>), EngineError> {
+        to: Option<ResultsTo>,
+        published: &Arc<Published>,
+    ) -> Result<Option<(Self, Sender<()>)>, EngineError> {
+        let Some(to) = to else { return Ok(None) };
+        let published = published.clone();
         let (last, told): (_, Receiver<()>) = bounded(1);
         let write = move || {
             let mut prepared = None;
@@ -34,7 +36,7 @@ impl Writer {
         };
         let thread = thread::Builder::new().name("results".into()).spawn(write);
         let thread = thread.map_err(|e| EngineError::Died(format!("starting a thread: {e}")))?;
-        Ok((Writer(thread), last))
+        Ok(Some((Writer(thread), last)))
     }
 
     /// Gives the files their names. The other end of the line must be gone.

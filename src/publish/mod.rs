@@ -151,7 +151,9 @@ impl Published {
         {
             let mut shown = self.shown.write();
             let mut of_metric = vec![0; shown.tables.len()];
-            lists.iter().flat_map(Changes::metrics).for_each(|m| of_metric[usize::from(m)] += 1);
+            for metric in lists.iter().flat_map(Changes::metrics) {
+                of_metric.get_mut(usize::from(metric)).into_iter().for_each(|n| *n += 1);
+            }
             for (table, changes) in shown.tables.iter_mut().zip(of_metric) {
                 table.expect(changes);
             }

@@ -12,7 +12,7 @@ use crate::cli::Failure;
 use crate::publish::{self, Published, Reading, edges};
 
 /// Rows whose lines one thread makes at a time.
-const PART: usize = 16 << 10;
+const CHUNK: usize = 16 << 10;
 
 /// The rows of a reading, in the order in which they are printed, at most `limit` a window (none:
 /// as many as the metric's `limit` allows).
@@ -58,51 +58,49 @@ impl Prepared {
     }
 }
 
-/// Writes the rows of a reading in their order; lines of many rows are made on all cores.
+/// Writes the rows of a reading in their order; where they are many, on all cores.
 fn write_reading(reading: &Reading, format: Format, out: &mut dyn Write) -> io::Result<()> {
+    let schema = reading.schema();
     if matches!(format, Format::Json | Format::Table) {
-        return write(reading.schema(), &rows(reading, None), format, out);
+        return write(schema, &rows(reading, None), format, out);
     }
-    let printer = Printer::new(reading.schema());
+    let printer = Printer::new(schema);
     printer.header(format, out)?;
-    let lines = |windows: &mut [Vec<publish::Row<'_>>]| {
-        windows.iter_mut().for_each(|rows| order(reading.schema(), rows, None));
-        let rows = windows.iter().flatten().map(|r| row(reading, *r));
+    let lines = |rows: Vec<publish::Row<'_>>| {
         let mut lines = Vec::new();
+        let rows = rows.into_iter().map(|r| row(reading, r));
         printer.lines(rows, format, &mut lines).map(|()| lines)
     };
     let mut windows = windows(&reading.table);
     let cores = thread::available_parallelism().map_or(1, usize::from);
-    let mut rest = &mut windows[..];
-    while !rest.is_empty() {
-        let mut parts = Vec::with_capacity(cores);
-        while parts.len() < cores && !rest.is_empty() {
-            let len = part(rest);
-            let (part, others) = rest.split_at_mut(len);
-            parts.push(part);
-            rest = others;
+    let share = windows.len().div_ceil(cores).max(1);
+    on_cores(windows.chunks_mut(share), |windows| {
+        windows.iter_mut().for_each(|rows| order(schema, rows, None));
+    });
+    let mut rows = windows.into_iter().flatten();
+    loop {
+        let chunks = (0..cores).map(|_| rows.by_ref().take(CHUNK).collect::<Vec<_>>());
+        let chunks: Vec<_> = chunks.filter(|rows| !rows.is_empty()).collect();
+        if chunks.is_empty() {
+            return Ok(());
         }
-        let made: Vec<io::Result<Vec<u8>>> = thread::scope(|scope| {
-            let mut parts = parts.into_iter();
-            let first = parts.next();
-            let others: Vec<_> = parts.map(|part| scope.spawn(|| lines(part))).collect();
-            let first = first.map(lines);
-            let others = others.into_iter().map(|t| t.join().expect("making lines does not panic"));
-            first.into_iter().chain(others).collect()
-        });
-        for lines in made {
+        for lines in on_cores(chunks.into_iter(), lines) {
             out.write_all(&lines?)?;
         }
     }
-    Ok(())
 }
 
-/// How many windows at the front have [`PART`] rows together: all, if there are fewer.
-fn part(windows: &[Vec<publish::Row<'_>>]) -> usize {
-    let mut rows = 0;
-    let enough = windows.iter().position(|window| {
-        rows += window.len();
-        rows >= PART
-    });
-    enough.map_or(windows.len(), |n| n + 1)
+/// Does the work for each, all at once, the first in this thread; the answers in order.
+fn on_cores<T: Send, R: Send>(
+    mut each: impl Iterator<Item = T>,
+    work: impl Fn(T) -> R + Sync,
+) -> Vec<R> {
+    let work = &work;
+    thread::scope(|scope| {
+        let first = each.next();
+        let others: Vec<_> = each.map(|item| scope.spawn(move || work(item))).collect();
+        let first = first.map(work);
+        let others = others.into_iter().map(|t| t.join().expect("what is done does not panic"));
+        first.into_iter().chain(others).collect()
+    })
 }

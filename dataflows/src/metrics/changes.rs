@@ -44,9 +44,9 @@ impl Changes {
         self.len == 0
     }
 
-    /// Makes room for so many changes of groups with so many keys and columns.
-    pub fn reserve(&mut self, changes: usize, width: usize) {
-        self.words.reserve(changes * (3 + width));
+    /// Makes room for so many groups, each changed in metrics of so many keys and columns.
+    pub fn reserve(&mut self, groups: usize, widths: impl Iterator<Item = usize>) {
+        self.words.reserve(groups * widths.map(|width| 3 + width).sum::<usize>());
     }
 
     /// Adds a change; the rows have the same columns.
