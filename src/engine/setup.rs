@@ -41,7 +41,16 @@ pub const ENDED: &str = "ended";
 
 /// Runs until the sources end or an orderly stop.
 pub fn run(options: &RunOptions) -> Result<(), Failure> {
-    start(options, false).map(drop).map_err(Failure::from)
+    let began = Instant::now();
+    let Tally { read, accepted, duplicate, superseded, rejected, ignored } =
+        start(options, false).map_err(Failure::from)?.tally;
+    let seconds = began.elapsed().as_secs_f64();
+    let results = options.results.as_ref().map(|to| to.dir.display().to_string());
+    info!(
+        read,
+        accepted, duplicate, superseded, rejected, ignored, seconds, results, "the run is over"
+    );
+    Ok(())
 }
 
 /// What became of dead letters that were read again.
