@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -32,25 +32,40 @@ pub struct Said {
     pub errors: Mutex<BTreeMap<String, u64>>,
     /// What the newest one said.
     pub newest: Mutex<Option<String>>,
+    /// When an error of a kind was last logged.
+    logged: Mutex<BTreeMap<String, Instant>>,
 }
+
+/// An error that goes on is logged again after so long.
+const AGAIN: Duration = Duration::from_secs(60);
 
 impl Said {
     /// Counts an error.
     pub fn count(&self, code: Option<RDKafkaErrorCode>) {
-        let kind = code.map_or_else(|| "Client".into(), |code| format!("{code:?}"));
-        *self.errors.lock().entry(kind).or_insert(0) += 1;
+        *self.errors.lock().entry(kind(code)).or_insert(0) += 1;
     }
 
-    /// Counts an error, and keeps what was said of it.
-    pub fn error(&self, code: Option<RDKafkaErrorCode>, reason: &str) {
-        self.count(code);
+    /// Counts an error, and keeps what was said of it; whether that is news for the log.
+    pub fn error(&self, code: Option<RDKafkaErrorCode>, reason: &str) -> bool {
         let general = code == Some(RDKafkaErrorCode::AllBrokersDown);
         if general && self.newest.lock().is_some() {
-            // Why they are down has been said.
-            return;
+            // It comes with every attempt at any broker, and why they are down has been said.
+            return false;
         }
+        self.count(code);
         *self.newest.lock() = Some(reason.to_owned());
+        let mut logged = self.logged.lock();
+        let news = logged.get(&kind(code)).is_none_or(|at| at.elapsed() >= AGAIN);
+        if news {
+            logged.insert(kind(code), Instant::now());
+        }
+        news
     }
+}
+
+/// An error's kind, as librdkafka names it.
+fn kind(code: Option<RDKafkaErrorCode>) -> String {
+    code.map_or_else(|| "Client".into(), |code| format!("{code:?}"))
 }
 
 /// The context of our clients.
@@ -77,9 +92,13 @@ impl ClientContext for Context {
 
     fn error(&self, error: KafkaError, reason: &str) {
         // Errors of single partitions come by here too; that one has ended is none.
-        if error.rdkafka_error_code() != Some(RDKafkaErrorCode::PartitionEOF) {
-            self.said.error(error.rdkafka_error_code(), reason);
-            warn!(source = &*self.source, reason, "librdkafka reports an error");
+        let (code, source) = (error.rdkafka_error_code(), &*self.source);
+        match code {
+            Some(RDKafkaErrorCode::PartitionEOF) => {}
+            _ if self.said.error(code, reason) => {
+                warn!(source, reason, "librdkafka reports an error");
+            }
+            _ => debug!(source, reason, "librdkafka reports an error, again"),
         }
     }
 
@@ -260,6 +279,19 @@ mod tests {
         let many = Share::new(64 << 20, 1000);
         assert!((many.queued + many.fetch) * 1000 <= 66 << 20);
         assert_eq!(Share::new(1 << 20, 0).messages, 1024);
+    }
+
+    /// While the brokers were away every attempt was a line in the log and a count.
+    #[test]
+    fn an_error_that_goes_on_is_news_once_and_its_consequence_is_none() {
+        use RDKafkaErrorCode::{AllBrokersDown, BrokerTransportFailure};
+        let said = Said::default();
+        assert!(said.error(Some(BrokerTransportFailure), "refused"));
+        assert!(!said.error(Some(AllBrokersDown), "1/1 brokers are down"));
+        assert!(!said.error(Some(BrokerTransportFailure), "refused"));
+        assert_eq!(said.newest.lock().as_deref(), Some("refused"));
+        let errors = said.errors.lock();
+        assert_eq!((errors.len(), errors["BrokerTransportFailure"]), (1, 2));
     }
 
     #[test]
