@@ -256,7 +256,11 @@ fn live(dir: &Path, life: Duration, held: &Places, seen: &Mutex<Seen>, ask: bool
         let sizes = NAMES.map(|n| std::fs::metadata(dir.join("in").join(n)).unwrap().len());
         let come = sizes.iter().sum::<u64>() - held.values().sum::<u64>();
         let read = scrape.by("pinflow_read_bytes_total", "source").values().sum::<f64>() as u64;
-        assert!(read <= come, "{read} bytes were read, but only {come} came since the manifest");
+        assert!(
+            read <= come,
+            "{here}: {read} bytes were read, but only {come} came since the manifest; \
+             shown {at:?}, durable {held:?}, withheld {withheld}, sizes {sizes:?}"
+        );
         let mut seen = seen.lock().unwrap();
         seen.note(&scrape);
         if first || ask {
