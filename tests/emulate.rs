@@ -247,6 +247,25 @@ fn what_cannot_be_sent_is_refused() {
     }
 }
 
+/// What is decided elsewhere was silently overwritten: a login meant to be encrypted was not.
+#[test]
+fn a_property_that_is_decided_elsewhere_is_refused() {
+    for (property, said) in [
+        ("security.protocol=SASL_SSL", "`tls`"),
+        ("sasl.password=hunter2", "env = "),
+        ("ssl.key.password=hunter2", "key_password"),
+        ("bootstrap.servers=b:2", "--brokers"),
+        ("client.id=me", "pinflow-emulate"),
+        ("enable.idempotence=false", "doubles records"),
+    ] {
+        let name = property.split('=').next().unwrap();
+        let words = ["--to", "kafka", "--brokers", "b:1", "--prefix", "p", "--property", property];
+        let ended = emulate(&words);
+        refused(&ended, 64, &[&format!("--property cannot set {name}"), said]);
+        assert!(!ended.stderr.contains("hunter2"), "{}", ended.stderr);
+    }
+}
+
 #[test]
 fn a_signal_ends_it_in_order() {
     let dir = tempfile::tempdir().unwrap();

@@ -9,13 +9,15 @@ use clap::{Args, ValueEnum};
 use dataflows::record::Stream;
 
 use super::{ConfigArgs, Failure, exit};
-use crate::config::{Config, Demo, Env, Kafka, Rate, SourceKind, Topics};
+use crate::config::{Config, Demo, Env, Kafka, Rate, Secret, SourceKind, Topics};
 use crate::emulate::draw::Order;
 use crate::emulate::feed::{self, Feed, Tables};
 use crate::emulate::mysql::{self, Credentials, Database};
 use crate::emulate::pace::{self, Pace};
 use crate::emulate::stop::Stop;
-use crate::emulate::target::{Cluster, FilesTarget, KafkaTarget, Key, StdoutTarget, Target};
+use crate::emulate::target::{
+    Cluster, FilesTarget, KafkaTarget, Key, StdoutTarget, Target, decided,
+};
 use crate::emulate::{self, Options, Sent};
 use crate::source::demo::Posts;
 
@@ -258,6 +260,7 @@ impl EmulateArgs {
 
     /// The brokers and topics that are meant: those of the flags, else of the configured source.
     fn cluster(&self, config: &Config) -> Result<Cluster, Failure> {
+        let given = self.settings()?;
         let mut kinds = config.sources.iter().map(|source| &source.kind);
         let source =
             kinds.find_map(|kind| if let SourceKind::Kafka(k) = kind { Some(k) } else { None });
@@ -270,7 +273,7 @@ impl EmulateArgs {
             Failure::new(exit::USAGE, message, hint)
         };
         let mut settings = source.map_or_else(BTreeMap::new, |source| source.properties.clone());
-        settings.extend(self.settings()?);
+        settings.extend(given);
         Ok(Cluster {
             brokers: brokers.ok_or_else(|| lacks("--brokers"))?,
             prefix: prefix.ok_or_else(|| lacks("--prefix"))?,
@@ -284,14 +287,19 @@ impl EmulateArgs {
         })
     }
 
-    fn settings(&self) -> Result<BTreeMap<String, String>, Failure> {
+    /// What is set by flags, if it is for them to say; others would be silently overwritten.
+    fn settings(&self) -> Result<BTreeMap<String, Secret>, Failure> {
         let one = |text: &String| {
             let parts = text.split_once('=').filter(|(name, _)| !name.is_empty());
-            let parts = parts.map(|(name, value)| (name.to_string(), value.to_string()));
-            parts.ok_or_else(|| {
+            let (name, value) = parts.ok_or_else(|| {
                 let message = format!("--property {text} is not a name and a value");
                 Failure::new(exit::USAGE, message, "write it like --property linger.ms=20")
-            })
+            })?;
+            if let Some(why) = decided(name) {
+                let message = format!("--property cannot set {name}");
+                return Err(Failure::new(exit::USAGE, message, why));
+            }
+            Ok((name.to_string(), Secret(value.to_string())))
         };
         self.property.iter().map(one).collect()
     }

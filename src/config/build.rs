@@ -1,13 +1,11 @@
 //! From the tree of settings to a valid [`Config`]: one function per section.
 
-use std::sync::Arc;
-
 use dataflows::metrics::declare::AgeGroup;
 use dataflows::record::rules::Wrappers;
 use dataflows::record::{Column, Rules};
 
 use super::load::Env;
-use super::problem::{Place, Problems, Text};
+use super::problem::{Place, Problems};
 use super::section::Section;
 use super::tree::{Entry, Value};
 use super::{
@@ -185,7 +183,7 @@ pub fn secret(s: &Section<'_>, key: &str, env: &Env) -> Option<Secret> {
     let hint = format!("write {key} = {{ env = \"NAME\" }} or {key} = {{ file = \"PATH\" }}");
     let Value::Table(table) = &node.value else {
         let message = "a secret does not stand in the configuration itself";
-        s.problems.error(&masked(&node.place), message, hint);
+        s.problems.error(&node.place, message, hint);
         return None;
     };
     let title = format!("`{key}`");
@@ -211,15 +209,6 @@ pub fn secret(s: &Section<'_>, key: &str, env: &Env) -> Option<Secret> {
             None
         }
     }
-}
-
-/// The same place in a text in which the value there cannot be read.
-fn masked(place: &Place) -> Place {
-    let body = &place.text.body;
-    let stars = "*".repeat(place.span.len());
-    let body = format!("{}{stars}{}", &body[..place.span.start], &body[place.span.end..]);
-    let text = Text { name: place.text.name.clone(), body };
-    Place { text: Arc::new(text), span: place.span.clone() }
 }
 
 fn labels(s: &Section<'_>) -> Labels {

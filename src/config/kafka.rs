@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::load::Env;
 use super::problem::Place;
+use super::properties::Weight;
 use super::section::Section;
 use super::tree::{Entry, Value};
 use super::{Secret, build, properties, units};
@@ -36,8 +37,8 @@ pub struct Kafka {
     pub stall_timeout: Duration,
     /// How brokers are spoken to.
     pub security: Security,
-    /// Further settings of librdkafka.
-    pub properties: BTreeMap<String, String>,
+    /// Further settings of librdkafka; what they are set to may be secret.
+    pub properties: BTreeMap<String, Secret>,
 }
 
 /// Which topics.
@@ -171,10 +172,12 @@ fn base(s: &Section<'_>) -> Kafka {
         Ok(text) => {
             for said in properties::lay_over(&text, &mut kafka) {
                 let message = format!("{path}:{}: {}", said.line, said.why);
-                if said.login && !s.has("sasl") {
-                    s.problems.error(place, message, "or write `sasl` yourself");
-                } else {
-                    s.problems.warn(place, message, "the line is passed over");
+                match said.weight {
+                    Weight::Wrong(hint) => s.problems.error(place, message, hint),
+                    Weight::Login if !s.has("sasl") => {
+                        s.problems.error(place, message, "or write `sasl` yourself");
+                    }
+                    _ => s.problems.warn(place, message, "the line is passed over"),
                 }
             }
         }
@@ -328,8 +331,13 @@ fn sasl(s: &Section<'_>, env: &Env) -> Sasl {
     Sasl { mechanism, username: a.filled("username").unwrap_or_default().to_string(), password }
 }
 
-/// Settings of librdkafka that pinflow decides itself.
-const OURS: [(&str, &str); 8] = [
+/// How the password is given.
+const PASSWORD: &str = "it is `sasl = { password = { env = \"NAME\" } }`";
+/// How certificates are.
+const KEY: &str = "name PEM files: `tls = { certificate = \"...\", key = \"...\" }`";
+
+/// Settings of librdkafka that pinflow decides itself, or takes from where secrets may stand.
+const OURS: [(&str, &str); 15] = [
     ("bootstrap.servers", "it is `brokers`"),
     ("metadata.broker.list", "it is `brokers`"),
     ("group.id", "it is `group`"),
@@ -337,16 +345,31 @@ const OURS: [(&str, &str); 8] = [
     ("auto.offset.reset", "it is `start` and `gap`"),
     ("enable.partition.eof", "pinflow needs it"),
     ("security.protocol", "it follows from `sasl` and `tls`"),
-    ("sasl.password", "it is `sasl = { password = { env = \"NAME\" } }`"),
+    ("sasl.mechanism", "it is `sasl = { mechanism = \"...\" }`"),
+    ("sasl.mechanisms", "it is `sasl = { mechanism = \"...\" }`"),
+    ("sasl.username", "it is `sasl = { username = \"...\" }`"),
+    ("sasl.password", PASSWORD),
+    (
+        "sasl.oauthbearer.client.secret",
+        "give the token itself: `sasl = { mechanism = \"OAUTHBEARER\", password = ... }`",
+    ),
+    ("ssl.key.password", "it is `tls = { key_password = { env = \"NAME\" } }`"),
+    ("ssl.key.pem", KEY),
+    ("ssl.keystore.password", KEY),
 ];
 
-fn further(s: &Section<'_>) -> BTreeMap<String, String> {
+/// What is said of a setting of librdkafka that cannot be set as it is; none if it can.
+pub fn ours(name: &str) -> Option<&'static str> {
+    OURS.iter().find(|o| o.0 == name).map(|o| o.1)
+}
+
+fn further(s: &Section<'_>) -> BTreeMap<String, Secret> {
     let mut out = BTreeMap::new();
     let Some((table, _)) = s.table("properties") else { return out };
     for entry in &table.entries {
-        if let Some((_, hint)) = OURS.iter().find(|o| o.0 == entry.key) {
+        if let Some(hint) = ours(&entry.key) {
             let message = format!("`{}` cannot be set here", entry.key);
-            s.problems.error(&entry.place, message, *hint);
+            s.problems.error(&entry.place, message, hint);
             continue;
         }
         let value = match &entry.node.value {
@@ -358,7 +381,7 @@ fn further(s: &Section<'_>) -> BTreeMap<String, String> {
                 continue;
             }
         };
-        out.insert(entry.key.clone(), value);
+        out.insert(entry.key.clone(), Secret(value));
     }
     out
 }

@@ -5,6 +5,7 @@ mod environment;
 mod kafka;
 pub mod keys;
 mod load;
+mod mask;
 mod metric;
 pub mod problem;
 mod properties;
@@ -26,7 +27,7 @@ use std::time::Duration;
 use dataflows::metrics::declare::{AgeGroup, Metric};
 use dataflows::record::{Rule, Rules};
 
-pub use kafka::{Gap, Kafka, Sasl, Security, Start, Topics};
+pub use kafka::{Gap, Kafka, Sasl, Security, Start, Topics, ours};
 pub use load::{BUILTIN, Env, Loaded, Override, load, load_with};
 pub use metric::scope::{FACTS, fact_name};
 pub use sink::{ROTATE_BYTES, ROTATE_INTERVAL};

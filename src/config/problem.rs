@@ -1,10 +1,14 @@
 //! What is wrong with a configuration, and where: every problem carries the text it was found
 //! in, so that it can be shown with its line and a caret.
+//!
+//! Promises: no value of a key that holds a secret is shown.
 
 use std::cell::RefCell;
 use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
+
+use super::mask;
 
 /// A text that settings were read from: a file, an environment variable, a command line flag.
 #[derive(Debug, PartialEq, Eq)]
@@ -45,14 +49,19 @@ impl Place {
     }
 
     /// The line it begins on, and where in it the piece lies, in characters; long lines are cut
-    /// to what is around the piece.
+    /// to what is around the piece, and secrets are starred.
     fn excerpt(&self) -> (String, usize, usize) {
         const WIDTH: usize = 100;
         let body = &self.text.body;
         let start = self.floor(self.span.start);
         let begin = body[..start].rfind('\n').map_or(0, |i| i + 1);
         let end = body[start..].find('\n').map_or(body.len(), |i| start + i);
-        let line: Vec<char> = body[begin..end].chars().collect();
+        let secrets = mask::hidden(body);
+        let starred = |(i, c): (usize, char)| {
+            let secret = secrets.iter().any(|span| span.contains(&(begin + i)));
+            if secret { '*' } else { c }
+        };
+        let line: Vec<char> = body[begin..end].char_indices().map(starred).collect();
         let column = body[begin..start].chars().count();
         let stop = self.floor(self.span.end.min(end).max(start));
         let width = body[start..stop].chars().count().max(1);

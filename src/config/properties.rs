@@ -13,9 +13,24 @@ pub struct Said {
     pub line: usize,
     /// What it is, and what to do.
     pub why: String,
-    /// We cannot be let in without it.
-    pub login: bool,
+    /// What becomes of it.
+    pub weight: Weight,
 }
+
+/// What becomes of a line that is not taken over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Weight {
+    /// It is passed over.
+    Passed,
+    /// We cannot be let in without it.
+    Login,
+    /// Nothing is done before it is mended, as is said.
+    Wrong(&'static str),
+}
+
+/// The protocols, and whether each is encrypted.
+const PROTOCOLS: [(&str, bool); 4] =
+    [("PLAINTEXT", false), ("SSL", true), ("SASL_PLAINTEXT", false), ("SASL_SSL", true)];
 
 /// The settings of a file's text, in order: line, key, value. Comments are left out; a line that
 /// ends in a backslash goes on.
@@ -27,26 +42,83 @@ fn settings(text: &str) -> Vec<(usize, String, String)> {
         if whole.is_empty() || whole.starts_with(['#', '!']) {
             continue;
         }
-        while whole.ends_with('\\') {
+        // Two of them are one that belongs to the text.
+        while whole.bytes().rev().take_while(|b| *b == b'\\').count() % 2 == 1 {
             whole.pop();
             whole += lines.next().map_or("", |(_, more)| more.trim());
         }
         let at = whole.find(['=', ':', ' ', '\t']).unwrap_or(whole.len());
         let value = whole[at..].trim_start_matches([' ', '\t']);
         let value = value.strip_prefix(['=', ':']).unwrap_or(value).trim();
-        out.push((n + 1, whole[..at].to_string(), value.to_string()));
+        out.push((n + 1, whole[..at].to_string(), unescaped(value)));
     }
     out
 }
 
-/// The value of an option of a login module: `username="alice"`.
-fn option(jaas: &str, name: &str) -> Option<String> {
-    let start = jaas.find(&format!(" {name}="))? + name.len() + 2;
-    let rest = &jaas[start..];
-    match rest.strip_prefix(['"', '\'']) {
-        Some(quoted) => quoted.find(['"', '\'']).map(|end| quoted[..end].to_string()),
-        None => Some(rest.split([' ', ';']).next().unwrap_or_default().to_string()),
+/// A value with its escapes undone, as Java reads them.
+fn unescaped(value: &str) -> String {
+    let mut out = String::new();
+    let mut chars = value.chars();
+    while let Some(c) = chars.next() {
+        if c != '\\' {
+            out.push(c);
+            continue;
+        }
+        let digits: String = chars.as_str().chars().skip(1).take(4).collect();
+        let unit = u16::from_str_radix(&digits, 16).ok().filter(|_| digits.len() == 4);
+        match (chars.next(), unit) {
+            (Some('u'), Some(unit)) => {
+                out.extend(char::decode_utf16([unit]).map(|c| c.unwrap_or('\u{fffd}')));
+                chars.nth(3);
+            }
+            (Some(c), _) => out.push(escaped(c)),
+            (None, _) => {}
+        }
     }
+    out
+}
+
+/// What a character behind a backslash means.
+fn escaped(c: char) -> char {
+    match c {
+        't' => '\t',
+        'n' => '\n',
+        'r' => '\r',
+        'f' => '\u{c}',
+        other => other,
+    }
+}
+
+/// The value of an option of a login module: `username="alice"`. A quoted text ends at the quote
+/// that it begins with, and what stands behind a backslash belongs to it.
+fn option(jaas: &str, name: &str) -> Option<String> {
+    let mut chars = jaas.chars();
+    let (mut key, mut word) = (None, String::new());
+    loop {
+        let c = chars.next();
+        match c {
+            None | Some(';') => return key.filter(|k| k == name).map(|_| word),
+            Some(c) if c.is_whitespace() => {
+                if key.take().is_some_and(|k| k == name) {
+                    return Some(word);
+                }
+                word.clear();
+            }
+            Some('=') if key.is_none() => key = Some(std::mem::take(&mut word)),
+            Some(quote @ ('"' | '\'')) => {
+                while let Some(c) = chars.next().filter(|c| *c != quote) {
+                    word.push(if c == '\\' { chars.next().map_or(c, escaped) } else { c });
+                }
+            }
+            Some(c) => word.push(c),
+        }
+    }
+}
+
+/// Whether a protocol is encrypted; none if there is none of this name. Java takes any case.
+fn protocol(name: &str) -> Option<bool> {
+    let name = name.to_ascii_uppercase();
+    PROTOCOLS.iter().find(|p| p.0 == name).map(|p| p.1)
 }
 
 /// Lays a file's settings over those of a source; what is said of lines that are not taken over.
@@ -57,17 +129,17 @@ pub fn lay_over(text: &str, kafka: &mut Kafka) -> Vec<Said> {
     let pem = |of: &str| get(&format!("ssl.{of}.type")).is_some_and(|t| t == "PEM");
     for (line, key, value) in &settings {
         let mut explain = |why: &str| {
-            let login = key == "sasl.mechanism";
-            said.push(Said { line: *line, why: format!("`{key}` {why}"), login });
+            said.push(Said { line: *line, why: format!("`{key}` {why}"), weight: weight(key) });
         };
         match key.as_str() {
             "bootstrap.servers" => {
                 kafka.brokers = value.split(',').map(|b| b.trim().to_string()).collect();
             }
             "group.id" => kafka.group.clone_from(value),
-            "security.protocol" => {
-                kafka.security.tls = matches!(value.as_str(), "SSL" | "SASL_SSL");
-            }
+            "security.protocol" => match protocol(value) {
+                Some(tls) => kafka.security.tls = tls,
+                None => explain(&format!("cannot be `{value}`")),
+            },
             "sasl.mechanism" => match kafka::mechanism(value) {
                 Some(mechanism) => login(kafka).mechanism = mechanism,
                 None if value == "AWS_MSK_IAM" => explain(
@@ -103,7 +175,7 @@ pub fn lay_over(text: &str, kafka: &mut Kafka) -> Vec<Said> {
             "ssl.key.password" => kafka.security.key_password = Some(Secret(value.clone())),
             "ssl.endpoint.identification.algorithm" => {
                 let value = if value.is_empty() { "none" } else { value };
-                kafka.properties.insert(key.clone(), value.into());
+                kafka.properties.insert(key.clone(), Secret(value.into()));
             }
             "ssl.truststore.type" | "ssl.keystore.type" => {}
             "ssl.truststore.password" | "ssl.keystore.password" => {
@@ -117,6 +189,18 @@ pub fn lay_over(text: &str, kafka: &mut Kafka) -> Vec<Said> {
         }
     }
     said
+}
+
+/// What becomes of a line with this key, if it is not taken over.
+fn weight(key: &str) -> Weight {
+    match key {
+        "sasl.mechanism" => Weight::Login,
+        "security.protocol" => Weight::Wrong(
+            "write PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL: it says whether what we send, the \
+             login too, is encrypted",
+        ),
+        _ => Weight::Passed,
+    }
 }
 
 /// Who we say we are, to be filled in.
@@ -172,7 +256,8 @@ mod tests {
         let (_, said) = laid(IAM);
         let lines: Vec<usize> = said.iter().map(|s| s.line).collect();
         assert_eq!(lines, [2, 3, 4], "{said:?}");
-        assert!(said[0].login && said[0].why.contains("SCRAM-SHA-512"), "{}", said[0].why);
+        assert_eq!(said[0].weight, Weight::Login);
+        assert!(said[0].why.contains("SCRAM-SHA-512"), "{}", said[0].why);
     }
 
     #[test]
@@ -185,6 +270,46 @@ mod tests {
         assert!(said.is_empty(), "{said:?}");
         assert_eq!(kafka.security.ca, Some("ca.pem".into()));
         assert_eq!(kafka.security.key, Some("me.pem".into()));
-        assert_eq!(kafka.properties["ssl.endpoint.identification.algorithm"], "none");
+        assert_eq!(kafka.properties["ssl.endpoint.identification.algorithm"].0, "none");
+    }
+
+    /// It was taken for one that is not encrypted, and the login went out in clear.
+    #[test]
+    fn a_protocol_in_any_case_is_known_and_another_is_wrong() {
+        for (name, tls) in
+            [("sasl_ssl", true), ("Ssl", true), ("plaintext", false), ("SASL_plaintext", false)]
+        {
+            let (kafka, said) = laid(&format!("security.protocol={name}\n"));
+            assert_eq!((kafka.security.tls, said.len()), (tls, 0), "{name}: {said:?}");
+        }
+        for name in ["SASL_SLL", "TLS", ""] {
+            let (_, said) = laid(&format!("security.protocol={name}\n"));
+            assert!(matches!(said[0].weight, Weight::Wrong(_)), "{name}: {said:?}");
+            assert!(said[0].why.contains(&format!("`{name}`")), "{}", said[0].why);
+        }
+    }
+
+    /// A password was cut at the first quote of either kind, and kept its backslashes.
+    #[test]
+    fn a_password_is_what_java_makes_of_it() {
+        for (written, meant) in [
+            (r#""it's""#, "it's"),
+            (r#"'say "it"'"#, r#"say "it""#),
+            (r#""a\\"b""#, r#"a"b"#),
+            (r#""a\\\\b""#, r"a\b"),
+            (r#""a\=b\u00e9""#, "a=b\u{e9}"),
+            (r#""a username=x;y""#, "a username=x;y"),
+            ("bare==", "bare=="),
+        ] {
+            let module = "org.apache.kafka.common.security.plain.PlainLoginModule required";
+            let text = format!("sasl.jaas.config={module} password={written} username=\"bob\";\n");
+            let (kafka, _) = laid(&text);
+            let sasl = kafka.security.sasl.expect("a login");
+            let got = (sasl.password.map(|p| p.0), sasl.username);
+            assert_eq!(got, (Some(meant.to_string()), "bob".to_string()), "{written}");
+        }
+        let (kafka, _) = laid("ssl.key.password=a\\\\\ngroup.id=g\n");
+        assert_eq!(kafka.security.key_password.map(|p| p.0).as_deref(), Some("a\\"));
+        assert_eq!(kafka.group, "g");
     }
 }

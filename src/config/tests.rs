@@ -134,6 +134,53 @@ fn secrets_are_read_and_not_shown() {
     let env: Env = [("PINFLOW_HTTP__TOKEN".to_string(), "s3cret".to_string())].into();
     let problems = load(&[], &[], &env).expect_err("a bare secret");
     assert!(!problems[0].to_string().contains("s3cret"), "{}", problems[0]);
+    let of_librdkafka = "source.kafka.properties={ \"sasl.oauthbearer.config\" = \"s3cret\" }";
+    let sets = [of_librdkafka.into()];
+    let config = load(&["builtin:kafka.toml".into()], &sets, &Env::new()).expect("valid").config;
+    let shown = format!("{config:?}");
+    assert!(shown.contains("sasl.oauthbearer.config") && !shown.contains("s3cret"), "{shown}");
+}
+
+/// Each stood in the lines under a problem with what is beside it, or whose name it has.
+#[test]
+fn no_problem_shows_a_secret() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let path = dir.path().join("x.toml");
+    let sasl = "{ mechanism = \"SCRAM\", username = \"alice\", password = \"hunter2\" }";
+    let table = "[source.kafka]\nbrokers = \"b:9092\"\nprefix = \"p\"\n";
+    for (body, name, value, words) in [
+        (format!("{table}sasl = {sasl}\n"), "", "", "`mechanism` cannot be"),
+        (table.into(), "PINFLOW_SOURCE__KAFKA__SASL", sasl, "`mechanism` cannot be"),
+        (table.into(), "PINFLOW_SOURCE__KAFKA__SASL", &sasl[..sasl.len() - 3], "wants a table"),
+        (table.into(), "PINFLOW_HTTP__TOKN", "hunter2", "did you mean `token`?"),
+        (format!("{table}sasl = {sasl} x\n"), "", "", "not TOML"),
+    ] {
+        std::fs::write(&path, &body).expect("writable");
+        let mut env = Env::new();
+        if !name.is_empty() {
+            env.insert(name.into(), value.into());
+        }
+        let problems = load(std::slice::from_ref(&path), &[], &env).expect_err(&body);
+        let said: Vec<String> = problems.iter().map(ToString::to_string).collect();
+        let said = said.join("\n");
+        assert!(said.contains(words) && said.contains('^'), "{said}");
+        assert!(!said.contains("hunter2") && said.contains("**"), "{said}");
+    }
+}
+
+#[test]
+fn a_misspelt_protocol_is_an_error() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let java = dir.path().join("client.properties");
+    std::fs::write(&java, "bootstrap.servers=b:1\nsecurity.protocol=SASL_SLL\n").expect("written");
+    let body = "[source.kafka]\nclient_properties = \"client.properties\"\nprefix = \"p\"\n";
+    let java = java.display().to_string();
+    let said = said(dir.path(), &body.replace("client.properties", &java));
+    assert!(
+        said.contains("client.properties:2: `security.protocol` cannot be `SASL_SLL`"),
+        "{said}"
+    );
+    assert!(said.contains("SASL_SSL"), "{said}");
 }
 
 #[test]

@@ -20,7 +20,7 @@ use rdkafka::producer::{BaseProducer, BaseRecord, DeliveryResult, Producer, Prod
 use rdkafka::{ClientContext, Message};
 
 use crate::cli::{Failure, exit};
-use crate::config::{Sasl, Security};
+use crate::config::{self, Sasl, Secret, Security};
 use crate::source::kafka::client;
 
 use super::{Record, Target};
@@ -58,8 +58,18 @@ pub struct Cluster {
     pub partitions: Option<i32>,
     /// How brokers are spoken to.
     pub security: Security,
-    /// Further settings of librdkafka.
-    pub settings: BTreeMap<String, String>,
+    /// Further settings of librdkafka; what [`decided`] answers to is overwritten.
+    pub settings: BTreeMap<String, Secret>,
+}
+
+/// What is said of a setting of librdkafka that is decided here; none if it can be set.
+pub fn decided(name: &str) -> Option<String> {
+    match name {
+        "bootstrap.servers" | "metadata.broker.list" => Some("it is --brokers".into()),
+        "client.id" => Some("it is always pinflow-emulate".into()),
+        "enable.idempotence" => Some("it is always on: without it a retry doubles records".into()),
+        other => config::ours(other).map(|why| format!("in [source.kafka] {why}")),
+    }
 }
 
 impl Cluster {
@@ -70,7 +80,7 @@ impl Cluster {
     /// The settings of a client: what is usual with us, then what was asked for.
     fn client(&self, usual: &[(&str, &str)]) -> ClientConfig {
         let mut config = ClientConfig::new();
-        let settings = self.settings.iter().map(|(name, value)| (&**name, &**value));
+        let settings = self.settings.iter().map(|(name, value)| (&**name, &*value.0));
         for (name, value) in usual.iter().copied().chain(settings) {
             config.set(name, value);
         }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use dataflows::record::Stream;
 
-pub use kafka::{Cluster, KafkaTarget, Key};
+pub use kafka::{Cluster, KafkaTarget, Key, decided};
 pub use lines::{FilesTarget, StdoutTarget};
 
 use crate::cli::Failure;

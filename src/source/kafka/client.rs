@@ -195,7 +195,7 @@ fn settings(config: &Kafka) -> ClientConfig {
         .set("reconnect.backoff.max.ms", "2000")
         .set("topic.metadata.refresh.interval.ms", config.refresh.as_millis().to_string());
     for (key, value) in &config.properties {
-        c.set(key, value);
+        c.set(key, &value.0);
     }
     c.set("bootstrap.servers", config.brokers.join(",")).set("group.id", &config.group);
     security(&mut c, &config.security);
