@@ -126,7 +126,7 @@ keys! {
             "What becomes of records that the brokers no longer hold: `skip` (said, counted) \
              or `stop`.",
         "fetch_memory" r#"fetch_memory = "64MiB""#
-            "Read ahead at most so much, over all partitions.",
+            "Read ahead so much, over all partitions.",
         "refresh" r#"refresh = "5s""# "How often to look for new topics and partitions.",
         "connect_timeout" r#"connect_timeout = "30s""#
             "How long a bounded run waits for the brokers at its start.",

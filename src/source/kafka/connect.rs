@@ -30,23 +30,28 @@ pub fn connect(name: &str, config: &Kafka, clock: &Clock) -> Result<String, Sour
         let why = said.newest.lock().clone().map_or(String::new(), |why| format!(" ({why})"));
         SourceError::Unavailable { what: format!("source `{name}`: {what}{why}") }
     };
-    let (listed, missing) = loop {
+    let listed = loop {
         // A token is asked for, and what is wrong is told, by what polls.
         (0..16).for_each(|_| drop(client.poll(Duration::from_millis(10))));
         match look::listed(&client, &config.topics) {
-            Ok(listed) => break listed,
+            Ok(listed) if listed.failed.is_empty() || Instant::now() >= until => break listed,
             Err(what) if Instant::now() >= until => {
                 (0..64).for_each(|_| drop(client.poll(Duration::ZERO)));
                 return Err(failed(what));
             }
-            Err(_) => {}
+            Ok(_) | Err(_) => {}
         }
     };
-    if !missing.is_empty() {
-        let what = format!("topic {} is not there; make it, or mend `topics`", missing.join(", "));
+    if let Some(what) = listed.failed.into_values().next() {
         return Err(failed(what));
     }
-    let parts: Vec<Arc<Part>> = listed.iter().map(|(t, n)| Arc::new(Part::new(t, *n))).collect();
+    if !listed.missing.is_empty() {
+        let what =
+            format!("topic {} is not there; make it, or mend `topics`", listed.missing.join(", "));
+        return Err(failed(what));
+    }
+    let parts: Vec<Arc<Part>> =
+        listed.parts.iter().map(|(t, n)| Arc::new(Part::new(t, *n))).collect();
     let begins = look::asked(&client, &parts, Offset::Beginning).map_err(failed)?;
     let ends = look::asked(&client, &parts, Offset::End).map_err(failed)?;
     let mut text = format!("source `{name}`: {} partitions are there\n", parts.len());

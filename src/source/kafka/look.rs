@@ -42,52 +42,83 @@ pub struct Look {
     pub found: Vec<(Arc<Part>, u64)>,
     /// Where a bounded run ends, of all partitions.
     pub ends: Offsets,
+    /// What could not be seen, if anything.
+    pub partial: Option<String>,
 }
 
-/// Partitions: topics and numbers.
-pub type Listed = Vec<(String, i32)>;
+/// What the brokers say there is.
+#[derive(Debug, Default)]
+pub struct Listed {
+    /// All partitions of the topics that are meant, in order.
+    pub parts: Vec<(String, i32)>,
+    /// Those of them that no broker leads.
+    pub leaderless: BTreeSet<(String, i32)>,
+    /// Topics that are not there.
+    pub missing: Vec<String>,
+    /// Topics that the brokers say nothing of but an error, and what was seen.
+    pub failed: BTreeMap<String, String>,
+}
 
-/// All partitions of the topics that are meant, and the topics that are not there.
-pub fn listed(control: &Consumer, wanted: &[Topics]) -> Result<(Listed, Vec<String>), String> {
+impl Listed {
+    /// What of it cannot be read, if anything.
+    fn partial(&self) -> Option<String> {
+        let leaderless = self.leaderless.first().map(|(topic, number)| {
+            let name = topics::name(topic, *number);
+            format!("asking the brokers for {name}: none of them leads it")
+        });
+        self.failed.values().next().cloned().or(leaderless)
+    }
+}
+
+/// Asks which topics and partitions there are of those that are meant.
+pub fn listed(control: &Consumer, wanted: &[Topics]) -> Result<Listed, String> {
     let failed = |e: rdkafka::error::KafkaError| {
         format!("asking the brokers for topics: {}", client::shown(&e))
     };
-    let (mut found, mut missing) = (BTreeSet::new(), Vec::new());
-    let mut take = |topic: &MetadataTopic| -> Result<bool, String> {
+    let (mut found, mut seen) = (BTreeSet::new(), Listed::default());
+    let mut take = |topic: &MetadataTopic, seen: &mut Listed| -> bool {
         match topic.error() {
             None => {}
             Some(
                 RDKafkaRespErr::RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART
                 | RDKafkaRespErr::RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC,
-            ) => return Ok(false),
+            ) => return false,
             Some(error) => {
                 let error = rdkafka::error::RDKafkaErrorCode::from(error);
-                return Err(format!("asking the brokers for topic {}: {error}", topic.name()));
+                let what = format!("asking the brokers for topic {}: {error}", topic.name());
+                seen.failed.insert(topic.name().to_owned(), what);
+                return true;
             }
         }
-        let all = topic.partitions().iter().map(|p| (topic.name().to_owned(), p.id()));
-        found.extend(all);
-        Ok(!topic.partitions().is_empty())
+        for p in topic.partitions() {
+            let name = (topic.name().to_owned(), p.id());
+            if p.leader() < 0 {
+                seen.leaderless.insert(name.clone());
+            }
+            found.insert(name);
+        }
+        !topic.partitions().is_empty()
     };
     for one in wanted {
         if let Topics::Named(name) = one {
             let metadata = control.fetch_metadata(Some(name), PATIENCE).map_err(failed)?;
             let mut there = false;
             for topic in metadata.topics().iter().filter(|t| t.name() == name) {
-                there = take(topic)?;
+                there = take(topic, &mut seen);
             }
             if !there {
-                missing.push(name.clone());
+                seen.missing.push(name.clone());
             }
         }
     }
     if wanted.iter().any(|t| matches!(t, Topics::Matching(_))) {
         let metadata = control.fetch_metadata(None, PATIENCE).map_err(failed)?;
         for topic in metadata.topics().iter().filter(|t| topics::meant(wanted, t.name())) {
-            take(topic)?;
+            take(topic, &mut seen);
         }
     }
-    Ok((found.into_iter().collect(), missing))
+    seen.parts = found.into_iter().collect();
+    Ok(seen)
 }
 
 /// Offsets of partitions: the oldest, the one behind the newest, or the first of a time
@@ -109,19 +140,24 @@ pub fn asked(control: &Consumer, parts: &[Arc<Part>], what: Offset) -> Result<Of
 
 /// Brings begins and ends up to date; only those of partitions that are still there and read.
 pub fn refresh(shared: &Shared, control: &Consumer, begins: bool) -> Result<(), String> {
-    let live = |p: &&Arc<Part>| !p.gone.load(Relaxed) && !p.done.load(Relaxed);
+    let live = |p: &&Arc<Part>| p.live();
     let parts: Vec<Arc<Part>> = shared.parts.lock().values().filter(live).cloned().collect();
+    let quiet = |p: &Arc<Part>| p.at_end.load(Relaxed) && p.ended.get().is_none();
+    let ended: Vec<bool> = parts.iter().map(quiet).collect();
     let asking: Vec<Arc<Part>> =
         parts.iter().filter(|p| begins || p.asks.load(Relaxed)).cloned().collect();
     let begin = asked(control, &asking, Offset::Beginning)?;
     let end = asked(control, &parts, Offset::End)?;
-    for part in &parts {
+    for (part, ended) in parts.iter().zip(ended) {
         let (begin, end) = (begin.get(&part.name), end.get(&part.name));
         if let Some(begin) = begin {
             part.begin.set(Some(*begin));
         }
         if let Some(end) = end {
             part.end.set(Some(*end));
+            if ended {
+                part.ended.set(Some(*end));
+            }
         }
         if begin.is_some() && end.is_some() {
             part.seen.fetch_add(1, Relaxed);
@@ -139,37 +175,35 @@ pub fn look(
     first: bool,
     warned: &mut BTreeSet<String>,
 ) -> Result<Look, String> {
-    let (listed, missing) = listed(control, &shared.config.topics)?;
-    if first && wish.bounded && !missing.is_empty() {
-        return Err(format!("topic {} is not there", missing.join(", ")));
+    let listed = listed(control, &shared.config.topics)?;
+    if first && wish.bounded && !listed.missing.is_empty() {
+        return Err(format!("topic {} is not there", listed.missing.join(", ")));
     }
-    warned.retain(|topic| missing.contains(topic));
-    for topic in missing {
-        if warned.insert(topic.clone()) {
-            tracing::warn!(source = &*shared.source, topic, "the topic is not there");
-        }
+    // Which partitions there are at the first start is kept: all are to be known then.
+    let insists = first && (wish.bounded || wish.known.is_none());
+    let mut partial = listed.partial();
+    if let Some(what) = partial.take_if(|_| insists) {
+        return Err(what);
     }
+    warn_of(shared, &listed.missing, warned);
     let known = shared.parts.lock().clone();
-    for part in known.values() {
-        let there = listed.binary_search(&(part.topic.clone(), part.number)).is_ok();
-        if part.gone.swap(!there, Relaxed) && there {
-            // It may be another topic of the same name.
-            part.returned.store(true, Relaxed);
-        }
-    }
+    mark(&known, &listed);
     if wish.bounded && !first {
-        return Ok(Look::default());
+        return Ok(Look { partial, ..Look::default() });
     }
-    let new = listed.iter().map(|(topic, n)| Arc::new(Part::new(topic, *n)));
+    let led = listed.parts.iter().filter(|name| !listed.leaderless.contains(name));
+    let new = led.map(|(topic, n)| Arc::new(Part::new(topic, *n)));
     let new: Vec<Arc<Part>> = new.filter(|p| !known.contains_key(&p.name)).collect();
     let begins = asked(control, &new, Offset::Beginning)?;
     let ends = asked(control, &new, Offset::End)?;
     let (new, silent): (Vec<_>, Vec<_>) =
         new.into_iter().partition(|p| begins.contains_key(&p.name) && ends.contains_key(&p.name));
-    if let Some(part) = silent.first()
-        && first
-    {
-        return Err(format!("the offsets of {} are not known to the brokers", part.name));
+    if let Some(part) = silent.first() {
+        let what = format!("the offsets of {} are not known to the brokers", part.name);
+        if insists {
+            return Err(what);
+        }
+        partial.get_or_insert(what);
     }
     for part in &new {
         part.begin.set(begins.get(&part.name).copied());
@@ -178,7 +212,7 @@ pub fn look(
     let starts = starts(shared, control, wish, &new)?;
     let stops = if wish.bounded { stops(control, wish, &new)? } else { Offsets::new() };
     wish.known.get_or_insert_default().extend(new.iter().map(|p| p.name.clone()));
-    let mut look = Look { found: Vec::new(), ends: stops };
+    let mut look = Look { found: Vec::new(), ends: stops, partial };
     for part in new {
         part.stop.set(look.ends.get(&part.name).copied());
         let start = starts.get(&part.name).copied().unwrap_or_default();
@@ -186,6 +220,30 @@ pub fn look(
         look.found.push((part, start));
     }
     Ok(look)
+}
+
+/// Says which topics are not there, once each.
+fn warn_of(shared: &Shared, missing: &[String], warned: &mut BTreeSet<String>) {
+    warned.retain(|topic| missing.contains(topic));
+    for topic in missing {
+        if warned.insert(topic.clone()) {
+            tracing::warn!(source = &*shared.source, topic, "the topic is not there");
+        }
+    }
+}
+
+/// Notes which of the partitions that are read are there, and led.
+fn mark(known: &BTreeMap<String, Arc<Part>>, listed: &Listed) {
+    // Of a topic that only an error is said of, nothing new is known.
+    for part in known.values().filter(|p| !listed.failed.contains_key(&p.topic)) {
+        let name = (part.topic.clone(), part.number);
+        let there = listed.parts.binary_search(&name).is_ok();
+        part.leaderless.store(listed.leaderless.contains(&name), Relaxed);
+        if part.gone.swap(!there, Relaxed) && there {
+            // It may be another topic of the same name.
+            part.returned.store(true, Relaxed);
+        }
+    }
 }
 
 /// Where partitions begin that nothing was read of.
@@ -215,11 +273,27 @@ fn starts(
             }
         }
         Start::Offsets(given) => {
-            let mine = new.iter().filter_map(|p| Some((p.name.clone(), *given.get(&p.name)?)));
-            starts.extend(mine);
+            for part in new {
+                let Some(wanted) = given.get(&part.name) else { continue };
+                starts.insert(part.name.clone(), within(shared, part, *wanted));
+            }
         }
     }
     Ok(starts)
+}
+
+/// An offset that was asked for, within what the brokers hold: beyond that, a reader would take
+/// the partition for another one and read all of it.
+fn within(shared: &Shared, part: &Part, wanted: u64) -> u64 {
+    let begin = part.begin.get().unwrap_or_default();
+    let end = part.end.get().unwrap_or(begin).max(begin);
+    let at = wanted.clamp(begin, end);
+    if at != wanted {
+        let (source, partition) = (&*shared.source, &*part.name);
+        let what = "`start` asks for an offset that the brokers do not hold; the next is taken";
+        tracing::warn!(source, partition, wanted, begin, end, at, "{what}");
+    }
+    at
 }
 
 /// Where a bounded run ends: where an earlier start fixed it, else at the time that is given or

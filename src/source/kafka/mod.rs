@@ -94,6 +94,7 @@ impl KafkaSource {
             parts: Mutex::default(),
             durable: Mutex::default(),
             trouble: Mutex::default(),
+            partial: Mutex::default(),
             stop: AtomicBool::new(false),
         };
         let wish = Wish {
@@ -296,10 +297,11 @@ impl Source for KafkaSource {
     fn watch(&self) -> Watch {
         let parts = self.shared.parts.lock();
         let end = |p: &Arc<Part>| Some((p.name.clone(), p.end()?));
+        let trouble = self.shared.trouble.lock().clone().map(|(what, _)| what);
         Watch {
             ends: parts.values().filter_map(end).collect(),
             errors: self.shared.said.errors.lock().clone(),
-            trouble: self.shared.trouble.lock().clone().map(|(what, _)| what),
+            trouble: trouble.or_else(|| self.shared.partial.lock().clone()),
         }
     }
 }

@@ -57,6 +57,8 @@ pub struct Part {
     pub stop: Maybe,
     /// Everything that there was has been read.
     pub at_end: AtomicBool,
+    /// The end as first seen after that; none while it was not.
+    pub ended: Maybe,
     /// Everything that a bounded run reads has been read.
     pub done: AtomicBool,
     /// Its reader wants to know what offsets there are.
@@ -66,6 +68,8 @@ pub struct Part {
     /// When its reader began to wait for what there is to read: milliseconds since the source
     /// began; none while it does not.
     pub waits: Maybe,
+    /// No broker leads it: nobody can be asked for its offsets.
+    pub leaderless: AtomicBool,
     /// The topic is not there.
     pub gone: AtomicBool,
     /// The topic was not there, and one of its name is there again.
@@ -84,13 +88,34 @@ impl Part {
             next: Maybe::default(),
             stop: Maybe::default(),
             at_end: AtomicBool::new(false),
+            ended: Maybe::default(),
             done: AtomicBool::new(false),
             asks: AtomicBool::new(false),
             seen: AtomicU64::new(0),
             waits: Maybe::default(),
+            leaderless: AtomicBool::new(false),
             gone: AtomicBool::new(false),
             returned: AtomicBool::new(false),
         }
+    }
+
+    /// Whether its offsets can be asked for and are of use.
+    pub fn live(&self) -> bool {
+        ![&self.gone, &self.done, &self.leaderless].iter().any(|flag| flag.load(Relaxed))
+    }
+
+    /// Notes that everything that there was has been read. What the end is then is seen when the
+    /// brokers are asked next: the one seen last may lie before marks of transactions.
+    pub fn came_to_end(&self) {
+        self.ended.set(None);
+        self.at_end.store(true, Relaxed);
+    }
+
+    /// Whether everything had been read, and the end has moved on since without a word of the
+    /// client.
+    pub fn beyond(&self) -> bool {
+        let ended = self.ended.get().filter(|_| self.at_end.load(Relaxed));
+        ended.is_some_and(|ended| self.end.get().is_some_and(|end| end > ended))
     }
 
     /// The end as its users want it: never below what is to be read next, and that itself where
@@ -101,7 +126,7 @@ impl Part {
             return Some(if self.done.load(Relaxed) { next.unwrap_or(stop) } else { stop });
         }
         match (self.end.get(), next) {
-            (_, Some(next)) if self.at_end.load(Relaxed) => Some(next),
+            (_, Some(next)) if self.at_end.load(Relaxed) && !self.beyond() => Some(next),
             (Some(end), next) => Some(end.max(next.unwrap_or(0))),
             (None, _) => None,
         }
@@ -157,6 +182,8 @@ pub struct Shared {
     pub durable: Mutex<BTreeMap<String, u64>>,
     /// Why the brokers cannot be asked, and since when.
     pub trouble: Mutex<Option<(String, Instant)>>,
+    /// What the last look could not see, where it saw the rest.
+    pub partial: Mutex<Option<String>>,
     /// The source ends.
     pub stop: AtomicBool,
 }

@@ -27,6 +27,8 @@ const TURN: Duration = Duration::from_millis(20);
 const EVENTS: usize = 8;
 /// How often ends are asked for.
 const ENDS: Duration = Duration::from_secs(1);
+/// How soon they are asked for again where a reader wants to know them.
+const ASKED: Duration = Duration::from_millis(200);
 /// How often begins are.
 const BEGINS: Duration = Duration::from_secs(10);
 /// How soon a failed look is tried again.
@@ -46,6 +48,8 @@ pub struct Tender {
     warned: BTreeSet<String>,
     look_at: Instant,
     ends_at: Instant,
+    /// Not to be asked for before, whoever wants to know.
+    asked_at: Instant,
     begins_at: Instant,
     /// What the group's offsets are known to be.
     committed: Offsets,
@@ -73,6 +77,7 @@ impl Tender {
             warned: BTreeSet::new(),
             look_at: now,
             ends_at: now + ENDS,
+            asked_at: now,
             begins_at: now + BEGINS,
             committed: Offsets::new(),
             sent: None,
@@ -90,7 +95,8 @@ impl Tender {
             if now >= self.look_at {
                 self.look();
             }
-            let asked = || self.shared.parts.lock().values().any(|p| p.asks.load(Relaxed));
+            let asks = |p: &Arc<Part>| p.live() && p.asks.load(Relaxed);
+            let asked = || now >= self.asked_at && self.shared.parts.lock().values().any(asks);
             if !self.first && (now >= self.ends_at || asked()) {
                 self.refresh();
                 self.watch();
@@ -135,6 +141,7 @@ impl Tender {
                 shared.well();
                 self.look_at = Instant::now() + shared.config.refresh;
                 self.first = false;
+                self.seen_in_part(&look);
                 if let Err(error) = self.share_out() {
                     self.shared.troubled(error.to_string());
                     self.look_at = Instant::now() + AGAIN;
@@ -163,6 +170,15 @@ impl Tender {
                 }
             }
             Err(what) => self.troubled(what),
+        }
+        self.asked_at = Instant::now() + ASKED;
+    }
+
+    /// Says what a look could not see, once, and keeps it for the status.
+    fn seen_in_part(&self, look: &Look) {
+        let before = std::mem::replace(&mut *self.shared.partial.lock(), look.partial.clone());
+        if let Some(what) = look.partial.as_ref().filter(|what| before.as_ref() != Some(what)) {
+            warn!(source = &*self.shared.source, what, "it is tried again; the rest is read");
         }
     }
 
@@ -198,7 +214,7 @@ impl Tender {
         let stalls = |p: &&Arc<Part>| {
             let waited = p.waits.get().map_or(0, |since| now.saturating_sub(since));
             let more = p.next.get().is_some_and(|next| p.end().is_some_and(|end| end > next));
-            more && !p.gone.load(Relaxed) && u128::from(waited) >= most.as_millis()
+            more && p.live() && u128::from(waited) >= most.as_millis()
         };
         let parts: Vec<Arc<Part>> = self.shared.parts.lock().values().cloned().collect();
         let Some(stalled) = parts.iter().find(stalls) else { return };
@@ -233,7 +249,7 @@ impl Tender {
 
     fn commit_once(&mut self) -> Result<(), KafkaError> {
         if let Some((sent, at)) = &self.sent {
-            let known = self.known(sent)?;
+            let (known, _) = self.known(sent)?;
             let done = sent.iter().all(|(name, at)| known.get(name) >= Some(at));
             self.committed.extend(known);
             if !done && at.elapsed() < COMMIT {
@@ -250,14 +266,16 @@ impl Tender {
         let durable = self.shared.durable.lock().clone();
         let new: Offsets =
             durable.into_iter().filter(|d| !self.committed.contains_key(&d.0)).collect();
+        let mut unknown = None;
         if !new.is_empty() {
             let known = self.known(&new)?;
-            self.committed.extend(known);
+            self.committed.extend(known.0);
+            unknown = known.1;
         }
         let mut wanted = self.shared.durable.lock().clone();
         wanted.retain(|name, at| self.committed.get(name).is_some_and(|before| *before < *at));
         if wanted.is_empty() {
-            return Ok(());
+            return unknown.map_or(Ok(()), Err);
         }
         let mut list = TopicPartitionList::new();
         for (name, at) in &wanted {
@@ -268,19 +286,28 @@ impl Tender {
         self.control.commit(&list, CommitMode::Async)?;
         self.sent = Some((wanted, Instant::now()));
         self.commit_at = Instant::now() + TURN;
-        Ok(())
+        unknown.map_or(Ok(()), Err)
     }
 
-    /// What the group's offsets are; 0 where there is none.
-    fn known(&self, wanted: &Offsets) -> Result<Offsets, KafkaError> {
+    /// What the group's offsets are; 0 where there is none. Those that came with an error are left
+    /// out, and the first of these errors is told: what is not known could be set back.
+    fn known(&self, wanted: &Offsets) -> Result<(Offsets, Option<KafkaError>), KafkaError> {
         let mut list = TopicPartitionList::new();
         for (topic, number) in wanted.keys().filter_map(|name| topics::parts(name)) {
             list.add_partition(topic, number);
         }
         let list = self.control.committed_offsets(list, Duration::from_secs(2))?;
-        let known: Offsets = client::known_offsets(&list).into_iter().collect();
-        let all = wanted.keys().map(|n| (n.clone(), known.get(n).copied().unwrap_or_default()));
-        Ok(all.collect())
+        let mut known: Offsets = client::known_offsets(&list).into_iter().collect();
+        let mut failed = None;
+        for one in list.elements() {
+            match one.error() {
+                Ok(()) => {
+                    known.entry(topics::name(one.topic(), one.partition())).or_default();
+                }
+                Err(error) => drop(failed.get_or_insert(error)),
+            }
+        }
+        Ok((known, failed))
     }
 }
 

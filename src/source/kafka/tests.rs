@@ -75,6 +75,15 @@ impl Mock {
     }
 }
 
+/// Waits until something is so.
+fn until(what: &str, mut so: impl FnMut() -> bool) {
+    let end = Instant::now() + Duration::from_mins(1);
+    while !so() {
+        assert!(Instant::now() < end, "not in a minute: {what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
 /// A source with its readers, and what they gave.
 struct Run {
     source: KafkaSource,
@@ -92,22 +101,26 @@ impl Run {
         source.restore(memos, positions).expect("its own memos");
         let mut run =
             Run { source, readers: Vec::new(), got: Vec::new(), troubles: 0, memos: Memos::new() };
-        let until = Instant::now() + Duration::from_mins(1);
-        loop {
-            let seen = run.source.discover().expect("the brokers are there");
-            run.memos.extend(seen.memos);
-            for found in seen.found {
-                let known = positions.iter().find(|p| p.0 == found.name);
-                let at = known.map_or(found.start, |p| p.1);
-                let number = run.readers.len() as u32;
-                run.readers.push(run.source.open(&found.name, number, at).expect("it is there"));
-            }
-            if !seen.pending {
-                return run;
-            }
-            assert!(Instant::now() < until, "the brokers did not answer");
-            std::thread::sleep(Duration::from_millis(5));
+        until("the brokers answer", || !run.discover(positions));
+        run
+    }
+
+    /// Opens what was found; whether there is something to wait for still.
+    fn discover(&mut self, positions: &[(String, u64)]) -> bool {
+        let seen = self.source.discover().expect("the brokers are there");
+        self.memos.extend(seen.memos);
+        for found in seen.found {
+            let known = positions.iter().find(|p| p.0 == found.name);
+            let at = known.map_or(found.start, |p| p.1);
+            let number = self.readers.len() as u32;
+            self.readers.push(self.source.open(&found.name, number, at).expect("it is there"));
         }
+        seen.pending
+    }
+
+    /// A partition as all see it.
+    fn part(&self, number: i32) -> Arc<Part> {
+        self.source.shared.parts.lock()[&topics::name(TOPIC, number)].clone()
     }
 
     /// Asks each reader once; whether there was anything.
@@ -250,7 +263,8 @@ fn brokers_go_away_and_come_back() {
     }
 }
 
-/// A client that gives nothing, without an error, although there is something.
+/// A client that gives nothing, without an error, although there is something: also one that had
+/// given everything before.
 #[test]
 fn a_silent_stall_is_noticed_and_ended() {
     let mut mock = Mock::new();
@@ -258,6 +272,10 @@ fn a_silent_stall_is_noticed_and_ended() {
     let config = Kafka { stall_timeout: Duration::from_secs(1), ..mock.config() };
     let mut run = Run::new(&config, false, &Memos::new(), &[]);
     run.read(300);
+    until("all ends are seen", || {
+        run.turn();
+        (0..PARTITIONS).all(|n| run.part(n).ended.get() == Some(100))
+    });
     let mut list = TopicPartitionList::new();
     list.add_partition_range(TOPIC, 0, PARTITIONS - 1);
     let reading = run.source.shared.reading.read().clone().expect("it reads");
@@ -343,4 +361,88 @@ fn durable_positions_are_committed_and_never_go_back() {
     // Its end commits what is still open.
     drop(source);
     assert_eq!(committed(), Some(80));
+}
+
+/// An offset of the group that cannot be had is not taken for none, and keeps no other from being
+/// committed.
+#[test]
+fn a_position_whose_group_offset_is_unknown_is_not_committed() {
+    let mut mock = Mock::new();
+    mock.send(300);
+    let mut source = Run::new(&mock.config(), false, &Memos::new(), &[]).source;
+    source.durable(&[(format!("{TOPIC}/0"), 40), (format!("{TOPIC}/99"), 7)]);
+    until("the error is counted", || {
+        source.shared.said.errors.lock().contains_key("UnknownTopicOrPartition")
+    });
+    until("the other is committed", || source.counters()["group_commits"] == 1);
+}
+
+/// Another topic of the same name that is longer than what was read, and an offset that is said
+/// to be out of range: the record before is still compared.
+#[test]
+fn another_topic_is_told_apart_after_an_offset_out_of_range() {
+    let mut mock = Mock::new();
+    mock.send(300);
+    let config = Kafka { gap: Gap::Skip, ..mock.config() };
+    let mut run = Run::new(&config, false, &Memos::new(), &[]);
+    let name = topics::name(TOPIC, 0);
+    run.source.restore_arrivals(&[(name.clone(), 7)]);
+    run.readers = vec![run.source.open(&name, 0, 50).expect("it is there")];
+    let error = RDKafkaRespErr::RD_KAFKA_RESP_ERR_OFFSET_OUT_OF_RANGE;
+    mock.cluster.request_errors(RDKafkaApiKey::Fetch, &[error; 3]);
+    run.read(100);
+    assert_eq!(run.got.iter().map(|got| got.0).min(), Some(0));
+    assert_eq!(run.source.counters()["partitions_begun_anew"], 1);
+}
+
+/// A start again does not wait for a partition that nobody leads.
+#[test]
+fn what_has_a_leader_is_read_at_once() {
+    let mut mock = Mock::new();
+    mock.send(300);
+    let memos = Run::new(&mock.config(), false, &Memos::new(), &[]).memos;
+    mock.cluster.partition_leader(TOPIC, 2, None).expect("a partition");
+    let mut run = Run::new(&mock.config(), false, &memos, &[]);
+    assert_eq!(run.readers.len(), 2);
+    run.read(200);
+    let trouble = run.source.watch().trouble.expect("it is said");
+    assert!(trouble.contains("t.pin/2"), "{trouble}");
+    mock.leaders(0);
+    until("it is found", || {
+        run.discover(&[]);
+        run.readers.len() == 3
+    });
+    run.read(300);
+    run.is(0..300);
+    assert_eq!(run.source.watch().trouble, None);
+}
+
+#[test]
+fn a_start_beyond_the_end_waits_for_what_comes() {
+    let mut mock = Mock::new();
+    mock.send(300);
+    let offsets = [("t.pin/0", 1_000), ("t.pin/1", 40)].map(|(name, at)| (name.to_owned(), at));
+    let config = Kafka { start: Start::Offsets(offsets.into()), ..mock.config() };
+    let mut run = Run::new(&config, false, &Memos::new(), &[]);
+    run.read(160);
+    assert!(run.got.iter().all(|(n, _)| n % 3 == 2 || (n % 3 == 1 && n / 3 >= 40)));
+    mock.send(3);
+    run.read(163);
+    assert!(run.got.iter().any(|(n, _)| *n == 300));
+}
+
+/// A partition whose offsets are not to be had does not have the brokers asked all the time.
+#[test]
+fn what_is_gone_is_not_asked_for() {
+    let mut mock = Mock::new();
+    mock.send(3);
+    let config = Kafka { refresh: Duration::from_hours(1), ..mock.config() };
+    let run = Run::new(&config, false, &Memos::new(), &[]);
+    let (gone, other) = (run.part(0), run.part(1));
+    gone.gone.store(true, Relaxed);
+    gone.asks.store(true, Relaxed);
+    let began = Instant::now();
+    until("it was asked", || other.seen.load(Relaxed) >= 3);
+    let turns = began.elapsed().as_millis() / 200;
+    assert!(u128::from(other.seen.load(Relaxed)) <= turns + 1, "asked too often");
 }
