@@ -37,7 +37,7 @@ pub struct Said {
 }
 
 /// An error that goes on is logged again after so long.
-const AGAIN: Duration = Duration::from_secs(60);
+const AGAIN: Duration = Duration::from_mins(1);
 
 impl Said {
     /// Counts an error.
