@@ -314,9 +314,31 @@ fn topics_change_under_a_running_daemon() {
         lags.iter().all(|l| *l == Some(0.0)).then_some(lags.len())
     });
     assert_eq!(lag, 5);
+    let geos = remade(&run, &mut daemon, &brokers);
+    count += geos;
+    until(&run, &mut daemon, "it has read the topic that was made anew", read(count));
     drop(daemon.kill());
     skipped(&run, &brokers, &more, count);
     recreated(&run, &brokers);
+}
+
+/// A topic is deleted and made anew while it is read, longer than it was; how many records it has.
+fn remade(run: &Run, daemon: &mut Running, brokers: &str) -> u64 {
+    broker::delete(brokers, "f.geo");
+    until(run, daemon, "it says that the topic is gone", |s| s.partition_trouble("f.geo/0"));
+    // It has looked for topics several times then.
+    std::thread::sleep(Duration::from_secs(2));
+    broker::create(brokers, &["f.geo"], 1);
+    let records = generated("f", &Shape::bench(2_000, 4), 1, false);
+    let geos = records.into_iter().filter(|r| r.topic == "f.geo");
+    let geos: Vec<Record> = geos.map(|r| Record { at: r.at + 86_400_000, ..r }).collect();
+    put(brokers, &geos);
+    let all = geos.len() as u64;
+    until(run, daemon, "it has read the new topic", |s| {
+        let anew = s.counter("partitions_begun_anew") == Some(1);
+        (anew && s.position("f.geo/0") == Some(all)).then_some(())
+    });
+    all
 }
 
 /// Records are deleted before they were read.

@@ -116,6 +116,13 @@ impl Status {
         self.0["sources"][0]["trouble"]["error"].as_str().map(ToString::to_string)
     }
 
+    /// What is wrong with a partition.
+    pub fn partition_trouble(&self, name: &str) -> Option<String> {
+        let partitions = self.0["partitions"].as_array().unwrap();
+        let one = partitions.iter().find(|p| p["partition"] == name)?;
+        one["trouble"]["error"].as_str().map(ToString::to_string)
+    }
+
     /// A count of the source.
     pub fn counter(&self, name: &str) -> Option<u64> {
         self.0["sources"][0]["counters"][name].as_u64()
