@@ -5,8 +5,8 @@ use crate::cli::{Failure, exit};
 use crate::config::{Config, Sink as SinkConfig};
 
 /// The way out where a run finds a state of other settings.
-pub const GO_BACK: &str = "go back to them, give another folder with --state, or compute the state anew from the sources \
-     with `pinflow run --rebuild`";
+pub const GO_BACK: &str = "go back to them, give another folder with --state, or compute the \
+                           state anew from the sources with `pinflow run --rebuild`";
 
 /// The way out where a replay does.
 pub const REPLAY_UNDER: &str = "give its daemon's configuration with --config; under other rules \
