@@ -116,10 +116,12 @@ impl File {
             Packing::Plain => self.shared.at.load(Ordering::Relaxed),
             _ => self.read,
         };
-        if seen.size < least || self.shared.replaced.load(Ordering::Relaxed) {
+        let disk = Disk::open(&seen.path)?;
+        // Its size as it is now: since the scan looked it may have grown, and been read on.
+        if disk.metadata()?.len() < least || self.shared.replaced.load(Ordering::Relaxed) {
             return Ok(false);
         }
-        self.head.fits(&Disk::open(&seen.path)?)
+        self.head.fits(&disk)
     }
 
     fn left(&self) -> bool {
@@ -419,5 +421,39 @@ impl Known {
             };
             (done + raw.min(size), total + size)
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A file that grew, and was read on, between a scan's look at it and this one was taken for
+    /// another file and read anew.
+    #[test]
+    fn a_file_that_is_read_beyond_what_a_scan_saw_is_the_same() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let path = dir.path().join("pin.jsonl");
+        std::fs::write(&path, "{\"ind\":1}\n{\"ind\":2}\n").expect("written");
+        let seen = |size, modified| Seen {
+            path: path.clone(),
+            text: "pin.jsonl".into(),
+            size,
+            modified,
+            inode: (1, 2),
+            rule: Rule::Auto,
+            packing: Packing::Plain,
+            may_be_array: false,
+        };
+        let (mut known, counts, mut memos) = (Known::default(), Counts::default(), Memos::new());
+        let mut resolve = |known: &mut Known, seen| {
+            known.resolve("s", vec![seen], 1, false, &counts, &mut memos).expect("readable")
+        };
+        assert_eq!(resolve(&mut known, seen(10, 1)).len(), 1);
+        known.get("pin.jsonl").expect("known").shared.at.store(20, Ordering::Relaxed);
+        assert!(resolve(&mut known, seen(15, 2)).is_empty());
+        assert!(known.get("pin.jsonl#2").is_none());
+        known.get("pin.jsonl").expect("known").shared.at.store(21, Ordering::Relaxed);
+        assert_eq!(resolve(&mut known, seen(15, 3))[0].name, "pin.jsonl#2");
     }
 }
