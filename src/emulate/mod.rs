@@ -30,6 +30,9 @@ use self::stop::Stop;
 use self::target::{Record, Target};
 use crate::cli::Failure;
 
+/// The fields that an index may stand in, the first that does holds.
+const KEYS: [&str; 3] = ["index", "ind", "idx"];
+
 /// A pause is slept in steps of so much, so that a signal is soon heard.
 const STEP: Duration = Duration::from_millis(50);
 

@@ -12,6 +12,8 @@ use std::path::Path;
 use serde::Deserialize;
 use serde_json::Value;
 
+use super::KEYS;
+
 /// Stands for no index; indexes are below 2^63.
 const NONE: u64 = u64::MAX;
 /// The byte order mark, which some editors put at the head of a file.
@@ -133,7 +135,7 @@ fn within(value: &Value, most: u32) -> Option<u64> {
         Value::Array(list) => list.first().and_then(|one| within(one, most)),
         Value::String(text) => within(&serde_json::from_str(text).ok()?, most),
         Value::Object(row) => {
-            let named = ["index", "ind", "idx"].iter().find_map(|key| natural(row.get(*key)?));
+            let named = KEYS.iter().find_map(|key| natural(row.get(*key)?));
             let inner = || within(row.get("value").or_else(|| row.get("index"))?, most);
             named.or_else(inner)
         }

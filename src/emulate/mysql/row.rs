@@ -5,6 +5,8 @@ use dataflows::record::Stream;
 use mysql::Value;
 use serde_json::{Map, Value as Json};
 
+use crate::emulate::KEYS;
+
 /// What a column holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
@@ -59,7 +61,7 @@ pub fn columns(stream: Stream) -> &'static [Column] {
 
 /// Whether a column is the index.
 pub fn is_key(name: &str) -> bool {
-    ["index", "ind", "idx"].contains(&name)
+    KEYS.contains(&name)
 }
 
 /// The values of a record for the columns of its table; else why it is no row of it. A field that
@@ -69,7 +71,7 @@ pub fn values(stream: Stream, record: &[u8]) -> Result<Vec<Value>, String> {
         serde_json::from_slice(record).map_err(|e| format!("it is not one JSON object: {e}"))?;
     let value = |(name, kind): &Column| {
         let field = match kind {
-            Kind::Key => ["index", "ind", "idx"]
+            Kind::Key => KEYS
                 .iter()
                 .find_map(|key| record.get(*key).filter(|field| !field.is_null()))
                 .ok_or("it has no index")?,
