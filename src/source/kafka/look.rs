@@ -44,6 +44,8 @@ pub struct Look {
     pub ends: Offsets,
     /// What could not be seen, if anything.
     pub partial: Option<String>,
+    /// A topic that was not there is there again, perhaps another one of its name.
+    pub returned: bool,
 }
 
 /// What the brokers say there is.
@@ -187,9 +189,9 @@ pub fn look(
     }
     warn_of(shared, &listed.missing, warned);
     let known = shared.parts.lock().clone();
-    mark(&known, &listed);
+    let returned = mark(&known, &listed);
     if wish.bounded && !first {
-        return Ok(Look { partial, ..Look::default() });
+        return Ok(Look { partial, returned, ..Look::default() });
     }
     let led = listed.parts.iter().filter(|name| !listed.leaderless.contains(name));
     let new = led.map(|(topic, n)| Arc::new(Part::new(topic, *n)));
@@ -212,7 +214,7 @@ pub fn look(
     let starts = starts(shared, control, wish, &new)?;
     let stops = if wish.bounded { stops(control, wish, &new)? } else { Offsets::new() };
     wish.known.get_or_insert_default().extend(new.iter().map(|p| p.name.clone()));
-    let mut look = Look { found: Vec::new(), ends: stops, partial };
+    let mut look = Look { found: Vec::new(), ends: stops, partial, returned };
     for part in new {
         part.stop.set(look.ends.get(&part.name).copied());
         let start = starts.get(&part.name).copied().unwrap_or_default();
@@ -232,18 +234,22 @@ fn warn_of(shared: &Shared, missing: &[String], warned: &mut BTreeSet<String>) {
     }
 }
 
-/// Notes which of the partitions that are read are there, and led.
-fn mark(known: &BTreeMap<String, Arc<Part>>, listed: &Listed) {
+/// Notes which of the partitions that are read are there, and led; whether one came back.
+fn mark(known: &BTreeMap<String, Arc<Part>>, listed: &Listed) -> bool {
+    let mut returned = false;
     // Of a topic that only an error is said of, nothing new is known.
     for part in known.values().filter(|p| !listed.failed.contains_key(&p.topic)) {
         let name = (part.topic.clone(), part.number);
         let there = listed.parts.binary_search(&name).is_ok();
         part.leaderless.store(listed.leaderless.contains(&name), Relaxed);
-        if part.gone.swap(!there, Relaxed) && there {
+        let (gone, denied) = (part.gone.swap(!there, Relaxed), part.denied.swap(false, Relaxed));
+        if (gone || denied) && there {
             // It may be another topic of the same name.
             part.returned.store(true, Relaxed);
+            returned = true;
         }
     }
+    returned
 }
 
 /// Where partitions begin that nothing was read of.

@@ -249,6 +249,10 @@ impl KafkaReader {
                 self.trouble(what)
             }
             _ => {
+                use RDKafkaErrorCode::{UnknownPartition, UnknownTopic, UnknownTopicOrPartition};
+                if matches!(code, Some(UnknownPartition | UnknownTopic | UnknownTopicOrPartition)) {
+                    self.known.part.denied.store(true, Relaxed);
+                }
                 let what = format!("reading {name} at {}: {}", self.next, client::shown(error));
                 self.trouble(what)
             }

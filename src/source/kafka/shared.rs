@@ -74,6 +74,8 @@ pub struct Part {
     pub gone: AtomicBool,
     /// The topic was not there, and one of its name is there again.
     pub returned: AtomicBool,
+    /// The client that reads was told that it is not there.
+    pub denied: AtomicBool,
 }
 
 impl Part {
@@ -96,6 +98,7 @@ impl Part {
             leaderless: AtomicBool::new(false),
             gone: AtomicBool::new(false),
             returned: AtomicBool::new(false),
+            denied: AtomicBool::new(false),
         }
     }
 

@@ -142,6 +142,11 @@ impl Tender {
                 self.look_at = Instant::now() + shared.config.refresh;
                 self.first = false;
                 self.seen_in_part(&look);
+                if look.returned {
+                    // A client that knew a topic by a later leader epoch takes what the brokers
+                    // say of a new one of its name for old news, and never reads it.
+                    self.sharers = 0;
+                }
                 if let Err(error) = self.share_out() {
                     self.shared.troubled(error.to_string());
                     self.look_at = Instant::now() + AGAIN;
