@@ -78,6 +78,15 @@ pub struct Batch {
     pub next: u64,
 }
 
+/// A batch with the number of the worker that decodes it, modulo their count.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Dealt {
+    /// The worker.
+    pub to: u64,
+    /// The batch.
+    pub batch: Batch,
+}
+
 impl Batch {
     /// The position of message `n`.
     pub fn position(&self, n: usize) -> u64 {

@@ -1,8 +1,8 @@
 //! Decode: blocks of messages in, records for their slots out; what is rejected, counted or wanted
 //! by a sink is left in the outbox of the batch's epoch.
 //!
-//! A timely operator without state but its buffers: batches are dealt out to all workers, so that
-//! one large partition keeps every core busy.
+//! A timely operator without state but its buffers: batches are dealt out by whoever feeds them,
+//! so that one large partition can keep every core busy.
 
 use std::sync::Arc;
 
@@ -11,9 +11,8 @@ use timely::dataflow::StreamVec;
 use timely::dataflow::channels::pact::Exchange;
 use timely::dataflow::operators::generic::Operator;
 
-use crate::assemble::table::spread;
 use crate::assemble::{Partitions, Rec};
-use crate::batch::Batch;
+use crate::batch::{Batch, Dealt};
 use crate::metrics::declare::Time;
 use crate::metrics::meta::{Ledger, MetaKey};
 use crate::metrics::plan::Plan;
@@ -48,36 +47,41 @@ pub struct DecodeOptions {
 
 /// The decode operator.
 pub fn decode<'s>(
-    batches: StreamVec<'s, u64, Batch>,
+    batches: StreamVec<'s, u64, Dealt>,
     plan: &Arc<Plan>,
     options: &DecodeOptions,
     outbox: Outbox,
 ) -> StreamVec<'s, u64, Rec> {
     let mut work = Work::new(plan.clone(), options.clone());
-    let deal = Exchange::new(|b: &Batch| spread(b.next ^ (u64::from(b.partition) << 48)) >> 7);
-    batches.unary(deal, crate::names::DECODE.name, move |_capability, _info| {
-        move |input, output| {
-            input.for_each(|cap, batches| {
-                let Some(&epoch) = cap.least() else { return };
-                let mut session = output.session(&cap);
-                for batch in batches.drain(..) {
-                    let left = work.batch(&batch, |rec| session.give(rec));
-                    outbox.decoded(left.tally.read);
-                    outbox.at(epoch, |sealed| {
-                        sealed.tallies.push((batch.partition, left.tally));
-                        sealed.rejects.extend(left.rejects);
-                        sealed.rows.extend(left.rows.into_iter().filter(|r| !r.ends.is_empty()));
-                        for (key, n) in left.ledger {
-                            *sealed.ledger.entry(key).or_insert(0) += n;
-                        }
-                        for (name, n) in left.counters {
-                            *sealed.counters.entry(name).or_insert(0) += n;
-                        }
-                    });
-                }
-            });
-        }
-    })
+    batches.unary(
+        Exchange::new(|dealt: &Dealt| dealt.to),
+        crate::names::DECODE.name,
+        move |_capability, _info| {
+            move |input, output| {
+                input.for_each(|cap, batches| {
+                    let Some(&epoch) = cap.least() else { return };
+                    let mut session = output.session(&cap);
+                    for Dealt { batch, .. } in batches.drain(..) {
+                        let left = work.batch(&batch, |rec| session.give(rec));
+                        outbox.decoded(left.tally.read);
+                        outbox.at(epoch, |sealed| {
+                            sealed.tallies.push((batch.partition, left.tally));
+                            sealed.rejects.extend(left.rejects);
+                            sealed
+                                .rows
+                                .extend(left.rows.into_iter().filter(|r| !r.ends.is_empty()));
+                            for (key, n) in left.ledger {
+                                *sealed.ledger.entry(key).or_insert(0) += n;
+                            }
+                            for (name, n) in left.counters {
+                                *sealed.counters.entry(name).or_insert(0) += n;
+                            }
+                        });
+                    }
+                });
+            }
+        },
+    )
 }
 
 /// What a batch leaves behind besides its records.

@@ -21,7 +21,7 @@ use timely::worker::Worker;
 use crate::assemble::codec::{CodecError, Texts};
 use crate::assemble::table::spread;
 use crate::assemble::{Assemble, Partitions, Post, Rec};
-use crate::batch::Batch;
+use crate::batch::Dealt;
 use crate::decode::{DecodeOptions, decode};
 use crate::metrics::declare::Join;
 use crate::metrics::distinct::{DistinctRow, distinct};
@@ -51,7 +51,7 @@ pub struct Restore {
 /// One worker's handles on the dataflow.
 pub struct Handles {
     /// Batches of the current epoch.
-    pub batches: Handle<u64, Batch>,
+    pub batches: Handle<u64, Dealt>,
     /// One tick an epoch, when it is sealed.
     pub ticks: Handle<u64, Tick>,
     /// Which epochs are through, on all workers.

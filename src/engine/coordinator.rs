@@ -451,7 +451,8 @@ impl Coordinator {
         if tick.publish {
             let frontier = Frontier { run: self.run, epoch: flight.epoch, now: tick.now };
             let progress = Arc::new(self.book.progress(flow));
-            self.published.apply_lists(frontier, progress, changes);
+            let last = matches!(self.phase, Phase::Closing { .. });
+            self.published.apply_lists(frontier, progress, changes, last);
             self.published.set_state(self.shows);
             self.report.visible(flight.opened, flight.earliest);
         }

@@ -136,7 +136,7 @@ mod tests {
                 workers: vec![(worker.0, std::thread::current())],
                 keeper: keeper.0,
             },
-            shared: Arc::new(Shared::default()),
+            shared: Arc::new(Shared::new(1)),
             pace: Pace::new(&config, false),
             now: Now::new(Clock::Arrival, 0, 0),
             sources: Sources::new(Vec::new(), &Head::default(), &book, false).expect("none"),

@@ -1,5 +1,6 @@
 //! What the coordinator and the workers say to each other.
 
+use std::sync::atomic::Ordering::Relaxed;
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::time::Duration;
 
@@ -13,7 +14,6 @@ use super::posts::Reply;
 use crate::source::{Reader, SourceError};
 
 /// What all threads of the engine see.
-#[derive(Default)]
 pub struct Shared {
     /// The epoch that is open: records are taken up in it. Workers close those before it.
     pub open: AtomicU64,
@@ -23,6 +23,34 @@ pub struct Shared {
     pub flow: Mutex<Flow>,
     /// Bytes of batches handed to the dataflow whose epoch is not sealed yet.
     pub queued_bytes: AtomicU64,
+    /// Bytes of messages dealt to each worker to decode.
+    dealt: Vec<AtomicU64>,
+}
+
+/// A worker decodes what it reads, until it is so many bytes ahead of another one.
+const AHEAD: u64 = 512 << 10;
+
+impl Shared {
+    /// Nothing is open for so many workers.
+    pub fn new(workers: usize) -> Self {
+        Shared {
+            open: AtomicU64::default(),
+            reading: AtomicBool::default(),
+            flow: Mutex::default(),
+            queued_bytes: AtomicU64::default(),
+            dealt: (0..workers).map(|_| AtomicU64::default()).collect(),
+        }
+    }
+
+    /// The worker that decodes so many bytes that `reader` read: itself, while all have as much to
+    /// do, since its caches hold them.
+    pub fn deal(&self, reader: usize, bytes: u64) -> usize {
+        let load = |worker: &usize| self.dealt[*worker].load(Relaxed);
+        let idlest = (0..self.dealt.len()).min_by_key(load).unwrap_or(reader);
+        let to = if load(&reader) > load(&idlest) + AHEAD { idlest } else { reader };
+        self.dealt[to].fetch_add(bytes, Relaxed);
+        to
+    }
 }
 
 /// Records handed to the dataflow, counted where they are decoded and where their epoch is

@@ -162,7 +162,7 @@ fn conduct(
     let workers = config.engine.workers.max(1);
     let machine = Arc::new(Machine::new());
     let status = shared_status(config, &restored);
-    let shared = Arc::new(Shared::default());
+    let shared = Arc::new(Shared::new(workers));
     *shared.flow.lock() = Flow { handed_over: book.records(), in_flight: 0 };
     #[allow(clippy::disallowed_methods, reason = "a few per epoch under way, partition, request")]
     let (events, inbox) = unbounded();

@@ -10,7 +10,7 @@ use std::sync::atomic::Ordering::{Acquire, Relaxed};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, TryRecvError};
-use dataflows::batch::Batch;
+use dataflows::batch::{Batch, Dealt};
 use dataflows::graph::Handles;
 use timely::worker::Worker;
 
@@ -263,7 +263,8 @@ impl Feeder {
         let arrival = (!batch.spans.is_empty()).then(|| batch.arrival(0));
         self.earliest = self.earliest.into_iter().chain(arrival).min();
         self.shared.queued_bytes.fetch_add(bytes as u64, Relaxed);
-        self.handles.batches.send(batch);
+        let to = self.shared.deal(self.number, bytes as u64) as u64;
+        self.handles.batches.send(Dealt { to, batch });
         self.full = self.bytes >= self.bounds.bytes || self.records >= self.bounds.records;
         if first || self.full {
             self.say(Event::Fed { epoch: self.epoch, full: self.full });

@@ -142,11 +142,18 @@ impl Published {
 
     /// Shows an epoch: all changes, the frontier, positions and tallies at once.
     pub fn apply(&self, frontier: Frontier, progress: Arc<Progress>, changes: impl Into<Changes>) {
-        self.apply_lists(frontier, progress, vec![changes.into()]);
+        self.apply_lists(frontier, progress, vec![changes.into()], false);
     }
 
-    /// The same where the changes come in several lists, a worker's each.
-    pub fn apply_lists(&self, frontier: Frontier, progress: Arc<Progress>, lists: Vec<Changes>) {
+    /// The same where the changes come in several lists, a worker's each, no group twice.
+    /// Nothing is expected to follow the `last`, though it may.
+    pub fn apply_lists(
+        &self,
+        frontier: Frontier,
+        progress: Arc<Progress>,
+        lists: Vec<Changes>,
+        last: bool,
+    ) {
         let mut feeds = self.feeds.lock();
         {
             let mut shown = self.shown.write();
@@ -155,7 +162,12 @@ impl Published {
                 of_metric.get_mut(usize::from(metric)).into_iter().for_each(|n| *n += 1);
             }
             for (table, changes) in shown.tables.iter_mut().zip(of_metric) {
-                table.expect(changes);
+                table.sort_out();
+                if last {
+                    table.list();
+                } else {
+                    table.expect(changes);
+                }
             }
             for changes in &lists {
                 changes.each(|metric, key, rows| {

@@ -19,6 +19,8 @@ use rustc_hash::FxHasher;
 
 /// Groups a bucket holds on average before the table grows.
 const LOAD: usize = 12;
+/// Slots a bucket of a list holds.
+const LISTED: usize = 1024;
 /// The cell that says: this value stands in the bucket's list of wide ones.
 const WIDE: i64 = NULL + 1;
 
@@ -57,6 +59,8 @@ pub struct Table {
     /// The bucket that is divided next.
     split: usize,
     groups: usize,
+    /// Buckets hold what was set one after the other, not by hash.
+    listed: bool,
 }
 
 /// One row of a group.
@@ -95,6 +99,7 @@ impl Table {
             base: 1,
             split: 0,
             groups: 0,
+            listed: false,
         }
     }
 
@@ -112,8 +117,45 @@ impl Table {
         }
     }
 
+    /// Is told that each group is set once and is then only read in [`Table::rows`], until
+    /// [`Table::sort_out`]: nothing is looked for. An empty table takes it to heart.
+    pub fn list(&mut self) {
+        if self.groups == 0 {
+            (self.listed, self.buckets) = (true, Vec::new());
+        }
+    }
+
+    /// Ends what [`Table::list`] began.
+    pub fn sort_out(&mut self) {
+        if !std::mem::take(&mut self.listed) {
+            return;
+        }
+        let lists = std::mem::take(&mut self.buckets);
+        let groups = std::mem::take(&mut self.groups);
+        (self.base, self.split, self.buckets) = (1, 0, vec![Arc::default()]);
+        self.expect(groups);
+        self.groups = groups;
+        lists.iter().for_each(|list| self.deal(list));
+    }
+
+    fn add_to_list(&mut self, key: &GroupKey, rows: &[Values]) {
+        let layout = &*self.layout;
+        let most = LISTED * layout.stride;
+        if self.buckets.last().is_none_or(|list| list.cells.len() >= most) {
+            let cells = Vec::with_capacity(most + rows.len() * layout.stride);
+            self.buckets.push(Arc::new(Bucket { cells, wide: Vec::new() }));
+        }
+        let Some(list) = self.buckets.last_mut().map(Arc::make_mut) else { return };
+        let first = list.append(layout, key, rows.len());
+        rows.iter().enumerate().for_each(|(n, row)| list.write(layout, first + n, row));
+        self.groups += usize::from(!rows.is_empty());
+    }
+
     /// Replaces the rows of a group; none = it is gone.
     pub fn set(&mut self, key: &GroupKey, rows: &[Values]) {
+        if self.listed {
+            return self.add_to_list(key, rows);
+        }
         let layout = Arc::clone(&self.layout);
         let hash = hash(i64::from(key.window), key.start, &key.keys);
         let place = self.place(hash);
@@ -158,7 +200,7 @@ impl Table {
         })
     }
 
-    /// The rows of one group.
+    /// The rows of one group; of a table that is no list.
     pub fn get(&self, key: &GroupKey) -> Vec<Values> {
         let hash = hash(i64::from(key.window), key.start, &key.keys);
         let bucket = &self.buckets[self.place(hash)];

@@ -38,7 +38,7 @@ proptest! {
             measure("mean", Kind::Mean(Expr::Column(Column::Age))),
             measure("max", Kind::Max(Expr::Column(Column::Category))),
         ];
-        let mut table = Table::new(&Schema::of(&metric("m", &["age"], measures, Vec::new())));
+        let mut table = Table::new(&Schema::of(&metric("m", &["age"], measures.clone(), Vec::new())));
         let mut map: HashMap<GroupKey, Vec<Values>> = HashMap::new();
         let mut kept = None;
         for round in 0..rounds {
@@ -59,6 +59,23 @@ proptest! {
             for (key, rows) in map {
                 prop_assert_eq!(&table.get(key), rows);
             }
+        }
+        // A list shows the same, and becomes a table again.
+        let mut list = Table::new(&Schema::of(&metric("m", &["age"], measures, Vec::new())));
+        list.list();
+        map.iter().for_each(|(key, rows)| list.set(key, rows));
+        for sorted in [false, true] {
+            let mut shown: HashMap<GroupKey, Vec<Values>> = HashMap::new();
+            for row in list.rows() {
+                let keys = row.keys().iter().copied().collect();
+                let key = GroupKey { window: row.window(), start: row.start(), keys };
+                shown.entry(key).or_default().push(row.values());
+            }
+            prop_assert_eq!((&shown, list.groups()), (&map, map.len()));
+            if sorted {
+                map.iter().for_each(|(key, rows)| assert_eq!(&list.get(key), rows));
+            }
+            list.sort_out();
         }
         // Everything can be taken out again, and the table shrinks with it.
         for key in map.keys() {

@@ -8,11 +8,20 @@ use crate::publish::{Row, Table, answer};
 
 /// The rows of each window, windows in their order, rows in none.
 pub fn windows(table: &Table) -> Vec<Vec<Row<'_>>> {
-    let mut windows: FxHashMap<(u16, i64), Vec<Row<'_>>> = FxHashMap::default();
+    let mut places: FxHashMap<(u16, i64), usize> = FxHashMap::default();
+    let mut windows: Vec<((u16, i64), Vec<Row<'_>>)> = Vec::new();
+    let mut at = 0;
     for row in table.rows() {
-        windows.entry((row.window(), row.start())).or_default().push(row);
+        let window = (row.window(), row.start());
+        // Most rows follow one of their window.
+        if windows.get(at).is_none_or(|w| w.0 != window) {
+            at = *places.entry(window).or_insert(windows.len());
+            if at == windows.len() {
+                windows.push((window, Vec::new()));
+            }
+        }
+        windows[at].1.push(row);
     }
-    let mut windows: Vec<_> = windows.into_iter().collect();
     windows.sort_unstable_by_key(|(window, _)| *window);
     windows.into_iter().map(|(_, rows)| rows).collect()
 }

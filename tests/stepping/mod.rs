@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex};
 use dataflows::assemble::Partitions;
 use dataflows::assemble::block::Block as Stored;
 use dataflows::assemble::codec::texts;
-use dataflows::batch::{Arrivals, Batch, Block, Positions, Span};
+use dataflows::batch::{Arrivals, Batch, Block, Dealt, Positions, Span};
 use dataflows::decode::DecodeOptions;
 use dataflows::graph::{self, Handles, Restore};
 use dataflows::metrics::declare::default_age_groups;
@@ -231,8 +231,10 @@ fn segment(
         let (me, peers) = (worker.index(), worker.peers());
         let feed = |handles: &mut Handles, epoch: usize| {
             let batches = fed.get(epoch).into_iter().flat_map(|f| &f.batches).enumerate();
-            batches.filter(|(n, _)| n % peers == me).for_each(|(_, b)| {
-                handles.batches.send(b.clone());
+            batches.filter(|(n, _)| n % peers == me).for_each(|(n, b)| {
+                // Decoded elsewhere than read, every other time.
+                let to = (n + n / peers % 2) as u64;
+                handles.batches.send(Dealt { to, batch: b.clone() });
             });
             handles.batches.flush();
         };
