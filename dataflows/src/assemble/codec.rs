@@ -17,6 +17,7 @@ use rustc_hash::FxHashMap;
 
 use super::arrivals::Counts;
 use super::block::{self, Block, Entry, put_varint, take_varint, unzigzag, zigzag};
+use super::far::Far;
 use super::layout::{HEADER, Header, Layout, Place};
 use crate::metrics::value::NULL;
 use crate::record::project::Form;
@@ -144,10 +145,15 @@ impl<'a> Encoder<'a> {
         }
     }
 
-    /// Appends a side of a slot, if it is there.
-    pub fn side(&mut self, index: u64, slot: &[u8], stream: Stream, arrivals: &Counts) {
+    /// Appends a side of a slot.
+    pub fn side(
+        &mut self,
+        (index, header): (u64, Header),
+        slot: &[u8],
+        stream: Stream,
+        arrivals: &Counts,
+    ) {
         let part = self.layout.part(slot, stream);
-        let Some(header) = Header::read(part) else { return };
         self.body.clear();
         for place in &self.layout.side(stream).places {
             let cell = place.get(&part[HEADER..]);
@@ -194,7 +200,7 @@ pub fn decode(
     layout: &Layout,
     entry: &Entry<'_>,
     texts: &Texts,
-    slot: &mut [u8],
+    (slot, far): (&mut [u8], &mut Far),
 ) -> Result<Counts, CodecError> {
     let side = layout.side(stream(entry)?);
     let mut rest = entry.body;
@@ -207,7 +213,7 @@ pub fn decode(
         Layout::put(place, &mut part[HEADER..], cell);
     }
     let Entry { origin, hash, .. } = *entry;
-    Header { origin, hash }.write(part);
+    Header { origin, hash }.write(part, far);
     let mut counts = Counts::new();
     let mut last = origin.arrived_at.div_euclid(SECOND).wrapping_mul(SECOND);
     while !rest.is_empty() {

@@ -5,6 +5,7 @@
 
 use smallvec::SmallVec;
 
+use super::far::Far;
 use crate::metrics::value::NULL;
 use crate::record::project::{self, Form};
 use crate::record::{Column, Fields, Origin, Stream, Type};
@@ -131,8 +132,8 @@ pub(crate) fn array<const N: usize>(bytes: &[u8], at: usize) -> [u8; N] {
     bytes[at..][..N].try_into().expect("a slice of N bytes is an array of N bytes")
 }
 
-/// Bytes of a side's header: arrival time, position, hash, partition, number in the message.
-pub const HEADER: usize = 32;
+/// Bytes of a side's header: arrival time, hash, the rest of where it came from (see [`Far`]).
+pub const HEADER: usize = 24;
 
 /// What a header says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -144,34 +145,34 @@ pub struct Header {
 }
 
 impl Header {
-    /// Reads a header; none where the side is not there.
+    /// Whether the side is there.
     #[inline]
-    pub fn read(side: &[u8]) -> Option<Header> {
-        let arrived_at = i64::from_le_bytes(array(side, 0));
-        if arrived_at == NULL {
-            return None;
-        }
-        let origin = Origin {
-            arrived_at,
-            position: u64::from_le_bytes(array(side, 8)),
-            partition: u32::from_le_bytes(array(side, 24)),
-            sub: u32::from_le_bytes(array(side, 28)),
-        };
-        Some(Header { origin, hash: u64::from_le_bytes(array(side, 16)) })
+    pub fn is_there(side: &[u8]) -> bool {
+        side[..8] != NULL.to_le_bytes()
     }
 
-    /// Writes the header.
-    pub fn write(&self, side: &mut [u8]) {
-        side[0..8].copy_from_slice(&self.origin.arrived_at.to_le_bytes());
-        side[8..16].copy_from_slice(&self.origin.position.to_le_bytes());
-        side[16..24].copy_from_slice(&self.hash.to_le_bytes());
-        side[24..28].copy_from_slice(&self.origin.partition.to_le_bytes());
-        side[28..32].copy_from_slice(&self.origin.sub.to_le_bytes());
+    /// Reads a header; none where the side is not there.
+    #[inline]
+    pub fn read(side: &[u8], far: &Far) -> Option<Header> {
+        let word = |at| u64::from_le_bytes(array(side, at));
+        Header::is_there(side)
+            .then(|| Header { origin: far.get(word(0) as i64, word(16)), hash: word(8) })
+    }
+
+    /// Writes the header over what was there.
+    #[inline]
+    pub fn write(&self, side: &mut [u8], far: &mut Far) {
+        if Header::is_there(side) {
+            far.drop(u64::from_le_bytes(array(side, 16)));
+        }
+        side[..8].copy_from_slice(&self.origin.arrived_at.to_le_bytes());
+        side[8..16].copy_from_slice(&self.hash.to_le_bytes());
+        side[16..24].copy_from_slice(&far.put(&self.origin).to_le_bytes());
     }
 
     /// Marks a side as not there.
     pub fn clear(side: &mut [u8]) {
-        side[0..8].copy_from_slice(&NULL.to_le_bytes());
+        side[..8].copy_from_slice(&NULL.to_le_bytes());
     }
 }
 
@@ -250,7 +251,7 @@ impl Layout {
     /// The sides that are there, a bit for each stream.
     #[inline]
     pub fn present(&self, slot: &[u8]) -> u8 {
-        let there = |s: &Stream| Header::read(&slot[self.side(*s).offset..]).is_some();
+        let there = |s: &Stream| Header::is_there(&slot[self.side(*s).offset..]);
         Stream::ALL.iter().filter(|s| there(s)).fold(0, |bits, s| bits | s.bit())
     }
 

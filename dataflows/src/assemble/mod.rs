@@ -10,6 +10,7 @@
 pub mod arrivals;
 pub mod block;
 pub mod codec;
+mod far;
 pub mod layout;
 mod restore;
 pub mod table;
@@ -206,9 +207,8 @@ impl Assemble {
             self.arrivals.add(slot, floor(rec.arrived_at, self.plan.bucket), 1);
         }
         let side = self.plan.layout.side(rec.stream);
-        let part = &mut self.table.slot_mut(slot)[side.offset..][..HEADER + side.bytes];
         let origin = rec.origin();
-        let wins = match Header::read(part) {
+        let wins = match self.table.header(slot, side.offset) {
             None => {
                 tally.accepted += 1;
                 self.present[rec.stream as usize] += 1;
@@ -225,7 +225,9 @@ impl Assemble {
             }
         };
         if wins {
-            Header { origin, hash: rec.hash }.write(part);
+            let (bytes, far) = self.table.slot_and_far(slot);
+            let part = &mut bytes[side.offset..][..HEADER + side.bytes];
+            Header { origin, hash: rec.hash }.write(part, far);
             part[HEADER..].copy_from_slice(&rec.packed);
         }
         if wins || arrives {
@@ -260,7 +262,7 @@ impl Assemble {
         let same = Stream::ALL.map(|s| {
             let Some(old) = old else { return false };
             let (a, b) = (plan.layout.part(old, s), plan.layout.part(new, s));
-            Header::read(a).is_some() == Header::read(b).is_some() && a[HEADER..] == b[HEADER..]
+            Header::is_there(a) == Header::is_there(b) && a[HEADER..] == b[HEADER..]
         });
         let arrived = if plan.arrivals { self.arrivals.of(slot) } else { Counts::new() };
         let index = self.table.index_of(slot);
@@ -309,9 +311,11 @@ impl Assemble {
             let marks = self.table.take_marks(slot);
             let (bytes, index) = (self.table.slot(slot), self.table.index_of(slot));
             for stream in Stream::ALL.into_iter().filter(|s| full || marks & s.bit() != 0) {
+                let side = self.plan.layout.side(stream).offset;
+                let Some(header) = self.table.header(slot, side) else { continue };
                 let pin = self.plan.arrivals && stream == Stream::Pin;
                 let counts = if pin { self.arrivals.of(slot) } else { Counts::new() };
-                encoder.side(index, bytes, stream, &counts);
+                encoder.side((index, header), bytes, stream, &counts);
             }
         }
         self.unsaved_bytes = 0;
@@ -320,12 +324,12 @@ impl Assemble {
 
     /// A post as the state holds it: its sides' headers and cells by name.
     pub fn look_up(&self, index: u64) -> Option<Post> {
-        let slot = self.table.slot(self.table.find(index)?);
+        let slot = self.table.find(index)?;
         let side = |stream| {
-            let part = self.plan.layout.part(slot, stream);
-            let header = Header::read(part)?;
-            let places = &self.plan.layout.side(stream).places;
-            let cells = places.iter().map(|p| (p.kept, p.get(&part[HEADER..]))).collect();
+            let side = self.plan.layout.side(stream);
+            let header = self.table.header(slot, side.offset)?;
+            let part = self.plan.layout.part(self.table.slot(slot), stream);
+            let cells = side.places.iter().map(|p| (p.kept, p.get(&part[HEADER..]))).collect();
             Some(PostSide { header, cells })
         };
         Some(Post { index, sides: Stream::ALL.map(side) })
@@ -359,7 +363,7 @@ pub struct PostSide {
 fn sides<'a>(plan: &Plan, slot: &'a [u8]) -> [Option<&'a [u8]>; 3] {
     Stream::ALL.map(|s| {
         let part = plan.layout.part(slot, s);
-        Header::read(part).map(|_| &part[HEADER..])
+        Header::is_there(part).then(|| &part[HEADER..])
     })
 }
 

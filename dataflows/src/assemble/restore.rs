@@ -63,8 +63,8 @@ impl Assemble {
             *slot = self.table.find_or_add(&self.plan.layout, entry.index);
         }
         for (slot, entry) in slots.into_iter().zip(batch.drain(..)) {
-            let bytes = self.table.slot_mut(slot);
-            let counts = codec::decode(&self.plan.layout, &entry, texts, bytes)?;
+            let to = self.table.slot_and_far(slot);
+            let counts = codec::decode(&self.plan.layout, &entry, texts, to)?;
             if self.plan.arrivals && codec::stream(&entry)? == Stream::Pin {
                 arrived.insert(slot, counts);
             }

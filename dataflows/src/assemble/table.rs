@@ -5,6 +5,7 @@
 
 use hashbrown::HashTable;
 
+use super::far::Far;
 use super::layout::{Header, Layout, array};
 use crate::record::Stream;
 
@@ -17,6 +18,7 @@ pub struct Table {
     chunks: Vec<Vec<u8>>,
     len: usize,
     index: HashTable<Entry>,
+    far: Far,
 }
 
 /// A slot, with half of its index's hash: growing does not look at slots.
@@ -51,7 +53,8 @@ fn half(index: u64) -> u32 {
 impl Table {
     /// An empty table.
     pub fn new(layout: &Layout) -> Self {
-        Table { stride: layout.stride, chunks: Vec::new(), len: 0, index: HashTable::new() }
+        let (chunks, index) = (Vec::new(), HashTable::new());
+        Table { stride: layout.stride, chunks, len: 0, index, far: Far::default() }
     }
 
     /// Makes room for so many more slots in the index.
@@ -71,7 +74,8 @@ impl Table {
 
     /// Bytes held.
     pub fn bytes(&self) -> usize {
-        self.chunks.len() * CHUNK * self.stride + self.index.capacity() * (1 + size_of::<Entry>())
+        let index = self.index.capacity() * (1 + size_of::<Entry>());
+        self.chunks.len() * CHUNK * self.stride + index + self.far.bytes()
     }
 
     /// A slot's bytes.
@@ -84,8 +88,21 @@ impl Table {
     /// A slot's bytes, to be changed.
     #[inline]
     pub fn slot_mut(&mut self, slot: u32) -> &mut [u8] {
+        self.slot_and_far(slot).0
+    }
+
+    /// A slot's bytes, to be changed, and what its headers need.
+    #[inline]
+    pub fn slot_and_far(&mut self, slot: u32) -> (&mut [u8], &mut Far) {
         let slot = slot as usize;
-        &mut self.chunks[slot / CHUNK][slot % CHUNK * self.stride..][..self.stride]
+        let bytes = &mut self.chunks[slot / CHUNK][slot % CHUNK * self.stride..][..self.stride];
+        (bytes, &mut self.far)
+    }
+
+    /// The header of a slot's side, which begins at `side`.
+    #[inline]
+    pub fn header(&self, slot: u32, side: usize) -> Option<Header> {
+        Header::read(&self.slot(slot)[side..], &self.far)
     }
 
     /// Stamps a slot with an epoch; whether it had another stamp.

@@ -19,22 +19,11 @@ use smallvec::SmallVec;
 
 use super::changes::{Changes, Rows};
 use super::declare::Shape;
-use super::multiset::Multiset;
 use super::plan::{MetricPlan, Node, Plan, Show};
 use super::update::{Member, SLIDING, Sums, Update};
 use super::value::{Cells, GroupKey, NULL, Value, Values};
 use crate::tick::Tick;
-use store::Store;
-
-/// One group.
-struct Group {
-    sums: Sums,
-    sets: Box<[Multiset]>,
-    /// Changed since it was last published.
-    dirty: bool,
-    /// The hash of the rows last published; 0 = none were.
-    shown: u64,
-}
+use store::{Group, Store};
 
 /// What arrived in one bucket, by group keys.
 #[derive(Default)]
@@ -51,7 +40,7 @@ struct Held {
 
 /// The groups of one node on one worker.
 struct NodeGroups {
-    groups: Store<Group>,
+    groups: Store,
     /// Groups that changed since they were last published.
     dirty: Vec<u32>,
     /// Where windows retire: the groups by (window, start).
@@ -73,7 +62,7 @@ impl Groups {
     /// No groups yet.
     pub fn new(plan: Arc<Plan>) -> Self {
         let node = |n: &Node| NodeGroups {
-            groups: Store::default(),
+            groups: Store::new(n),
             dirty: Vec::new(),
             starts: BTreeMap::new(),
             buckets: BTreeMap::new(),
@@ -93,7 +82,7 @@ impl Groups {
         if retired(node, window, start, self.now) {
             return;
         }
-        groups.change(node, GroupKey { window, start, keys }, |g| g.apply(&sums, &members, 1));
+        groups.change(node, &GroupKey { window, start, keys }, (&sums, &members), 1);
     }
 
     /// The clock moved: windows slide and retire. Then, if the epoch publishes, the changes.
@@ -122,46 +111,27 @@ fn retired(node: &Node, window: u16, start: i64, now: i64) -> bool {
     }
 }
 
-impl Group {
-    fn new(node: &Node) -> Self {
-        Group {
-            sums: Sums::from_elem(0, node.adds.len()),
-            sets: node.sets.iter().map(|s| Multiset::new(s.order)).collect(),
-            dirty: false,
-            shown: 0,
+impl NodeGroups {
+    /// Adds sums and members to a group, made if need be, `sign` times.
+    fn change(
+        &mut self,
+        node: &Node,
+        key: &GroupKey,
+        (sums, members): (&[i128], &[Member]),
+        sign: i64,
+    ) {
+        let (number, new) = self.groups.find_or_add(key);
+        if new && node.retain.is_some() && key.start != NULL {
+            self.starts.entry((key.window, key.start)).or_default().insert(number);
         }
-    }
-
-    /// Whether it has no rows any more.
-    fn is_gone(&self) -> bool {
-        self.sums.iter().all(|s| *s == 0) && self.sets.iter().all(|s| s.distinct() == 0)
-    }
-
-    fn apply(&mut self, sums: &[i128], members: &[Member], sign: i64) {
-        for (a, b) in self.sums.iter_mut().zip(sums) {
-            *a += b * i128::from(sign);
+        let Some(mut group) = self.groups.get_mut(number) else { return };
+        for (n, sum) in sums.iter().enumerate() {
+            group.add(n, sum * i128::from(sign));
         }
         for Member { set, value, with, diff } in members {
-            self.sets[*set as usize].update(*value, *with, diff * sign);
+            group.sets[*set as usize].update(*value, *with, diff * sign);
         }
-    }
-}
-
-impl NodeGroups {
-    /// Changes a group, made if need be.
-    fn change(&mut self, node: &Node, key: GroupKey, change: impl FnOnce(&mut Group)) {
-        let at = (key.window, key.start);
-        let (number, new) = self.groups.find_or_add(key, || Group::new(node));
-        if new && node.retain.is_some() && at.1 != NULL {
-            self.starts.entry(at).or_default().insert(number);
-        }
-        self.touch(number, change);
-    }
-
-    fn touch(&mut self, number: u32, change: impl FnOnce(&mut Group)) {
-        let Some((_, group)) = self.groups.get_mut(number) else { return };
-        change(group);
-        if !std::mem::replace(&mut group.dirty, true) {
+        if !group.set_dirty(true) {
             self.dirty.push(number);
         }
     }
@@ -187,7 +157,7 @@ impl NodeGroups {
             let (from, to) = self.edges[w];
             if node.slides(&node.windows[w]) && (from..to).contains(&bucket) {
                 let key = GroupKey { window: w as u16, start: NULL, keys: keys.clone() };
-                self.change(node, key, |g| g.apply(&sums, &members, 1));
+                self.change(node, &key, (&sums, &members), 1);
             }
         }
     }
@@ -233,7 +203,7 @@ impl NodeGroups {
                 diff: *diff,
             };
             let members: SmallVec<[Member; 8]> = values.map(member).collect();
-            self.change(node, key, |g| g.apply(&held.1.sums, &members, sign));
+            self.change(node, &key, (&held.1.sums, &members), sign);
         }
         self.buckets = buckets;
     }
@@ -250,9 +220,11 @@ impl NodeGroups {
                 && now >= window.end(start).saturating_add(retain)
             {
                 for number in self.starts.remove(&(w, start)).into_iter().flatten() {
-                    self.touch(number, |g| {
-                        *g = Group { shown: g.shown, dirty: g.dirty, ..Group::new(node) }
-                    });
+                    self.groups.reset(number);
+                    let group = self.groups.get_mut(number);
+                    if group.is_some_and(|mut g| !g.set_dirty(true)) {
+                        self.dirty.push(number);
+                    }
                 }
                 moved = true;
             }
@@ -265,7 +237,7 @@ impl NodeGroups {
         let mut dirty = std::mem::take(&mut self.dirty);
         dirty.retain(|number| {
             let group = self.groups.get_mut(*number);
-            let gone = group.is_some_and(|(_, g)| g.shown == 0 && g.is_gone());
+            let gone = group.is_some_and(|mut g| *g.shown() == 0 && g.is_gone());
             if gone {
                 self.remove(*number);
             }
@@ -282,16 +254,17 @@ impl NodeGroups {
         changes.reserve(dirty.len(), widths);
         let mut shown: Vec<Rows> = Vec::with_capacity(node.metrics.len());
         for number in dirty.drain(..) {
-            let Some((key, group)) = self.groups.get_mut(number) else { continue };
-            group.dirty = false;
+            let Some(mut group) = self.groups.get_mut(number) else { continue };
+            group.set_dirty(false);
             let gone = group.is_gone();
             shown.clear();
-            let mut of = |m: &u16| rows(&metrics[*m as usize], group);
+            let mut of = |m: &u16| rows(&metrics[*m as usize], &mut group);
             shown.extend(node.metrics.iter().map(|m| if gone { Rows::new() } else { of(m) }));
             let hash = hash(&shown);
-            if std::mem::replace(&mut group.shown, hash) != hash {
+            if std::mem::replace(group.shown(), hash) != hash {
+                let key = group.key();
                 for (metric, rows) in node.metrics.iter().zip(&shown) {
-                    changes.push(*metric, key, rows);
+                    changes.push(*metric, &key, rows);
                 }
             }
             if gone {
@@ -303,17 +276,17 @@ impl NodeGroups {
 }
 
 /// The hash of a group's rows; 0 = it shows none.
-fn hash(shown: &[Rows]) -> u64 {
+fn hash(shown: &[Rows]) -> i64 {
     if shown.iter().all(SmallVec::is_empty) {
         return 0;
     }
     let mut hasher = FxHasher::default();
     shown.hash(&mut hasher);
-    hasher.finish().max(1)
+    hasher.finish() as i64 | 1
 }
 
 /// What a metric shows of a group: usually one row; more where `top` or tied winners are shown.
-fn rows(metric: &MetricPlan, group: &mut Group) -> Rows {
+fn rows(metric: &MetricPlan, group: &mut Group<'_>) -> Rows {
     let mut seen = metric.schema.metric.keep_empty;
     if !metric.shows.iter().any(Show::has_winners) {
         let mut row = Values::new();
@@ -356,13 +329,13 @@ fn rows(metric: &MetricPlan, group: &mut Group) -> Rows {
 }
 
 /// A measure of one value, and whether it saw anything but nulls.
-fn single(show: &Show, group: &mut Group) -> (Value, bool) {
+fn single(show: &Show, group: &mut Group<'_>) -> (Value, bool) {
     match *show {
-        Show::Add { add, seen } => (Value::Int(group.sums[add]), group.sums[seen] != 0),
+        Show::Add { add, seen } => (Value::Int(group.sum(add)), group.sum(seen) != 0),
         Show::Ratio { over, under, seen } => {
-            let (over, under) = (group.sums[over], group.sums[under]);
+            let (over, under) = (group.sum(over), group.sum(under));
             let value = if under == 0 { Value::Null } else { Value::Ratio(over, under) };
-            (value, group.sums[seen] != 0)
+            (value, group.sum(seen) != 0)
         }
         Show::Distinct { set } => {
             let n = group.sets[set].distinct();

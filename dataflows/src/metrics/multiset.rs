@@ -6,15 +6,17 @@
 //! An own structure because differential's `reduce` hands its closure every value of a changed
 //! key: a median over 100 000 values would be sorted anew at each change.
 
+mod sorted;
+
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet};
-use std::ops::Bound::{Excluded, Unbounded};
+use std::collections::BTreeSet;
 
 use rustc_hash::FxHashMap;
 
 use super::plan::Order;
 use super::value::{NULL, Value};
 use crate::symbol::Sym;
+use sorted::Sorted;
 
 /// A cell that orders as what it stands for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,7 +66,7 @@ pub enum Multiset {
     Values(Values),
     /// By value and what comes with it, as cells; the flag says that the latter is text. Texts are
     /// compared only among those tied for the answer.
-    Ranked(BTreeMap<(i64, i64), i64>, bool),
+    Ranked(Sorted<(i64, i64)>, bool),
     /// By frequency.
     Often(Often),
 }
@@ -74,7 +76,7 @@ impl Multiset {
     pub fn new(order: Order) -> Self {
         match order {
             Order::Value => Multiset::Values(Values::default()),
-            Order::Ranked { text } => Multiset::Ranked(BTreeMap::new(), text),
+            Order::Ranked { text } => Multiset::Ranked(Sorted::default(), text),
             Order::Often { text } => Multiset::Often(Often { text, ..Often::default() }),
         }
     }
@@ -83,13 +85,7 @@ impl Multiset {
     pub fn update(&mut self, value: i64, with: i64, diff: i64) {
         match self {
             Multiset::Values(v) => v.update(value, diff),
-            Multiset::Ranked(map, _) => {
-                let count = map.entry((value, with)).or_insert(0);
-                *count += diff;
-                if *count == 0 {
-                    map.remove(&(value, with));
-                }
-            }
+            Multiset::Ranked(list, _) => list.add((value, with), diff),
             Multiset::Often(o) => o.update(value, diff),
         }
     }
@@ -98,7 +94,7 @@ impl Multiset {
     pub fn distinct(&self) -> usize {
         match self {
             Multiset::Values(v) => v.counts.len(),
-            Multiset::Ranked(map, _) => map.len(),
+            Multiset::Ranked(list, _) => list.len(),
             Multiset::Often(o) => o.counts.len(),
         }
     }
@@ -113,9 +109,9 @@ impl Multiset {
 
     /// The greatest value with what comes with it: the first of the tied, or all of them.
     pub fn argmax(&self, all: bool) -> Vec<(Value, Value)> {
-        let Multiset::Ranked(map, text) = self else { return Vec::new() };
-        let Some((&(greatest, _), _)) = map.last_key_value() else { return Vec::new() };
-        let tied = map.range((greatest, NULL)..).map(|((_, with), _)| Ordered::new(*with, *text));
+        let Multiset::Ranked(list, text) = self else { return Vec::new() };
+        let Some(((greatest, _), _)) = list.last() else { return Vec::new() };
+        let tied = list.from((greatest, NULL)).map(|((_, with), _)| Ordered::new(with, *text));
         let mut tied: Vec<Ordered> =
             if all { tied.collect() } else { tied.min().into_iter().collect() };
         tied.sort();
@@ -134,7 +130,7 @@ impl Multiset {
 /// Numbers with their counts, and a cursor that remembers a rank.
 #[derive(Debug, Default)]
 pub struct Values {
-    counts: BTreeMap<i64, i64>,
+    counts: Sorted<i64>,
     total: i64,
     /// A value, and how many members are less than it.
     cursor: Option<(i64, i64)>,
@@ -142,11 +138,7 @@ pub struct Values {
 
 impl Values {
     fn update(&mut self, value: i64, diff: i64) {
-        let count = self.counts.entry(value).or_insert(0);
-        *count += diff;
-        if *count == 0 {
-            self.counts.remove(&value);
-        }
+        self.counts.add(value, diff);
         self.total += diff;
         if let Some((at, below)) = &mut self.cursor
             && value < *at
@@ -157,12 +149,12 @@ impl Values {
 
     /// The least value.
     pub fn min(&self) -> Value {
-        self.counts.first_key_value().map_or(Value::Null, |(v, _)| Value::Int((*v).into()))
+        self.counts.first().map_or(Value::Null, |(v, _)| Value::Int(v.into()))
     }
 
     /// The greatest value.
     pub fn max(&self) -> Value {
-        self.counts.last_key_value().map_or(Value::Null, |(v, _)| Value::Int((*v).into()))
+        self.counts.last().map_or(Value::Null, |(v, _)| Value::Int(v.into()))
     }
 
     /// The member of a rank, counted from 0. The cursor moves there.
@@ -172,19 +164,19 @@ impl Values {
         }
         let (mut at, mut below) = match self.cursor {
             Some(c) => c,
-            None => (*self.counts.first_key_value()?.0, 0),
+            None => (self.counts.first()?.0, 0),
         };
         while below > rank {
-            let (v, n) = self.counts.range(..at).next_back()?;
-            (at, below) = (*v, below - n);
+            let (v, n) = self.counts.before(at)?;
+            (at, below) = (v, below - n);
         }
-        loop {
-            let here = self.counts.get(&at).copied().unwrap_or(0);
-            if rank < below + here {
+        // The value of the cursor may be gone; those above it are walked.
+        for (v, n) in self.counts.from(at) {
+            at = v;
+            if rank < below + n {
                 break;
             }
-            let (v, _) = self.counts.range((Excluded(at), Unbounded)).next()?;
-            (at, below) = (*v, below + here);
+            below += n;
         }
         self.cursor = Some((at, below));
         Some(at)
@@ -268,6 +260,7 @@ impl Often {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+    use std::collections::BTreeMap;
 
     fn naive(values: &[i64], num: usize, den: usize, interpolated: bool) -> Value {
         let n = values.len();

@@ -51,7 +51,7 @@ fn slot(layout: &Layout, made: &Made) -> Vec<u8> {
     let part = &mut slot[side.offset..][..HEADER + side.bytes];
     let origin =
         Origin { arrived_at: *arrived_at, partition: *partition, position: *position, sub: *sub };
-    Header { origin, hash: *hash }.write(part);
+    Header { origin, hash: *hash }.write(part, &mut Far::default());
     for (place, cell) in side.places.iter().zip(cells) {
         let name = |n: i64| intern(&format!("text {}", n.rem_euclid(7))).cell();
         let cell = if place.is_symbol() && *cell != NULL { name(*cell) } else { *cell };
@@ -68,8 +68,10 @@ fn encoded(
 ) -> (Vec<Block>, Vec<(u64, &'static str)>) {
     let mut encoder = Encoder::new(layout, numbers);
     for made in list {
-        let stream = Stream::ALL[made.1];
-        encoder.side(made.0, &slot(layout, made), stream, &made.5.iter().copied().collect());
+        let (index, stream, (arrived_at, partition, position, sub), hash, ..) = *made;
+        let header = Header { origin: Origin { arrived_at, partition, position, sub }, hash };
+        let arrivals = made.5.iter().copied().collect();
+        encoder.side((index, header), &slot(layout, made), Stream::ALL[stream], &arrivals);
     }
     encoder.finish()
 }
@@ -93,7 +95,8 @@ proptest! {
         let mut read = 0;
         for (entry, made) in entries.zip(&list) {
             let mut got = slot(&layout, &(made.0, made.1, (0, 0, 0, 0), 0, Vec::new(), Vec::new()));
-            let counts = decode(&layout, &entry.unwrap(), &texts, &mut got).unwrap();
+            let to = (&mut got[..], &mut Far::default());
+            let counts = decode(&layout, &entry.unwrap(), &texts, to).unwrap();
             prop_assert_eq!(got, slot(&layout, made));
             let arrivals = if made.1 == 0 { &made.5[..] } else { &[] };
             prop_assert_eq!(counts.as_slice(), arrivals);
@@ -115,10 +118,11 @@ proptest! {
         changes.into_iter().for_each(|(at, byte)| bytes[at % len] = byte);
         bytes.truncate(len - cut % 4 * (cut % len) / 4);
         let texts = texts(&named).unwrap();
+        let mut far = Far::default();
         for entry in block::entries(&bytes) {
             let mut slot = vec![0; layout.stride];
             if entry.map_err(CodecError::from)
-                .and_then(|entry| decode(&layout, &entry, &texts, &mut slot)).is_err()
+                .and_then(|entry| decode(&layout, &entry, &texts, (&mut slot, &mut far))).is_err()
             {
                 break;
             }
@@ -135,18 +139,22 @@ fn bodies_that_end_early_and_texts_that_are_missing() {
     let bytes = blocks[0].bytes();
     let entry = block::entries(&bytes).next().unwrap().unwrap();
     let known = texts(&named).unwrap();
-    let mut slot = vec![0; layout.stride];
+    let (mut slot, mut far) = (vec![0; layout.stride], Far::default());
     let whole = entry.body.len();
     for len in 0..whole {
         // Without its arrivals a body is whole, too.
         let short = Entry { body: &entry.body[..len], ..entry };
         let wanted = if len == whole - 2 { Ok(Counts::new()) } else { Err(CodecError::Short) };
-        assert_eq!(decode(&layout, &short, &known, &mut slot), wanted, "{len} of {whole}");
+        assert_eq!(
+            decode(&layout, &short, &known, (&mut slot, &mut far)),
+            wanted,
+            "{len} of {whole}"
+        );
     }
-    let unknown = decode(&layout, &entry, &Texts::default(), &mut slot);
+    let unknown = decode(&layout, &entry, &Texts::default(), (&mut slot, &mut far));
     assert_eq!(unknown, Err(CodecError::UnknownText));
     let part = Entry { part: 3, ..entry };
-    assert_eq!(decode(&layout, &part, &known, &mut slot), Err(CodecError::Short));
+    assert_eq!(decode(&layout, &part, &known, (&mut slot, &mut far)), Err(CodecError::Short));
     let double = texts(&[(4, "a"), (4, "b")]).err();
     assert_eq!(double, Some(CodecError::Collision));
 }

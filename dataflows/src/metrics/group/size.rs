@@ -7,8 +7,9 @@ use std::mem::size_of;
 
 use super::super::multiset::Multiset;
 use super::super::plan::{Node, Order};
-use super::super::value::{Cells, GroupKey};
-use super::{Group, Groups, Held, NodeGroups};
+use super::super::value::Cells;
+use super::store;
+use super::{Groups, Held, NodeGroups};
 
 /// Groups looked at for the sizes of their multisets.
 const SAMPLE: usize = 256;
@@ -36,19 +37,25 @@ pub const fn treed(entry: usize) -> usize {
     entry * 3 / 2 + 2
 }
 
+/// Bytes of an entry of a [`super::super::multiset`] list, whose parts grow by a quarter.
+pub const fn listed(entry: usize) -> usize {
+    entry * 9 / 8 + 1
+}
+
 /// Bytes of one distinct member of a multiset.
 pub fn member(order: Order) -> usize {
     match order {
-        Order::Value => treed(16),
-        Order::Ranked { .. } => treed(24),
+        Order::Value => listed(16),
+        Order::Ranked { .. } => listed(24),
         Order::Often { .. } => hashed(16) + treed(24),
     }
 }
 
 /// Bytes of a group without the members of its multisets.
 pub fn group(node: &Node) -> usize {
-    let entry = size_of::<Option<(GroupKey, Group)>>() + hashed(size_of::<u64>());
-    entry + beside(node) + node.sets.len() * size_of::<Multiset>()
+    let entry = store::bytes(node.keys.len(), node.adds.len()) + hashed(size_of::<u64>());
+    let sets = if node.sets.is_empty() { 0 } else { size_of::<Box<[Multiset]>>() };
+    entry + sets + node.sets.len() * size_of::<Multiset>()
 }
 
 /// Bytes of a group's share of a bucket, without values.
@@ -76,9 +83,9 @@ impl NodeGroups {
         let members: usize = if node.sets.is_empty() {
             0
         } else {
-            let sample = self.groups.iter().take(SAMPLE);
+            let sample = self.groups.sets().take(SAMPLE);
             let bytes: usize = sample
-                .flat_map(|g| g.sets.iter().zip(&node.sets))
+                .flat_map(|sets| sets.iter().zip(&node.sets))
                 .map(|(set, s)| set.distinct() * member(s.order))
                 .sum();
             bytes * self.groups.len() / self.groups.len().clamp(1, SAMPLE)
