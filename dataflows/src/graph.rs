@@ -12,7 +12,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use differential_dataflow::{AsCollection, VecCollection};
-use timely::dataflow::channels::pact::{Exchange, Pipeline};
+use timely::dataflow::channels::pact::Pipeline;
 use timely::dataflow::operators::vec::input::Handle;
 use timely::dataflow::operators::{Concatenate, OkErr, Probe};
 use timely::dataflow::{InputHandleVec, ProbeHandle, StreamVec};
@@ -34,6 +34,7 @@ use crate::metrics::{bag, distinct as distinct_rows};
 use crate::names;
 use crate::operators::{as_changes, by_epoch, sealed};
 use crate::outbox::Outbox;
+use crate::pooled;
 use crate::size::{self, Arranged, Size};
 use crate::tick::Tick;
 
@@ -122,7 +123,7 @@ pub fn build(
             changes.push(distinct_updates(rows, plan));
         }
         let changes = scope.concatenate(changes);
-        let route = Exchange::new(Update::route);
+        let route = pooled::exchange(Update::route);
         let (groups, outbox) = (groups.clone(), outbox.clone());
         sealed::<_, (), _, _>(
             changes,
@@ -131,7 +132,8 @@ pub fn build(
             names::GROUPS.name,
             move |epoch, updates, tick, _| {
                 let mut groups = groups.borrow_mut();
-                updates.into_iter().flatten().for_each(|u| groups.update(u));
+                let updates = updates.iter_mut().flat_map(|list| list.drain(..));
+                updates.for_each(|u| groups.update(u));
                 outbox.at(epoch, |sealed| groups.tick(tick, &mut sealed.changes));
             },
         )
@@ -167,7 +169,7 @@ fn assembled<'s>(
     let wanted = plan.nodes.iter().any(|n| !n.distinct.is_empty() && n.join == Join::Newest);
     let sliding = slide::wanted(plan).then(|| slides.clone());
     let (plan, assemble, outbox) = (plan.clone(), assemble.clone(), outbox.clone());
-    let mut work = move |epoch, recs, tick: &Tick, give: &mut dyn FnMut(Step)| {
+    let mut work = move |epoch, recs: &mut [Vec<Rec>], tick: &Tick, give: &mut dyn FnMut(Step)| {
         let mut distinct = Vec::new();
         let mut assemble = assemble.borrow_mut();
         outbox.at(epoch, |out| {
@@ -180,7 +182,7 @@ fn assembled<'s>(
         });
         distinct.into_iter().for_each(|d| give(Err(d)));
     };
-    let by_index = Exchange::new(|r: &Rec| spread(r.index));
+    let by_index = pooled::exchange(|r: &Rec| spread(r.index));
     if !wanted {
         let updates =
             sealed(recs, ticks, by_index, names::ASSEMBLE.name, move |epoch, recs, tick, give| {
@@ -198,7 +200,8 @@ fn assembled<'s>(
             names::DISTINCT_SLIDES.name,
             move |_, rows, tick, give| {
                 let mut slides = slides.borrow_mut();
-                rows.into_iter().flatten().for_each(|row| slides.row(row, give));
+                let rows = rows.iter_mut().flat_map(|list| list.drain(..));
+                rows.for_each(|row| slides.row(row, give));
                 slides.tick(tick, give);
             },
         );

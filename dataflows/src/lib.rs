@@ -12,6 +12,7 @@ pub mod metrics;
 pub mod names;
 pub mod operators;
 pub mod outbox;
+mod pooled;
 pub mod record;
 pub mod sealed;
 pub mod size;

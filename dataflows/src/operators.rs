@@ -13,13 +13,14 @@ use timely::dataflow::channels::pact::{ParallelizationContract, Pipeline};
 use timely::dataflow::operators::generic::Operator;
 use timely::dataflow::operators::generic::OutputBuilderSession;
 
+use crate::pooled::give_back;
 use crate::tick::Tick;
 
 /// What an operator of ours sends into at the end of an epoch.
 pub type Out<'a, 'b, O> = &'a mut OutputBuilderSession<'b, u64, CapacityContainerBuilder<Vec<O>>>;
 
 /// An operator that works on whole epochs. `logic` gets the epoch, its data and its tick, and gives
-/// what is sent on.
+/// what is sent on; it may take the data out of their lists, which are then used again.
 pub fn sealed<'s, D, O, P, L>(
     data: StreamVec<'s, u64, D>,
     ticks: StreamVec<'s, u64, Tick>,
@@ -31,7 +32,7 @@ where
     D: Clone + 'static,
     O: Clone + 'static,
     P: ParallelizationContract<u64, Vec<D>>,
-    L: FnMut(u64, Vec<Vec<D>>, &Tick, &mut dyn FnMut(O)) + 'static,
+    L: FnMut(u64, &mut [Vec<D>], &Tick, &mut dyn FnMut(O)) + 'static,
 {
     data.binary_frontier(ticks, pact, Pipeline, name, move |_capability, _info| {
         let mut held: BTreeMap<u64, Vec<Vec<D>>> = BTreeMap::new();
@@ -53,9 +54,10 @@ where
                 && !open(entry.key())
             {
                 let (epoch, (tick, cap)) = entry.remove_entry();
-                let data = held.remove(&epoch).unwrap_or_default();
+                let mut data = held.remove(&epoch).unwrap_or_default();
                 let mut session = output.session(&cap);
-                logic(epoch, data, &tick, &mut |o| session.give(o));
+                logic(epoch, &mut data, &tick, &mut |o| session.give(o));
+                data.into_iter().for_each(give_back);
             }
         }
     })

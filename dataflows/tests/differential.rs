@@ -202,7 +202,7 @@ fn run(epochs: Vec<Vec<(Cells, isize)>>, workers: usize) -> (Vec<Shown>, Vec<Sho
             let route = Exchange::new(Update::route);
             let done =
                 sealed::<_, (), _, _>(changes, ticks, route, "Groups", move |e, us, t, _| {
-                    us.into_iter().flatten().for_each(|u| groups.update(u));
+                    us.iter_mut().flat_map(|u| u.drain(..)).for_each(|u| groups.update(u));
                     let mut changes = Changes::default();
                     groups.tick(t, &mut changes);
                     a.lock().unwrap().extend(changes.list().into_iter().map(|c| (e, c)));

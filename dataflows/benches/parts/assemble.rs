@@ -84,7 +84,7 @@ fn epoch(bencher: Bencher<'_, '_>, indexes: u64) {
         })
         .bench_local_values(|(epoch, recs)| {
             let (mut sealed, mut distinct) = (Sealed::default(), Vec::new());
-            let combine = assemble.epoch(epoch, recs, &tick, &mut sealed, &mut distinct);
+            let combine = assemble.epoch(epoch, &recs, &tick, &mut sealed, &mut distinct);
             combine.drain(|update| {
                 divan::black_box(update);
             });

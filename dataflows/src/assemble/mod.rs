@@ -139,7 +139,7 @@ impl Assemble {
     pub fn epoch(
         &mut self,
         epoch: u64,
-        recs: Vec<Vec<Rec>>,
+        recs: &[Vec<Rec>],
         tick: &Tick,
         sealed: &mut Sealed,
         distinct: &mut Vec<(DistinctRow, i64)>,
@@ -149,7 +149,7 @@ impl Assemble {
         }
         let mut tallies: Vec<(u32, Tally)> = Vec::new();
         let mut slots = Vec::new();
-        for recs in &recs {
+        for recs in recs {
             // The look-ups apart from the rest: they need not wait for each other's memory.
             let find = |rec: &Rec| self.table.find_or_add(&self.plan.layout, rec.index);
             slots.extend(recs.iter().map(find));

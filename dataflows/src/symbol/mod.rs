@@ -27,11 +27,23 @@ static TABLE: LazyLock<Vec<RwLock<HashTable<u32>>>> =
     LazyLock::new(|| (0..SHARDS).map(|_| RwLock::new(HashTable::new())).collect());
 
 /// Symbols that a thread remembers; a power of two.
-const RECENT: usize = 4096;
+const RECENT: usize = 8192;
 
 thread_local! {
-    /// Hashes and symbols by hash: what comes again and again needs no lock.
-    static LATELY: [Cell<(u64, u32)>; RECENT] = const { [const { Cell::new((0, 0)) }; RECENT] };
+    /// Texts and their symbols by hash: what comes again and again needs no lock.
+    static LATELY: [Cell<Known>; RECENT] = const { [const { Cell::new(Known::NONE) }; RECENT] };
+}
+
+/// A text with its hash and symbol.
+#[derive(Clone, Copy)]
+struct Known {
+    hash: u64,
+    text: Option<&'static str>,
+    sym: Sym,
+}
+
+impl Known {
+    const NONE: Self = Known { hash: 0, text: None, sym: Sym(0) };
 }
 
 fn hash(text: &str) -> u64 {
@@ -43,12 +55,12 @@ pub fn intern(text: &str) -> Sym {
     let h = hash(text);
     LATELY.with(|lately| {
         let lately = &lately[h as usize % RECENT];
-        let (hash, id) = lately.get();
-        if hash == h && TEXTS.get(id as usize).is_some_and(|t| **t == *text) {
-            return Sym(id);
+        let known = lately.get();
+        if known.hash == h && known.text == Some(text) {
+            return known.sym;
         }
         let sym = look_up(text, h);
-        lately.set((h, sym.0));
+        lately.set(Known { hash: h, text: Some(sym.as_str()), sym });
         sym
     })
 }
