@@ -8,6 +8,7 @@ pub mod assemble;
 pub mod batch;
 pub mod decode;
 pub mod graph;
+mod index;
 pub mod metrics;
 pub mod names;
 pub mod operators;

@@ -22,6 +22,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use dataflows::metrics::changes::Changes;
 use dataflows::metrics::schema::Schema;
+use dataflows::metrics::value::{GroupKey, Values};
 use parking_lot::{Mutex, RwLock};
 
 pub use feed::{Event, FEED_CHANGES, FEED_EVENTS, Feed};
@@ -151,10 +152,12 @@ impl Published {
         &self,
         frontier: Frontier,
         progress: Arc<Progress>,
-        lists: Vec<Changes>,
+        mut lists: Vec<Changes>,
         last: bool,
     ) {
         let mut feeds = self.feeds.lock();
+        let followed = feeds.iter().any(|f| !f.is_empty());
+        let count = lists.iter().map(Changes::len).sum::<usize>();
         {
             let mut shown = self.shown.write();
             let mut of_metric = vec![0; shown.tables.len()];
@@ -169,20 +172,23 @@ impl Published {
                     table.expect(changes);
                 }
             }
-            for changes in &lists {
-                changes.each(|metric, key, rows| {
-                    if let Some(table) = shown.tables.get_mut(usize::from(metric)) {
-                        table.set(key, rows);
-                    }
-                });
+            let mut set = |metric: u16, key: &GroupKey, rows: &[Values]| {
+                if let Some(table) = shown.tables.get_mut(usize::from(metric)) {
+                    table.set(key, rows);
+                }
+            };
+            if followed {
+                lists.iter().for_each(|changes| changes.each(&mut set));
+            } else {
+                let lists = std::mem::take(&mut lists);
+                lists.into_iter().for_each(|changes| changes.take_each(&mut set));
             }
             shown.frontier = frontier;
             shown.progress = Arc::clone(&progress);
         }
         self.epochs.fetch_add(1, Ordering::Relaxed);
-        let count = lists.iter().map(Changes::len).sum::<usize>();
         self.changes.fetch_add(count as u64, Ordering::Relaxed);
-        if feeds.iter().any(|f| !f.is_empty()) {
+        if followed {
             let lagged = feed::distribute(&mut feeds, frontier, &progress, &lists);
             self.lagged.fetch_add(lagged, Ordering::Relaxed);
         }

@@ -3,10 +3,9 @@
 //! Promises: a slot never moves and is never dropped; growth never copies slots.
 //! Limits: 2^32 slots a worker.
 
-use hashbrown::HashTable;
-
 use super::far::Far;
 use super::layout::{Header, Layout, array};
+use crate::index::Index;
 use crate::record::Stream;
 
 /// Slots a chunk.
@@ -17,23 +16,8 @@ pub struct Table {
     stride: usize,
     chunks: Vec<Vec<u8>>,
     len: usize,
-    index: HashTable<Entry>,
+    index: Index,
     far: Far,
-}
-
-/// A slot, with half of its index's hash: growing does not look at slots.
-#[derive(Clone, Copy)]
-struct Entry {
-    half: u32,
-    slot: u32,
-}
-
-impl Entry {
-    /// What the table hashes by.
-    #[inline]
-    fn hash(self) -> u64 {
-        u64::from(self.half).wrapping_mul(0x9E37_79B9_7F4A_7C15)
-    }
 }
 
 /// Spreads an index over 64 bits; also decides which worker owns it.
@@ -53,13 +37,13 @@ fn half(index: u64) -> u32 {
 impl Table {
     /// An empty table.
     pub fn new(layout: &Layout) -> Self {
-        let (chunks, index) = (Vec::new(), HashTable::new());
+        let (chunks, index) = (Vec::new(), Index::default());
         Table { stride: layout.stride, chunks, len: 0, index, far: Far::default() }
     }
 
     /// Makes room for so many more slots in the index.
     pub fn reserve(&mut self, slots: usize) {
-        self.index.reserve(slots, |e| e.hash());
+        self.index.reserve(slots);
     }
 
     /// How many slots there are.
@@ -74,8 +58,7 @@ impl Table {
 
     /// Bytes held.
     pub fn bytes(&self) -> usize {
-        let index = self.index.capacity() * (1 + size_of::<Entry>());
-        self.chunks.len() * CHUNK * self.stride + index + self.far.bytes()
+        self.chunks.len() * CHUNK * self.stride + self.index.bytes() + self.far.bytes()
     }
 
     /// A slot's bytes.
@@ -136,9 +119,7 @@ impl Table {
 
     /// The slot of an index, if there is one.
     pub fn find(&self, index: u64) -> Option<u32> {
-        let wanted = Entry { half: half(index), slot: 0 };
-        let same = |e: &Entry| e.half == wanted.half && self.index_of(e.slot) == index;
-        self.index.find(wanted.hash(), same).map(|e| e.slot)
+        self.index.find(half(index), |slot| self.index_of(slot) == index)
     }
 
     /// The slot of an index, made if need be.
@@ -156,8 +137,7 @@ impl Table {
         for stream in Stream::ALL {
             Header::clear(&mut bytes[layout.side(stream).offset..]);
         }
-        let entry = Entry { half: half(index), slot };
-        self.index.insert_unique(entry.hash(), entry, |e| e.hash());
+        self.index.add(half(index), slot);
         slot
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! Promises: what is pushed comes out as it went in, in that order. A group costs some words and
 //! no allocation of its own, so that an epoch that changes every group (the only one that a
-//! bounded run shows) takes little memory.
+//! bounded run shows) takes little memory; who takes them over frees them while going through.
 //! Limits: 2^16 keys a group, 2^32 rows a group, 2^16 columns a row.
 //!
 //! ```text
@@ -24,10 +24,14 @@ const NONE: i64 = 2;
 const WIDE: i64 = 3;
 const TAG: i64 = 3;
 
+/// Words of a block, about.
+const BLOCK: usize = 32 << 10;
+
 /// Changes of groups.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Changes {
-    words: Vec<i64>,
+    /// Blocks of whole changes.
+    blocks: Vec<Vec<i64>>,
     /// Quotients, and numbers beyond 62 bits.
     wide: Vec<Value>,
     len: usize,
@@ -44,18 +48,23 @@ impl Changes {
         self.len == 0
     }
 
-    /// Makes room for so many groups, each changed in metrics of so many keys and columns.
-    pub fn reserve(&mut self, groups: usize, widths: impl Iterator<Item = usize>) {
-        self.words.reserve(groups * widths.map(|width| 3 + width).sum::<usize>());
-    }
-
     /// Adds a change; the rows have the same columns.
     pub fn push(&mut self, metric: u16, key: &GroupKey, rows: &[Values]) {
         let columns = rows.first().map_or(0, SmallVec::len);
         let head = [metric, key.window, key.keys.len() as u16, columns as u16];
         let head = head.iter().rev().fold(0, |word, part| word << 16 | i64::from(*part));
-        self.words.extend([head, rows.len() as i64, key.start]);
-        self.words.extend_from_slice(&key.keys);
+        let width = 3 + key.keys.len() + rows.len() * columns;
+        let words = match self.blocks.last_mut() {
+            Some(block) if block.len() + width <= BLOCK => block,
+            last => {
+                // The first grows with what is in it: most epochs change little.
+                let room = if last.is_some() { BLOCK.max(width) } else { width };
+                self.blocks.push(Vec::with_capacity(room));
+                self.blocks.last_mut().expect("one was just pushed")
+            }
+        };
+        words.extend([head, rows.len() as i64, key.start]);
+        words.extend_from_slice(&key.keys);
         for value in rows.iter().flatten() {
             let narrow = match value {
                 Value::Null => Some(NONE),
@@ -66,7 +75,7 @@ impl Changes {
                 }),
                 Value::Ratio(..) => None,
             };
-            self.words.push(narrow.unwrap_or_else(|| {
+            words.push(narrow.unwrap_or_else(|| {
                 self.wide.push(*value);
                 WIDE
             }));
@@ -76,34 +85,26 @@ impl Changes {
 
     /// The metrics of the changes.
     pub fn metrics(&self) -> impl Iterator<Item = u16> {
-        let mut words = &self.words[..];
-        std::iter::from_fn(move || {
-            let head = Head::read(words)?;
-            words = &words[head.words()..];
-            Some(head.metric)
+        self.blocks.iter().flat_map(|block| {
+            let mut words = &block[..];
+            std::iter::from_fn(move || {
+                let head = Head::read(words)?;
+                words = &words[head.words()..];
+                Some(head.metric)
+            })
         })
     }
 
     /// Shows each change: metric, group, rows.
     pub fn each(&self, mut see: impl FnMut(u16, &GroupKey, &[Values])) {
-        let (mut words, mut wide) = (&self.words[..], self.wide.iter());
-        let mut key = GroupKey { window: 0, start: 0, keys: SmallVec::new() };
-        let mut rows: Vec<Values> = Vec::new();
-        while let Some(head) = Head::read(words) {
-            let (change, rest) = words.split_at(head.words());
-            words = rest;
-            let (keys, values) = change[3..].split_at(head.keys);
-            (key.window, key.start) = (head.window, change[2]);
-            key.keys.clear();
-            key.keys.extend_from_slice(keys);
-            rows.resize_with(head.rows, Values::new);
-            for (n, row) in rows.iter_mut().enumerate() {
-                row.clear();
-                let words = &values[n * head.columns..][..head.columns];
-                row.extend(words.iter().map(|word| value(*word, &mut wide)));
-            }
-            see(head.metric, &key, &rows);
-        }
+        let mut wide = self.wide.iter();
+        self.blocks.iter().for_each(|block| each(block, &mut wide, &mut see));
+    }
+
+    /// The same; what was shown is freed on the way.
+    pub fn take_each(self, mut see: impl FnMut(u16, &GroupKey, &[Values])) {
+        let mut wide = self.wide.iter();
+        self.blocks.into_iter().for_each(|block| each(&block, &mut wide, &mut see));
     }
 
     /// The changes one by one.
@@ -113,6 +114,31 @@ impl Changes {
             list.push(Change { metric, key: key.clone(), rows: rows.to_vec() });
         });
         list
+    }
+}
+
+/// Shows the changes of a block.
+fn each<'a>(
+    mut words: &[i64],
+    wide: &mut impl Iterator<Item = &'a Value>,
+    see: &mut impl FnMut(u16, &GroupKey, &[Values]),
+) {
+    let mut key = GroupKey { window: 0, start: 0, keys: SmallVec::new() };
+    let mut rows: Vec<Values> = Vec::new();
+    while let Some(head) = Head::read(words) {
+        let (change, rest) = words.split_at(head.words());
+        words = rest;
+        let (keys, values) = change[3..].split_at(head.keys);
+        (key.window, key.start) = (head.window, change[2]);
+        key.keys.clear();
+        key.keys.extend_from_slice(keys);
+        rows.resize_with(head.rows, Values::new);
+        for (n, row) in rows.iter_mut().enumerate() {
+            row.clear();
+            let words = &values[n * head.columns..][..head.columns];
+            row.extend(words.iter().map(|word| value(*word, wide)));
+        }
+        see(head.metric, &key, &rows);
     }
 }
 
@@ -184,8 +210,16 @@ mod tests {
             let rows = (0..n % 3).map(|_| row(value)).collect();
             list.push(Change { metric: n as u16 * 9000, key, rows });
         }
+        // Over several blocks.
+        let list: Vec<Change> = list.iter().cycle().take(9000).cloned().collect();
         let changes = Changes::from(list.clone());
+        assert!(changes.blocks.len() > 1);
         assert_eq!((changes.list(), changes.len()), (list.clone(), list.len()));
         assert!(changes.metrics().eq(list.iter().map(|c| c.metric)));
+        let mut taken = Vec::new();
+        changes.take_each(|metric, key, rows| {
+            taken.push(Change { metric, key: key.clone(), rows: rows.to_vec() });
+        });
+        assert_eq!(taken, list);
     }
 }

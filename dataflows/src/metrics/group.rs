@@ -249,9 +249,6 @@ impl NodeGroups {
     /// The rows of changed groups; groups without rows leave memory.
     fn publish(&mut self, node: &Node, metrics: &[MetricPlan], changes: &mut Changes) {
         let mut dirty = std::mem::take(&mut self.dirty);
-        let columns = |m: &u16| metrics[*m as usize].schema.values.len();
-        let widths = node.metrics.iter().map(|m| node.keys.len() + columns(m));
-        changes.reserve(dirty.len(), widths);
         let mut shown: Vec<Rows> = Vec::with_capacity(node.metrics.len());
         for number in dirty.drain(..) {
             let Some(mut group) = self.groups.get_mut(number) else { continue };

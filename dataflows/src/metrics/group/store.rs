@@ -11,12 +11,12 @@
 
 use std::hash::Hasher;
 
-use hashbrown::HashTable;
 use rustc_hash::FxHasher;
 
 use super::super::multiset::Multiset;
 use super::super::plan::{Node, Order};
 use super::super::value::GroupKey;
+use crate::index::Index;
 
 /// Groups a chunk.
 const CHUNK: usize = 1024;
@@ -26,13 +26,6 @@ const HEAD: usize = 2;
 const LIVE: i64 = 1 << 16;
 /// It changed since it was last published.
 const DIRTY: i64 = 1 << 17;
-
-/// A number with half of its key's hash.
-#[derive(Clone, Copy)]
-struct Entry {
-    half: u32,
-    number: u32,
-}
 
 /// The groups of one node by key.
 pub struct Store {
@@ -44,7 +37,7 @@ pub struct Store {
     sets: Vec<Box<[Multiset]>>,
     /// Numbers that were ever given out.
     numbers: usize,
-    index: HashTable<Entry>,
+    index: Index,
     free: Vec<u32>,
 }
 
@@ -75,7 +68,7 @@ impl Store {
             chunks: Vec::new(),
             sets: Vec::new(),
             numbers: 0,
-            index: HashTable::new(),
+            index: Index::default(),
             free: Vec::new(),
         }
     }
@@ -97,14 +90,13 @@ impl Store {
     pub fn find_or_add(&mut self, key: &GroupKey) -> (u32, bool) {
         let half = half(key.window, key.start, &key.keys);
         let stride = self.stride();
-        let same = |e: &Entry| {
-            let words = words(&self.chunks, stride, e.number);
-            e.half == half
-                && (words[0] as u16, words[1]) == (key.window, key.start)
+        let same = |number: u32| {
+            let words = words(&self.chunks, stride, number);
+            (words[0] as u16, words[1]) == (key.window, key.start)
                 && words[HEAD..][..key.keys.len()] == key.keys[..]
         };
-        if let Some(entry) = self.index.find(spread(half), same) {
-            return (entry.number, false);
+        if let Some(number) = self.index.find(half, same) {
+            return (number, false);
         }
         let number = self.free.pop().unwrap_or_else(|| self.next_number());
         let sets = self.new_sets();
@@ -116,7 +108,7 @@ impl Store {
         words.fill(0);
         (words[0], words[1]) = (i64::from(key.window) | LIVE, key.start);
         words[HEAD..][..key.keys.len()].copy_from_slice(&key.keys);
-        self.index.insert_unique(spread(half), Entry { half, number }, |e| spread(e.half));
+        self.index.add(half, number);
         (number, true)
     }
 
@@ -163,9 +155,7 @@ impl Store {
             *sets = Box::default();
         }
         let half = half(key.window, key.start, &key.keys);
-        if let Ok(entry) = self.index.find_entry(spread(half), |e| e.number == number) {
-            entry.remove();
-        }
+        self.index.remove(half, number);
         self.free.push(number);
         Some(key)
     }
@@ -228,18 +218,13 @@ fn half(window: u16, start: i64, keys: &[i64]) -> u32 {
     hasher.finish() as u32
 }
 
-/// What the table hashes by: all that is left of it lies in the entry.
-fn spread(half: u32) -> u64 {
-    u64::from(half).wrapping_mul(0x9E37_79B9_7F4A_7C15)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn store(keys: usize, sums: usize, orders: Vec<Order>) -> Store {
         let (chunks, sets, free) = (Vec::new(), Vec::new(), Vec::new());
-        let index = HashTable::new();
+        let index = Index::default();
         Store { keys, sums, orders, chunks, sets, numbers: 0, index, free }
     }
 
