@@ -97,6 +97,8 @@ fn fill(brokers: &str, input: &Path) -> std::io::Result<u64> {
             partition: (n % PARTITIONS as usize) as i32,
             at: 1_760_000_000_000 + n as i64,
             payload: Some(payload),
+            key: None,
+            headers: &[],
         };
         send(brokers, lines.enumerate().map(record).inspect(|_| sent += 1));
     }

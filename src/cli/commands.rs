@@ -8,18 +8,14 @@ use clap::CommandFactory;
 use dataflows::metrics::declare::{Metric, Window};
 use serde_json::{Value, json};
 
-use super::RunOptions;
 use super::client::{Client, escape};
 use super::{
-    AskArgs, Cli, Command, ConfigArgs, Failure, PrintFormat, ReplayArgs, ReportFormat, ResultsArgs,
-    StatusArgs, ValidateArgs, exit, logging,
+    AskArgs, Cli, Command, ConfigArgs, Failure, PrintFormat, ReportFormat, ResultsArgs, StatusArgs,
+    ValidateArgs, exit, logging,
 };
 use crate::config::{self, Env};
-use crate::engine::{DEAD_LETTERS, EngineError};
+use crate::engine::EngineError;
 use crate::results;
-use crate::store::dead::Letters;
-use crate::store::disk::RealDisk;
-use crate::store::{ReadOnly, StoreError};
 
 /// Does what was asked; returns the exit code, after saying why where it is not 0.
 pub fn main(cli: Cli) -> u8 {
@@ -51,8 +47,7 @@ fn dispatch(cli: Cli, env: &Env) -> Result<(), Failure> {
             clap_complete::generate(args.shell, &mut Cli::command(), "pinflow", &mut script);
             print(&String::from_utf8_lossy(&script))
         }
-        Command::Replay(args) if args.list => list(&args, env),
-        Command::Replay(args) => replay(&args, env),
+        Command::Replay(args) => super::replay::replay(&args, env),
         Command::Plan(args) => {
             let loaded = args.config.load(&[], env)?;
             print(&super::plan::printed(&loaded.config, args.format))
@@ -75,12 +70,14 @@ fn environment() -> Env {
     std::env::vars_os().filter_map(text).collect()
 }
 
-fn print(text: &str) -> Result<(), Failure> {
+pub(super) fn print(text: &str) -> Result<(), Failure> {
     print_with(|out| out.write_all(text.as_bytes()))
 }
 
 /// Prints what is written; a reader that has seen enough (`| head`) is no failure.
-fn print_with(write: impl FnOnce(&mut dyn Write) -> std::io::Result<()>) -> Result<(), Failure> {
+pub(super) fn print_with(
+    write: impl FnOnce(&mut dyn Write) -> std::io::Result<()>,
+) -> Result<(), Failure> {
     let mut out = BufWriter::new(std::io::stdout().lock());
     match write(&mut out).and_then(|()| out.flush()) {
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
@@ -177,77 +174,6 @@ fn status(args: &StatusArgs, env: &Env) -> Result<(), Failure> {
         },
     }
 }
-
-/// Reads the dead letters of a stopped state again.
-fn replay(args: &ReplayArgs, env: &Env) -> Result<(), Failure> {
-    let mut config = args.config.load(&[], env)?.config;
-    if let Some(dir) = &args.state {
-        config.state.dir.clone_from(dir);
-    }
-    config.engine.clock = config::Clock::Arrival;
-    config.http.listen = None;
-    logging::start(None)?;
-    let options = RunOptions {
-        config,
-        once: true,
-        until: None,
-        results: None,
-        rebuild: false,
-        accept_gap: false,
-    };
-    let done = crate::engine::replay(&options)?;
-    let kept = done.tally.read - done.tally.rejected - done.tally.ignored;
-    let mut text = format!(
-        "{} dead letters read again: {kept} records taken up, {} rejected again\n",
-        done.letters, done.tally.rejected
-    );
-    if done.truncated > 0 {
-        text += &format!("{} were cut short and stay\n", done.truncated);
-    }
-    print(&text)
-}
-
-/// Prints the rejected records of a state, oldest first.
-fn list(args: &ReplayArgs, env: &Env) -> Result<(), Failure> {
-    let dir = match &args.state {
-        Some(dir) => dir.clone(),
-        None => args.config.load(&[], env)?.config.state.dir,
-    };
-    let Some(state) = ReadOnly::open(&dir).map_err(EngineError::from)? else {
-        let message = format!("there is no state in {}", dir.display());
-        return Err(Failure::new(exit::UNAVAILABLE, message, "name the folder with --state"));
-    };
-    let mark = state.restored.head.marks.get(DEAD_LETTERS);
-    let letters = Letters::of(&RealDisk, &dir, mark).map_err(EngineError::from)?;
-    let mut left_out = Vec::new();
-    print_with(|out| {
-        for letter in letters {
-            match letter {
-                Ok(letter) => {
-                    serde_json::to_writer(&mut *out, &letter)?;
-                    out.write_all(b"\n")?;
-                }
-                Err(error) => left_out.push(error),
-            }
-        }
-        Ok(())
-    })?;
-    let Some(first) = left_out.first() else { return Ok(()) };
-    let code = left_out.iter().map(StoreError::exit_code).max().unwrap_or(exit::DATA);
-    let mut message = first.to_string();
-    for error in left_out.iter().skip(1).take(SHOWN) {
-        let _ = write!(message, "\n  {error}");
-    }
-    if left_out.len() > SHOWN + 1 {
-        let _ = write!(message, "\n  and {} more", left_out.len() - SHOWN - 1);
-    }
-    let hint = "the others are printed above; `pinflow run --rebuild` reads the sources again and \
-                rejects the same records";
-    Err(Failure::new(code, message, hint))
-}
-
-/// So many damaged letters are named beside the first; the rest is counted.
-const SHOWN: usize = 20;
 
 /// Prints a metric of a state that nobody runs.
 fn stored(args: &ResultsArgs, dir: &Path, env: &Env) -> Result<(), Failure> {

@@ -8,6 +8,7 @@ mod failure;
 mod logging;
 mod options;
 mod plan;
+mod replay;
 #[cfg(test)]
 mod tests;
 
@@ -331,6 +332,7 @@ pub struct ResultsArgs {
 #[command(after_help = "Examples:
   pinflow replay --state S --list            rejected records as JSON Lines
   pinflow replay --state S                   read them again, by a version that understands more
+  pinflow replay --state S --from-topic --config my.toml       the same, as the topic holds them
 
 They are judged under the cleaning rules that the state was made with. Under other rules everything
 has to be read again: pinflow run --rebuild.")]
@@ -344,6 +346,9 @@ pub struct ReplayArgs {
     /// Print them instead, as JSON Lines
     #[arg(long)]
     pub list: bool,
+    /// Take them from the topics that they were sent to (dead_letters of a Kafka source)
+    #[arg(long)]
+    pub from_topic: bool,
 }
 
 /// Settings of `bench`.

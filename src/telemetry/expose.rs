@@ -14,7 +14,7 @@ use prometheus::TextEncoder;
 
 use super::machine::Machine;
 use super::process;
-use super::status::{Motion, Status};
+use super::status::{Motion, Sending, Status};
 use super::world;
 use crate::config::Labels;
 use crate::engine::clock::wall;
@@ -62,6 +62,9 @@ pub const FAMILIES: &[(&str, &str, &str)] = &[
     ("pinflow_checkpoint_disk_bytes", "gauge", "Bytes of the state on disk."),
     ("pinflow_checkpoint_unwritten_bytes", "gauge", "Bytes that wait for room on the disk."),
     ("pinflow_dead_letter_bytes", "gauge", "Bytes of dead letters kept."),
+    ("pinflow_dead_letters_sent_total", "counter", "Dead letters sent to a topic."),
+    ("pinflow_dead_letters_failures_total", "counter", "Failures of sending dead letters."),
+    ("pinflow_dead_letters_waiting_bytes", "gauge", "Dead letters that are to be sent."),
     ("pinflow_published_groups", "gauge", "Groups that a metric's results hold."),
     ("pinflow_published_epochs_total", "counter", "Epochs published."),
     ("pinflow_published_changes_total", "counter", "Groups changed by published epochs."),
@@ -331,9 +334,27 @@ fn state(text: &mut Text, status: &Status, picture: &Picture) {
     text.one("pinflow_checkpoint_disk_bytes", status.checkpoints.disk_bytes);
     text.one("pinflow_checkpoint_unwritten_bytes", status.checkpoints.unwritten_bytes);
     text.one("pinflow_dead_letter_bytes", status.dead_letter_bytes);
+    letters(text, status);
     text.known("pinflow_published_groups");
     for reading in &picture.readings {
         text.sample([("metric", &*reading.schema().name)], reading.table.groups());
+    }
+}
+
+/// Of sources whose dead letters go to a topic.
+fn letters(text: &mut Text, status: &Status) {
+    let families: [(&str, fn(&Sending) -> u64); 3] = [
+        ("pinflow_dead_letters_sent_total", |s| s.sent),
+        ("pinflow_dead_letters_failures_total", |s| s.failures),
+        ("pinflow_dead_letters_waiting_bytes", |s| s.waiting_bytes),
+    ];
+    for (family, value) in families {
+        text.known(family);
+        for source in &status.sources {
+            if let Some(sending) = &source.dead_letters {
+                text.sample([("source", &*source.name)], value(sending));
+            }
+        }
     }
 }
 

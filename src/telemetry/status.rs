@@ -95,6 +95,24 @@ pub struct SourceStatus {
     pub errors: BTreeMap<String, u64>,
     /// The last trouble with it as a whole.
     pub trouble: Option<Trouble>,
+    /// How the sending of its dead letters to a topic does; none = they stay on the disk alone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dead_letters: Option<Sending>,
+}
+
+/// The sending of dead letters to a topic.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Sending {
+    /// The topic.
+    pub topic: String,
+    /// Letters that this process has sent.
+    pub sent: u64,
+    /// Bytes of letters on the disk that are to be sent.
+    pub waiting_bytes: u64,
+    /// Failures of this process; what failed is tried again.
+    pub failures: u64,
+    /// What is wrong now.
+    pub trouble: Option<Trouble>,
 }
 
 /// A partition, by its number.

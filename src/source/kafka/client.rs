@@ -75,6 +75,14 @@ pub struct Context {
     said: Arc<Said>,
 }
 
+impl Context {
+    /// The context of a source's client.
+    pub fn new(source: &str, config: &Kafka, said: &Arc<Said>) -> Self {
+        let sasl = config.security.sasl.clone();
+        Context { source: source.to_owned(), sasl, said: said.clone() }
+    }
+}
+
 impl ClientContext for Context {
     const ENABLE_REFRESH_OAUTH_TOKEN: bool = true;
 
@@ -182,23 +190,35 @@ impl Share {
     }
 }
 
-/// The settings that every client of a source has.
-fn settings(config: &Kafka) -> ClientConfig {
+/// The settings that every client of a source has, whether it reads or writes.
+pub fn common(config: &Kafka) -> ClientConfig {
     let mut c = ClientConfig::new();
     c.set("client.id", "pinflow")
-        .set("enable.auto.commit", "false")
-        .set("enable.auto.offset.store", "false")
-        .set("auto.offset.reset", "error")
-        .set("enable.partition.eof", "true")
-        .set("allow.auto.create.topics", "false")
         .set("reconnect.backoff.ms", "50")
         .set("reconnect.backoff.max.ms", "2000")
         .set("topic.metadata.refresh.interval.ms", config.refresh.as_millis().to_string());
     for (key, value) in &config.properties {
         c.set(key, &value.0);
     }
-    c.set("bootstrap.servers", config.brokers.join(",")).set("group.id", &config.group);
+    c.set("bootstrap.servers", config.brokers.join(","));
     security(&mut c, &config.security);
+    c
+}
+
+/// The settings that every client of a source has that reads.
+fn settings(config: &Kafka) -> ClientConfig {
+    let mut c = common(config);
+    let usual = [
+        ("enable.auto.commit", "false"),
+        ("enable.auto.offset.store", "false"),
+        ("auto.offset.reset", "error"),
+        ("enable.partition.eof", "true"),
+        ("allow.auto.create.topics", "false"),
+    ];
+    for (key, value) in usual.into_iter().filter(|(key, _)| !config.properties.contains_key(*key)) {
+        c.set(key, value);
+    }
+    c.set("group.id", &config.group);
     c
 }
 
@@ -254,11 +274,7 @@ pub fn consumer(
             .set("fetch.error.backoff.ms", "100")
             .set("fetch.wait.max.ms", "250");
     }
-    let context = Context {
-        source: source.to_owned(),
-        sasl: config.security.sasl.clone(),
-        said: said.clone(),
-    };
+    let context = Context::new(source, config, said);
     BaseConsumer::from_config_and_context(&c, context).map_err(|error| {
         let what =
             format!("setting up a client of {}: {}", config.brokers.join(","), shown(&error));

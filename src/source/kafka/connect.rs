@@ -10,9 +10,9 @@ use rdkafka::error::KafkaError;
 use rdkafka::{Message, Offset, Timestamp, TopicPartitionList};
 
 use super::client::{self, Consumer, Said, Share};
-use super::look;
+use super::look::{self, Listed};
 use super::shared::Part;
-use crate::config::Kafka;
+use crate::config::{Kafka, Topics};
 use crate::source::{Clock, SourceError};
 
 /// How long a record is waited for.
@@ -25,31 +25,9 @@ pub fn connect(name: &str, config: &Kafka, clock: &Clock) -> Result<String, Sour
     let said = Arc::new(Said::default());
     let share = Share::new(config.fetch_memory, 1);
     let client = client::consumer(name, config, Some(share), &said)?;
-    let until = Instant::now() + config.connect_timeout;
-    let failed = |what: String| {
-        let why = said.newest.lock().clone().map_or(String::new(), |why| format!(" ({why})"));
-        SourceError::Unavailable { what: format!("source `{name}`: {what}{why}") }
-    };
-    let listed = loop {
-        // A token is asked for, and what is wrong is told, by what polls.
-        (0..16).for_each(|_| drop(client.poll(Duration::from_millis(10))));
-        match look::listed(&client, &config.topics) {
-            Ok(listed) if listed.failed.is_empty() || Instant::now() >= until => break listed,
-            Err(what) if Instant::now() >= until => {
-                (0..64).for_each(|_| drop(client.poll(Duration::ZERO)));
-                return Err(failed(what));
-            }
-            Ok(_) | Err(_) => {}
-        }
-    };
-    if let Some(what) = listed.failed.into_values().next() {
-        return Err(failed(what));
-    }
-    if !listed.missing.is_empty() {
-        let what =
-            format!("topic {} is not there; make it, or mend `topics`", listed.missing.join(", "));
-        return Err(failed(what));
-    }
+    let failed =
+        |what: String| SourceError::Unavailable { what: format!("source `{name}`: {what}") };
+    let listed = reach(&client, config, &config.topics, &said).map_err(failed)?;
     let parts: Vec<Arc<Part>> =
         listed.parts.iter().map(|(t, n)| Arc::new(Part::new(t, *n))).collect();
     let begins = look::asked(&client, &parts, Offset::Beginning).map_err(failed)?;
@@ -68,6 +46,40 @@ pub fn connect(name: &str, config: &Kafka, clock: &Clock) -> Result<String, Sour
         text.push('\n');
     }
     Ok(text)
+}
+
+/// The partitions of topics, once the brokers answer; all topics are there.
+pub fn reach(
+    client: &Consumer,
+    config: &Kafka,
+    wanted: &[Topics],
+    said: &Said,
+) -> Result<Listed, String> {
+    let until = Instant::now() + config.connect_timeout;
+    let failed = |what: String| {
+        let why = said.newest.lock().clone().map_or(String::new(), |why| format!(" ({why})"));
+        format!("{what}{why}")
+    };
+    let mut listed = loop {
+        // A token is asked for, and what is wrong is told, by what polls.
+        (0..16).for_each(|_| drop(client.poll(Duration::from_millis(10))));
+        match look::listed(client, wanted) {
+            Ok(listed) if listed.failed.is_empty() || Instant::now() >= until => break listed,
+            Err(what) if Instant::now() >= until => {
+                (0..64).for_each(|_| drop(client.poll(Duration::ZERO)));
+                return Err(failed(what));
+            }
+            Ok(_) | Err(_) => {}
+        }
+    };
+    if let Some((_, what)) = listed.failed.pop_first() {
+        return Err(failed(what));
+    }
+    if !listed.missing.is_empty() {
+        let names = listed.missing.join(", ");
+        return Err(failed(format!("topic {names} is not there; make it, or mend its name")));
+    }
+    Ok(listed)
 }
 
 /// Reads the newest record of a partition; when it was made.

@@ -18,6 +18,7 @@
 
 pub mod client;
 mod connect;
+pub mod letters;
 mod look;
 mod reader;
 mod shared;
@@ -156,7 +157,7 @@ impl KafkaSource {
                     continue;
                 }
             }
-            let rule = topics::rule(&self.routes, &part.name);
+            let rule = topics::routing(&self.routes, &part.name).otherwise();
             into.found.push(Found { name: part.name.clone(), start, rule });
         }
         into.memos.insert(KNOWN.into(), json!(known));
@@ -247,7 +248,7 @@ impl Source for KafkaSource {
         let known = Known {
             part,
             partition,
-            rule: topics::rule(&self.routes, name),
+            routing: topics::routing(&self.routes, name),
             last: self.arrivals.get(name).copied(),
             born: self.born.unwrap_or_default(),
             max_message: self.setup.max_message,

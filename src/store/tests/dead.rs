@@ -20,7 +20,7 @@ fn partitions() -> Vec<Partition> {
 
 fn reject(partition: u32, position: u64, sub: u32, payload: &[u8]) -> Reject {
     let (arrived_at, reason) = (1_500_000, Reason::NotJson);
-    Reject { partition, position, sub, arrived_at, reason, payload: payload.to_vec() }
+    Reject { partition, position, sub, arrived_at, reason, payload: payload.to_vec(), rule: None }
 }
 
 fn open(disk: &ScriptedDisk, mark: Option<&serde_json::Value>) -> DeadLetters {
