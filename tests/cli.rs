@@ -375,7 +375,9 @@ fn of_a_stored_state_only_what_is_known_is_shown() {
     let config = PathBuf::from(room.write("c.toml", COUNT));
     pinflow(once(&config, &room.path("in"), &room.path("state"))).ok();
     let state = room.text("state");
-    let text = pinflow(["status", "--state", &state]).ok().stdout;
+    let summary = pinflow(["status", "--state", &state]).ok().stdout;
+    assert!(summary.starts_with("stored, run 1") && summary.lines().count() <= 15, "{summary}");
+    let text = pinflow(["status", "--all", "--state", &state]).ok().stdout;
     assert!(!text.contains("1970") && text.contains("started_at: -"), "{text}");
     let json = pinflow(["status", "--state", &state, "--format", "json"]).ok().stdout;
     let status: serde_json::Value = serde_json::from_str(&json).unwrap();

@@ -304,6 +304,7 @@ fn topics_change_under_a_running_daemon() {
     // The broker is away for a while: that is said, and it goes on.
     broker.kill();
     until(&run, &mut daemon, "it says that the broker is away", runs::Status::trouble);
+    unknown(&run, &mut daemon);
     broker.again();
     put(&brokers, &more);
     count += more.len() as u64;
@@ -313,6 +314,8 @@ fn topics_change_under_a_running_daemon() {
         let lags = s.lags();
         lags.iter().all(|l| *l == Some(0.0)).then_some(lags.len())
     });
+    let states = "pinflow_source_partitions{source=\"kafka\",state=\"failing\"} 0";
+    assert!(run.metrics().contains(states), "{}", run.metrics());
     assert_eq!(lag, 5);
     let geos = remade(&run, &mut daemon, &brokers);
     count += geos;
@@ -320,6 +323,22 @@ fn topics_change_under_a_running_daemon() {
     drop(daemon.kill());
     skipped(&run, &brokers, &more, count);
     recreated(&run, &brokers);
+}
+
+/// While the broker is away nobody knows how far the daemon is behind: that is no 0.
+fn unknown(run: &Run, daemon: &mut Running) {
+    until(run, daemon, "its lag is unknown", |s| {
+        s.lags().iter().all(Option::is_none).then_some(())
+    });
+    let metrics = run.metrics();
+    for name in ["pinflow_lag_records{", "pinflow_lag_seconds{", "pinflow_source_end{"] {
+        assert!(!metrics.contains(name), "{name} is there");
+    }
+    assert!(metrics.contains("pinflow_source_partitions{source=\"kafka\",state=\"failing\"} 5"));
+    assert!(metrics.contains("pinflow_source_fetched_bytes_total{source=\"kafka\"}"));
+    let summary = run.summary();
+    assert!(summary.contains("source kafka: failing, 5 partitions, lag unknown"), "{summary}");
+    assert!(summary.lines().count() <= 15, "{summary}");
 }
 
 /// A topic is deleted and made anew while it is read, longer than it was; how many records it has.

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::client::{Client, escape};
 use super::{
-    AskArgs, Cli, Command, ConfigArgs, Failure, PrintFormat, ReportFormat, ResultsArgs, StatusArgs,
+    AskArgs, Cli, Command, ConfigArgs, Failure, PrintFormat, ReportFormat, ResultsArgs,
     ValidateArgs, exit, logging,
 };
 use crate::config::{self, Env};
@@ -40,7 +40,7 @@ fn dispatch(cli: Cli, env: &Env) -> Result<(), Failure> {
             crate::engine::run(&options)
         }
         Command::Validate(args) => validate(&args, env),
-        Command::Status(args) => status(&args, env),
+        Command::Status(args) => super::status::status(&args, env),
         Command::Results(args) => show(&args, env),
         Command::Completions(args) => {
             let mut script = Vec::new();
@@ -146,7 +146,7 @@ fn connect(config: &config::Config, text: &mut String) -> Result<(), Failure> {
 }
 
 /// The daemon that is meant.
-fn client(ask: &AskArgs, config: &ConfigArgs, env: &Env) -> Result<Client, Failure> {
+pub(super) fn client(ask: &AskArgs, config: &ConfigArgs, env: &Env) -> Result<Client, Failure> {
     let token = env.get(&ask.token_env).cloned();
     if let Some(url) = &ask.url {
         return Client::new(url, token);
@@ -159,20 +159,6 @@ fn client(ask: &AskArgs, config: &ConfigArgs, env: &Env) -> Result<Client, Failu
         address.set_ip(std::net::Ipv4Addr::LOCALHOST.into());
     }
     Client::new(&format!("http://{address}"), token.or(http.token.map(|t| t.0)))
-}
-
-fn status(args: &StatusArgs, env: &Env) -> Result<(), Failure> {
-    let body = match &args.ask.state {
-        Some(dir) => format!("{:#}", crate::engine::stored_status(dir)?),
-        None => client(&args.ask, &args.config, env)?.get("/api/v1/status")?,
-    };
-    match args.format {
-        ReportFormat::Json => print(&format!("{}\n", body.trim_end())),
-        ReportFormat::Text => match serde_json::from_str::<Value>(&body) {
-            Ok(value) => print(&results::outline(&value)),
-            Err(_) => print(&body),
-        },
-    }
 }
 
 /// Prints a metric of a state that nobody runs.

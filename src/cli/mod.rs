@@ -9,6 +9,7 @@ mod logging;
 mod options;
 mod plan;
 mod replay;
+mod status;
 #[cfg(test)]
 mod tests;
 
@@ -285,8 +286,9 @@ pub struct AskArgs {
 /// Settings of `status`.
 #[derive(Args, Clone, Debug, Default)]
 #[command(after_help = "Examples:
-  pinflow status
-  pinflow status --url http://127.0.0.1:9000 --format json
+  pinflow status                                        in a few lines
+  pinflow status --all
+  pinflow status --url http://127.0.0.1:9000 --json
   pinflow status --state /tmp/pinflow")]
 pub struct StatusArgs {
     #[command(flatten)]
@@ -298,6 +300,12 @@ pub struct StatusArgs {
     /// How it is printed
     #[arg(long, value_name = "FORMAT", default_value = "text")]
     pub format: ReportFormat,
+    /// Everything, not only a summary
+    #[arg(long, conflicts_with = "json")]
+    pub all: bool,
+    /// The same as --format json
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// Settings of `results`.

@@ -280,15 +280,20 @@ fn watched(status: &mut Status, book: &Book, sources: &Sources) {
     for (name, watch, counters) in sources.watch() {
         for (n, partition) in status.partitions.iter_mut().enumerate() {
             let place = book.place(n as u32);
-            if *place.source == *name
-                && let Some(end) = watch.ends.get(&*place.partition)
-            {
-                partition.end = Some(*end);
+            if *place.source != *name {
+                continue;
             }
+            if let Some(end) = watch.ends.get(&*place.partition) {
+                partition.end = Some(*end);
+            } else if watch.away {
+                partition.end = None;
+            }
+            partition.reach(watch.away);
         }
         let Some(source) = status.sources.iter_mut().find(|s| s.name == name) else { continue };
         source.counters = counters;
         source.errors = watch.errors;
+        source.fetched_bytes = watch.fetched;
         let hint = "it is tried again; see that the brokers are there, and that we may use them";
         let trouble = |error| Trouble { error, hint: hint.into(), at: wall() };
         source.trouble = watch.trouble.map(trouble);

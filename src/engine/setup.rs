@@ -214,7 +214,7 @@ fn conduct(
     let published = Arc::new(Published::new(schemas));
     let server = build::serve(config, &published, &status, &machine, Lookup(events.clone()))?;
     let lines = Lines { events: inbox, workers: threads.lines, keeper: tasks };
-    let progress = options.once.then(Progress::new).filter(Progress::shown);
+    let progress = options.once.then(Progress::new);
     let (writer, results) = Writer::start(options.results.clone(), &published)?.unzip();
     let coordinator = Coordinator::new(coordinator::Parts {
         lines,

@@ -44,6 +44,7 @@ pub const FAMILIES: &[(&str, &str, &str)] = &[
     ("pinflow_lag_seconds", "gauge", "Age of the latest record read where more are there, else 0."),
     ("pinflow_source_events_total", "counter", "Named events of a source, of this process."),
     ("pinflow_source_failures_total", "counter", "Errors of a source by kind, of this process."),
+    ("pinflow_source_fetched_bytes_total", "counter", "Bytes that came from brokers."),
     ("pinflow_source_partitions", "gauge", "Partitions by what they do."),
     (
         "pinflow_source_arrival_timestamp_seconds",
@@ -280,6 +281,12 @@ fn partitions(text: &mut Text, status: &Status, progress: &Progress) {
     for source in &status.sources {
         for (kind, n) in &source.errors {
             text.sample([("source", &*source.name), ("kind", kind)], n);
+        }
+    }
+    text.known("pinflow_source_fetched_bytes_total");
+    for source in &status.sources {
+        if let Some(bytes) = source.fetched_bytes {
+            text.sample([("source", &*source.name)], bytes);
         }
     }
     sources(text, status, progress);

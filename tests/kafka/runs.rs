@@ -96,6 +96,17 @@ impl Run {
         Running::start(command(args)).wait(Duration::from_mins(2))
     }
 
+    /// What a serving run gives to Prometheus.
+    pub fn metrics(&self) -> String {
+        Api::new(self.port).get("/metrics").expect("it answers").1
+    }
+
+    /// What `pinflow status` says of a serving run.
+    pub fn summary(&self) -> String {
+        let url = format!("http://127.0.0.1:{}", self.port);
+        Running::start(command(["status", "--url", &url])).wait(Duration::from_mins(1)).ok().stdout
+    }
+
     /// What a serving run says of itself; none while it does not answer.
     pub fn status(&self) -> Option<Status> {
         Api::new(self.port).json("/api/v1/status").map(Status)

@@ -4,6 +4,8 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use base64::Engine as _;
@@ -32,6 +34,8 @@ pub struct Said {
     pub errors: Mutex<BTreeMap<String, u64>>,
     /// What the newest one said.
     pub newest: Mutex<Option<String>>,
+    /// Bytes that came from the brokers, for records and all else.
+    pub fetched: AtomicU64,
     /// When an error of a kind was last logged.
     logged: Mutex<BTreeMap<String, Instant>>,
 }
@@ -73,13 +77,16 @@ pub struct Context {
     source: String,
     sasl: Option<Sasl>,
     said: Arc<Said>,
+    /// Bytes that this client had fetched when it was last heard of.
+    fetched: AtomicU64,
 }
 
 impl Context {
     /// The context of a source's client.
     pub fn new(source: &str, config: &Kafka, said: &Arc<Said>) -> Self {
         let sasl = config.security.sasl.clone();
-        Context { source: source.to_owned(), sasl, said: said.clone() }
+        let fetched = AtomicU64::new(0);
+        Context { source: source.to_owned(), sasl, said: said.clone(), fetched }
     }
 }
 
@@ -95,6 +102,18 @@ impl ClientContext for Context {
             | RDKafkaLogLevel::Error
             | RDKafkaLogLevel::Warning => info!(source, facility, text, "librdkafka says"),
             _ => debug!(source, facility, text, "librdkafka says"),
+        }
+    }
+
+    fn stats_raw(&self, json: &[u8]) {
+        #[derive(serde::Deserialize)]
+        struct Fetched {
+            rx_bytes: u64,
+        }
+        // The rest of it, which is much, is passed over.
+        if let Ok(Fetched { rx_bytes }) = serde_json::from_slice(json) {
+            let before = self.fetched.swap(rx_bytes, Relaxed);
+            self.said.fetched.fetch_add(rx_bytes.saturating_sub(before), Relaxed);
         }
     }
 
@@ -272,7 +291,8 @@ pub fn consumer(
             .set("fetch.max.bytes", (config.fetch_memory / 4).clamp(1 << 20, 50 << 20).to_string())
             .set("fetch.queue.backoff.ms", "5")
             .set("fetch.error.backoff.ms", "100")
-            .set("fetch.wait.max.ms", "250");
+            .set("fetch.wait.max.ms", "250")
+            .set("statistics.interval.ms", "2000");
     }
     let context = Context::new(source, config, said);
     BaseConsumer::from_config_and_context(&c, context).map_err(|error| {

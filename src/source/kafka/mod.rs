@@ -29,8 +29,8 @@ pub mod topics;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -95,6 +95,7 @@ impl KafkaSource {
             parts: Mutex::default(),
             durable: Mutex::default(),
             trouble: Mutex::default(),
+            answered: AtomicU64::new(0),
             partial: Mutex::default(),
             stop: AtomicBool::new(false),
         };
@@ -297,12 +298,18 @@ impl Source for KafkaSource {
 
     fn watch(&self) -> Watch {
         let parts = self.shared.parts.lock();
+        let away = self.looked && self.shared.away();
+        // Where a bounded run ends is known, whoever answers.
+        let known = |p: &&Arc<Part>| !away || p.stop.get().is_some();
         let end = |p: &Arc<Part>| Some((p.name.clone(), p.end()?));
         let trouble = self.shared.trouble.lock().clone().map(|(what, _)| what);
+        let silent = || away.then(|| "the brokers do not answer".to_owned());
         Watch {
-            ends: parts.values().filter_map(end).collect(),
+            away,
+            fetched: Some(self.shared.said.fetched.load(Relaxed)),
+            ends: parts.values().filter(known).filter_map(end).collect(),
             errors: self.shared.said.errors.lock().clone(),
-            trouble: trouble.or_else(|| self.shared.partial.lock().clone()),
+            trouble: trouble.or_else(silent).or_else(|| self.shared.partial.lock().clone()),
         }
     }
 }

@@ -440,6 +440,7 @@ impl Reader for KafkaReader {
     }
 
     fn end(&self) -> Option<u64> {
-        self.known.part.end()
+        let part = &self.known.part;
+        (part.stop.get().is_some() || !self.shared.away()).then(|| part.end()).flatten()
     }
 }
