@@ -9,6 +9,11 @@
 #[allow(dead_code)]
 #[path = "../tests/kafka/broker.rs"]
 mod broker;
+/// What the broker takes of the tests.
+#[path = "../tests/support"]
+mod support {
+    pub mod port;
+}
 
 use std::ffi::OsString;
 use std::path::Path;

@@ -14,7 +14,8 @@ use oracle::model::Model;
 use oracle::rows::Now;
 use oracle::{Rules, metric};
 use support::generate::{Shape, write};
-use support::http::{Api, free_port};
+use support::http::Api;
+use support::port::free_port;
 use support::process::{Finished, Running, command, once, pinflow};
 use support::{compare, table, wire};
 
@@ -390,6 +391,13 @@ fn of_a_stored_state_only_what_is_known_is_shown() {
     assert!(status["partitions"][0]["arrived_at"].is_string(), "{status:#}");
 }
 
+/// It said `valid`, and nobody had been asked.
+#[test]
+fn connecting_to_nobody_is_refused() {
+    let refuses = pinflow(["validate", "--connect"]);
+    refused(&refuses, 64, &["nobody to connect to", "--config"]);
+}
+
 #[test]
 fn what_a_state_cannot_show_names_the_command_that_helps() {
     let room = Room::new();
@@ -400,6 +408,7 @@ fn what_a_state_cannot_show_names_the_command_that_helps() {
                     of = \"records\"\nby = [\"outcome\"]\nmeasure = \"count\"\n";
     let wider = room.write("wider.toml", &format!("{COUNT}{outcomes}"));
     let state = room.text("state");
+    refused(&pinflow(["results", "count", "--state", &state]), 64, &["--config FILE"]);
     let words = ["records are counted now, for metric outcomes", "`pinflow run --rebuild`"];
     refused(&pinflow(["results", "outcomes", "--config", &wider, "--state", &state]), 78, &words);
     let mut args = once(Path::new(&wider), &room.path("in"), &room.path("state"));

@@ -220,6 +220,7 @@ fn what_cannot_be_sent_is_refused() {
         (&["--to", "kafka", "--prefix", "p"], 64, "--brokers"),
         (&["--to", "files", "--out", out], 64, "never end"),
         (&["--to", "files", "--out", out, "--stock", "--from", "."], 69, "no pin.jsonl"),
+        (&["--brokers", "b:1"], 64, "is for --to kafka"),
         (&["--interval", "2s..1s"], 64, "the shorter pause comes first"),
         (&["--interval", "1s", "--rate", "5"], 64, "cannot be used with"),
         (&["--rate", "0"], 64, "above 0"),

@@ -191,7 +191,28 @@ fn starts(broker: &Broker, dir: &Path, records: &[Record]) {
         "t.geo/3" => at >= 11,
         _ => true,
     });
+    strangers(broker, &config, &dir.join("strangers"));
     check("until", &["--until".into(), time(middle)], &|name, at| at < firsts[name]);
+}
+
+/// What `validate --connect` says: all of it as JSON, and what is not there.
+fn strangers(broker: &Broker, config: &Path, dir: &Path) {
+    let run = Run::new(config, &broker.address(), "t", dir);
+    let seen = run.validate(&["--format", "json"]).ok().stdout;
+    let seen: serde_json::Value = serde_json::from_str(&seen).unwrap();
+    let answer = &seen["connected"][0];
+    assert_eq!(answer["brokers"][0], broker.address());
+    let topic = &answer["topics"][1];
+    assert_eq!((&topic["topic"], &topic["readable"]), (&"t.pin".into(), &true.into()));
+    assert!(topic["newest"]["ahead_seconds"].as_f64() < Some(0.0), "{topic}");
+    assert_eq!(topic["partitions"][3]["begin"].as_u64(), Some(0));
+    assert!(topic["partitions"][3]["end"].as_u64() > Some(0), "{topic}");
+    let set = ["--set", "source.kafka.start={ \"t.pin/9\" = 1, \"other/0\" = 1, \"t.pin/0\" = 1 }"];
+    let refused = run.validate(&set);
+    assert_eq!(refused.code, Some(69), "{}", refused.stderr);
+    assert!(refused.stderr.contains("`start` names other/0, t.pin/9"), "{}", refused.stderr);
+    let warned = run.to_the_end(&set).ok().stderr;
+    assert_eq!(warned.matches("names a partition that is not there").count(), 2, "{warned}");
 }
 
 /// The committed offsets of the group; none of them may ever go back.

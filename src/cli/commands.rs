@@ -9,12 +9,8 @@ use dataflows::metrics::declare::{Metric, Window};
 use serde_json::{Value, json};
 
 use super::client::{Client, escape};
-use super::{
-    AskArgs, Cli, Command, ConfigArgs, Failure, PrintFormat, ReportFormat, ResultsArgs,
-    ValidateArgs, exit, logging,
-};
+use super::{AskArgs, Cli, Command, ConfigArgs, Failure, PrintFormat, ResultsArgs, exit, logging};
 use crate::config::{self, Env};
-use crate::engine::EngineError;
 use crate::results;
 
 /// Does what was asked; returns the exit code, after saying why where it is not 0.
@@ -39,7 +35,7 @@ fn dispatch(cli: Cli, env: &Env) -> Result<(), Failure> {
             }
             crate::engine::run(&options)
         }
-        Command::Validate(args) => validate(&args, env),
+        Command::Validate(args) => super::validate::validate(&args, env),
         Command::Status(args) => super::status::status(&args, env),
         Command::Results(args) => show(&args, env),
         Command::Completions(args) => {
@@ -87,64 +83,6 @@ pub(super) fn print_with(
     }
 }
 
-fn validate(args: &ValidateArgs, env: &Env) -> Result<(), Failure> {
-    let loaded = config::load(&args.config.config, &args.config.set, env);
-    if args.format == ReportFormat::Json {
-        let list = |l: &[config::problem::Problem]| -> Vec<Value> {
-            l.iter().map(config::problem::Problem::to_json).collect()
-        };
-        let report = match &loaded {
-            Ok(l) => {
-                let warnings = list(&l.warnings);
-                let mut report = json!({"valid": true, "warnings": warnings, "errors": []});
-                if args.origins {
-                    report["origins"] = json!(l.origins);
-                }
-                report
-            }
-            Err(errors) => json!({"valid": false, "errors": list(errors)}),
-        };
-        print(&format!("{report:#}\n"))?;
-        if let (true, Ok(loaded)) = (args.connect, &loaded) {
-            connect(&loaded.config, &mut String::new())?;
-        }
-        let failed = |errors: Vec<_>| {
-            let message = format!("{} mistakes in the configuration", errors.len());
-            Failure::new(exit::CONFIG, message, "")
-        };
-        return loaded.map(|_| ()).map_err(failed);
-    }
-    let loaded = loaded.map_err(|problems| Failure::config(&problems))?;
-    let mut text = String::new();
-    for warning in &loaded.warnings {
-        let _ = writeln!(text, "warning: {warning}\n");
-    }
-    if args.origins {
-        for (path, origin) in &loaded.origins {
-            let _ = writeln!(text, "{path:<40} {origin}");
-        }
-    }
-    let config = &loaded.config;
-    if args.connect {
-        connect(config, &mut text)?;
-    }
-    let (sources, metrics) = (config.sources.len(), config.metrics.len());
-    let _ = writeln!(text, "valid: {sources} sources, {metrics} metrics");
-    print(&text)
-}
-
-/// Asks the brokers of all Kafka sources.
-fn connect(config: &config::Config, text: &mut String) -> Result<(), Failure> {
-    let clock: crate::source::Clock = std::sync::Arc::new(crate::engine::clock::wall);
-    for source in &config.sources {
-        if let config::SourceKind::Kafka(kafka) = &source.kind {
-            let said = crate::source::kafka::connect(&source.name, kafka, &clock);
-            *text += &said.map_err(EngineError::from)?;
-        }
-    }
-    Ok(())
-}
-
 /// The daemon that is meant.
 pub(super) fn client(ask: &AskArgs, config: &ConfigArgs, env: &Env) -> Result<Client, Failure> {
     let token = env.get(&ask.token_env).cloned();
@@ -161,6 +99,10 @@ pub(super) fn client(ask: &AskArgs, config: &ConfigArgs, env: &Env) -> Result<Cl
     Client::new(&format!("http://{address}"), token.or(http.token.map(|t| t.0)))
 }
 
+/// The way on where a state is to be shown and nothing is said of how it was made.
+const MADE_WITH: &str = "name the configuration that the state was made with: --config FILE; \
+                         without it the built-in one is meant";
+
 /// Prints a metric of a state that nobody runs.
 fn stored(args: &ResultsArgs, dir: &Path, env: &Env) -> Result<(), Failure> {
     let config = args.config.load(&[], env)?.config;
@@ -172,6 +114,10 @@ fn stored(args: &ResultsArgs, dir: &Path, env: &Env) -> Result<(), Failure> {
     let known = || config.metrics.iter().map(|m| m.name.as_str());
     let metric = config.metrics.iter().find(|m| m.name == *name);
     let metric = metric.ok_or_else(|| {
+        if args.config.config.is_empty() {
+            let message = format!("the built-in configuration has no metric `{name}`");
+            return Failure::new(exit::USAGE, message, MADE_WITH);
+        }
         let hint = config::problem::meant(name, known());
         Failure::new(exit::USAGE, format!("the configuration has no metric `{name}`"), hint)
     })?;
@@ -181,7 +127,12 @@ fn stored(args: &ResultsArgs, dir: &Path, env: &Env) -> Result<(), Failure> {
         let message = format!("metric `{name}` has no window `{window}`");
         return Err(Failure::new(exit::USAGE, message, hint));
     }
-    let published = crate::engine::recompute(&config, dir)?;
+    let published = crate::engine::recompute(&config, dir).map_err(|mut failure| {
+        if args.config.config.is_empty() && failure.exit_code == exit::CONFIG {
+            failure.hint = Some(MADE_WITH.into());
+        }
+        failure
+    })?;
     let Some(reading) = published.find(name).and_then(|n| published.read(n)) else {
         return Err(Failure::new(exit::SOFTWARE, format!("metric `{name}` is not planned"), ""));
     };

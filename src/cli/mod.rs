@@ -12,6 +12,7 @@ mod replay;
 mod status;
 #[cfg(test)]
 mod tests;
+mod validate;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;

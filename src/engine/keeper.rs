@@ -217,7 +217,7 @@ impl Keeper {
         let mut cut = Cut { head: self.newest.clone(), ..Cut::default() };
         cut.head.cut += 1;
         cut.head.marks.insert(DEAD_LETTERS.into(), self.dead.sync()?);
-        match self.store.commit(&mut cut) {
+        match self.store.commit(&cut) {
             // What was sent and not kept is sent again.
             Err(error) if error.is_transient() => warn!(%error, "how far letters went is not kept"),
             done => drop(done?),

@@ -86,10 +86,12 @@ impl Piece {
 fn ranges(mut set: &[char]) -> Vec<(char, char)> {
     let mut out = Vec::new();
     while let [first, rest @ ..] = set {
-        (set, _) = match rest {
-            ['-', last, rest @ ..] => (rest, out.push((*first, *last))),
-            rest => (rest, out.push((*first, *first))),
+        let last;
+        (last, set) = match rest {
+            ['-', last, rest @ ..] => (last, rest),
+            rest => (first, rest),
         };
+        out.push((*first, *last));
     }
     out
 }

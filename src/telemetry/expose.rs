@@ -350,19 +350,17 @@ fn state(text: &mut Text, status: &Status, picture: &Picture) {
 
 /// Of sources whose dead letters go to a topic.
 fn letters(text: &mut Text, status: &Status) {
-    let families: [(&str, fn(&Sending) -> u64); 3] = [
-        ("pinflow_dead_letters_sent_total", |s| s.sent),
-        ("pinflow_dead_letters_failures_total", |s| s.failures),
-        ("pinflow_dead_letters_waiting_bytes", |s| s.waiting_bytes),
-    ];
-    for (family, value) in families {
-        text.known(family);
+    let mut family = |name: &str, value: fn(&Sending) -> u64| {
+        text.known(name);
         for source in &status.sources {
             if let Some(sending) = &source.dead_letters {
                 text.sample([("source", &*source.name)], value(sending));
             }
         }
-    }
+    };
+    family("pinflow_dead_letters_sent_total", |s| s.sent);
+    family("pinflow_dead_letters_failures_total", |s| s.failures);
+    family("pinflow_dead_letters_waiting_bytes", |s| s.waiting_bytes);
 }
 
 fn of_process(text: &mut Text) {

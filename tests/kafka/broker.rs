@@ -15,10 +15,7 @@ use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use rdkafka::{Offset, TopicPartitionList};
 
-#[path = "../support/port.rs"]
-mod port;
-
-use port::free_port;
+use crate::support::port::free_port;
 
 /// A broker process.
 pub struct Broker {

@@ -8,7 +8,8 @@ use serde_json::Value;
 
 use super::broker;
 use crate::support;
-use crate::support::http::{Api, free_port};
+use crate::support::http::Api;
+use crate::support::port::free_port;
 use crate::support::process::{Finished, Running, command};
 
 /// The topics of a prefix.

@@ -5,7 +5,6 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-pub use super::port::free_port;
 use super::process::Running;
 
 /// Where a daemon answers.

@@ -51,9 +51,7 @@ impl Said {
 
     /// Counts an error, and keeps what was said of it; whether that is news for the log.
     pub fn error(&self, code: Option<RDKafkaErrorCode>, reason: &str) -> bool {
-        let general = code == Some(RDKafkaErrorCode::AllBrokersDown);
-        if general && self.newest.lock().is_some() {
-            // It comes with every attempt at any broker, and why they are down has been said.
+        if follows(code, self.newest.lock().is_some()) {
             return false;
         }
         self.count(code);
@@ -65,6 +63,12 @@ impl Said {
         }
         news
     }
+}
+
+/// Whether an error only follows from what has been said: that all brokers are down comes with
+/// every attempt at any of them, and why they are has been said.
+pub fn follows(code: Option<RDKafkaErrorCode>, said: bool) -> bool {
+    said && code == Some(RDKafkaErrorCode::AllBrokersDown)
 }
 
 /// An error's kind, as librdkafka names it.

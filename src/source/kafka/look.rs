@@ -188,6 +188,12 @@ pub fn look(
         return Err(what);
     }
     warn_of(shared, &listed.missing, warned);
+    if let (Start::Offsets(given), true, None) = (&shared.config.start, first, &wish.known) {
+        for partition in strangers(given, &listed) {
+            let source = &*shared.source;
+            tracing::warn!(source, partition, "`start` names a partition that is not there");
+        }
+    }
     let known = shared.parts.lock().clone();
     let returned = mark(&known, &listed);
     if wish.bounded && !first {
@@ -222,6 +228,13 @@ pub fn look(
         look.found.push((part, start));
     }
     Ok(look)
+}
+
+/// The partitions that `start` names and that are not there.
+pub fn strangers(given: &Offsets, listed: &Listed) -> Vec<String> {
+    let there: BTreeSet<String> =
+        listed.parts.iter().map(|(topic, number)| topics::name(topic, *number)).collect();
+    given.keys().filter(|name| !there.contains(*name)).cloned().collect()
 }
 
 /// Says which topics are not there, once each.

@@ -39,7 +39,7 @@ use parking_lot::{Mutex, RwLock};
 use serde_json::{Value, json};
 
 pub use self::client::check;
-pub use self::connect::connect;
+pub use self::connect::{Answer, connect};
 
 use self::client::Said;
 use self::look::{Look, Offsets, Wish};

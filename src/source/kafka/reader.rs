@@ -375,10 +375,8 @@ impl KafkaReader {
         let first = positions.first().copied().unwrap_or_default();
         let counted = positions.last().is_some_and(|l| l - first + 1 == positions.len() as u64);
         let routing = &self.known.routing;
-        let ruled = match routing.by_record() {
-            true => Ruled::Each(rules),
-            false => Ruled::All(routing.otherwise()),
-        };
+        let ruled =
+            if routing.by_record() { Ruled::Each(rules) } else { Ruled::All(routing.otherwise()) };
         Batch {
             partition: self.known.partition,
             block: self.pool.give(bytes),
