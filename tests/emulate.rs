@@ -482,10 +482,14 @@ fn gone(broker: &mut Broker) {
     let address = broker.address();
     let mut words = vec!["emulate", "--to", "kafka", "--brokers", &address, "--prefix", "gone"];
     words.extend(["--partitions", "2", "--rate", "3000"]);
-    words.extend(["--property", "message.timeout.ms=1500"]);
+    words.extend(["--property", "message.timeout.ms=8000"]);
     let running = Running::start(command(&words));
     held::wait(broker, "gone.pin", 500);
     broker.kill();
     let ended = running.wait(Duration::from_mins(1));
-    refused(&ended, 69, &["delivering to topic gone.", "records were delivered"]);
+    refused(
+        &ended,
+        69,
+        &["nothing is confirmed by", "delivering to topic gone.", "records were delivered"],
+    );
 }

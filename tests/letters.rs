@@ -213,16 +213,17 @@ fn every_letter_comes_to_the_topic_whatever_is_killed() {
     let mut broker = Broker::start(&dir.path().join("kafka"));
     let brokers = broker.address();
     broker::create(&brokers, &["l.pin"], 4);
-    broker::create(&brokers, &["l.pin.rejected"], 3);
     let case = Case::new(&dir.path().join("case"), &brokers, "l.pin", "[]");
     let seed = number("PINFLOW_KAFKA_SEED", 3);
     let mut random = Random::new(seed);
     let shape = Shape { malformed: 100, ..Shape::dirty(20_000, seed) };
     let all = generated("l", &shape, 4, true).into_iter().filter(|r| r.topic == "l.pin");
     let all: Vec<Record> = all.collect();
+    let (early, rest) = all.split_at(2_000);
+    without_topic(&case, &broker, early);
     let kills = number("PINFLOW_LETTER_KILLS", 12) as usize;
     let points = ["after_dead_letters_sync", "after_log_append", "after_manifest_rename"];
-    for (kill, part) in all.chunks(all.len() / kills + 1).enumerate() {
+    for (kill, part) in rest.chunks(rest.len() / kills + 1).enumerate() {
         let mut daemon = case.daemon();
         if kill % 3 == 1 {
             let point = random.pick(&points);
@@ -257,15 +258,37 @@ fn every_letter_comes_to_the_topic_whatever_is_killed() {
     replayed(&case, &brokers, &letters);
 }
 
-/// While the broker is away it is said, and nothing of the letters is lost.
+/// The topic is not there yet: that is said, letters wait for it, and nothing waits for them.
+fn without_topic(case: &Case, broker: &Broker, records: &[Record]) {
+    let mut daemon = Running::start(case.daemon());
+    put(&broker.address(), records);
+    let all = records.len() as u64;
+    until(case, &mut daemon, "it has read all", |status| {
+        (status["totals"]["read"].as_u64() >= Some(all)).then_some(())
+    });
+    until(case, &mut daemon, "it says that letters cannot be sent", |status| {
+        let sending = &status["sources"][0]["dead_letters"];
+        let said = sending["trouble"]["error"].as_str().unwrap_or_default();
+        let waits = sending["waiting_bytes"].as_u64() > Some(0) && sending["sent"] == 0;
+        (waits && said.contains("l.pin.rejected")).then_some(())
+    });
+    let metrics = Api::new(case.port).get("/metrics").unwrap().1;
+    let failures = "pinflow_dead_letters_failures_total{source=\"kafka\"} ";
+    let line = metrics.lines().find_map(|line| line.strip_prefix(failures));
+    assert!(line.is_some_and(|n| n.parse::<u64>().unwrap() > 0), "{line:?}");
+    broker::create(&broker.address(), &["l.pin.rejected"], 3);
+    until(case, &mut daemon, "letters are sent", |status| {
+        let sending = &status["sources"][0]["dead_letters"];
+        (sending["sent"].as_u64() > Some(0) && sending["trouble"].is_null()).then_some(())
+    });
+    assert_eq!(daemon.kill().code, None, "it had ended by itself");
+}
+
+/// While the broker is away nothing of the letters is lost.
 fn away(case: &Case, broker: &mut Broker) {
     broker.kill();
     let mut daemon = Running::start(case.daemon());
-    until(case, &mut daemon, "it says that letters cannot be sent", |status| {
-        let sending = &status["sources"][0]["dead_letters"];
-        let waits = sending["waiting_bytes"].as_u64() == Some(0);
-        (waits || sending["trouble"]["error"].is_string()).then_some(())
-    });
+    std::thread::sleep(Duration::from_secs(1));
     broker.again();
     until(case, &mut daemon, "all letters are sent", |status| {
         let sending = &status["sources"][0]["dead_letters"];

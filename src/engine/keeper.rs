@@ -211,7 +211,7 @@ impl Keeper {
             let name = outlet.name();
             news |= self.dead.note_sent(&name, outlet.finish());
         }
-        if !news {
+        if !news || self.newest.run == 0 {
             return Ok(());
         }
         let mut cut = Cut { head: self.newest.clone(), ..Cut::default() };

@@ -156,6 +156,23 @@ struct Keep {
     outlets: Vec<Outlet>,
 }
 
+impl Keep {
+    fn keeper(self, book: &Book, machine: &Arc<Machine>) -> Keeper {
+        let Keep { store, dead, sinks, outlets } = self;
+        Keeper {
+            store,
+            dead,
+            sinks,
+            outlets,
+            newest: Head::default(),
+            partitions: book.partitions.clone(),
+            unwritten: None,
+            machine: machine.clone(),
+            repeats: Repeats::default(),
+        }
+    }
+}
+
 /// What the coordinator is given.
 struct Known {
     head: Head,
@@ -194,21 +211,8 @@ fn conduct(
     let threads = start::workers(workers, setup, &events)?;
     let seconds = began.elapsed().as_secs_f64();
     info!(seconds, records = book.records(), "the state is in memory");
-    let Keep { store, dead, sinks, outlets } = keep;
-    let sending = outlets.iter().map(Outlet::sent).collect();
-    let partitions = book.partitions.clone();
-    let keeper = Keeper {
-        store,
-        dead,
-        sinks,
-        outlets,
-        newest: Head::default(),
-        partitions,
-        unwritten: None,
-        machine: machine.clone(),
-        repeats: Repeats::default(),
-    };
-    let (tasks, keeper) = start::keeper(keeper, &events)?;
+    let sending = keep.outlets.iter().map(Outlet::sent).collect();
+    let (tasks, keeper) = start::keeper(keep.keeper(&book, &machine), &events)?;
     start::signals(&events)?;
     let schemas = plan.metrics.iter().map(|m| m.schema.clone()).collect();
     let published = Arc::new(Published::new(schemas));

@@ -40,6 +40,8 @@ pub const LEAST: usize = 4_000;
 const ROOM: usize = 2_000;
 /// How long a record may take, tries again included; what takes longer is sent anew.
 const PATIENCE: Duration = Duration::from_mins(1);
+/// How long a topic may be unknown to the brokers before that is a failure.
+const UNKNOWN: Duration = Duration::from_secs(5);
 /// How long is waited at a time for confirmations.
 const STEP: Duration = Duration::from_millis(50);
 /// How long nothing may be confirmed before what librdkafka said is told.
@@ -142,6 +144,7 @@ impl Topic {
             .set("linger.ms", "5")
             .set("compression.type", "lz4")
             .set("partitioner", "murmur2_random")
+            .set("topic.metadata.propagation.max.ms", UNKNOWN.as_millis().to_string())
             .set("message.timeout.ms", PATIENCE.as_millis().to_string());
         let context = Context::new(&route.source, &route.kafka, &said);
         let reports = Reports { context, seen: Mutex::default() };
