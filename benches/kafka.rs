@@ -9,6 +9,11 @@
 #[allow(dead_code)]
 #[path = "../tests/kafka/broker.rs"]
 mod broker;
+/// What the broker takes of the tests.
+#[path = "../tests/support"]
+mod support {
+    pub mod port;
+}
 
 use std::ffi::OsString;
 use std::path::Path;
@@ -97,6 +102,8 @@ fn fill(brokers: &str, input: &Path) -> std::io::Result<u64> {
             partition: (n % PARTITIONS as usize) as i32,
             at: 1_760_000_000_000 + n as i64,
             payload: Some(payload),
+            key: None,
+            headers: &[],
         };
         send(brokers, lines.enumerate().map(record).inspect(|_| sent += 1));
     }

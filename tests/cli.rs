@@ -14,7 +14,8 @@ use oracle::model::Model;
 use oracle::rows::Now;
 use oracle::{Rules, metric};
 use support::generate::{Shape, write};
-use support::http::{Api, free_port};
+use support::http::Api;
+use support::port::free_port;
 use support::process::{Finished, Running, command, once, pinflow};
 use support::{compare, table, wire};
 
@@ -375,7 +376,9 @@ fn of_a_stored_state_only_what_is_known_is_shown() {
     let config = PathBuf::from(room.write("c.toml", COUNT));
     pinflow(once(&config, &room.path("in"), &room.path("state"))).ok();
     let state = room.text("state");
-    let text = pinflow(["status", "--state", &state]).ok().stdout;
+    let summary = pinflow(["status", "--state", &state]).ok().stdout;
+    assert!(summary.starts_with("stored, run 1") && summary.lines().count() <= 15, "{summary}");
+    let text = pinflow(["status", "--all", "--state", &state]).ok().stdout;
     assert!(!text.contains("1970") && text.contains("started_at: -"), "{text}");
     let json = pinflow(["status", "--state", &state, "--format", "json"]).ok().stdout;
     let status: serde_json::Value = serde_json::from_str(&json).unwrap();
@@ -388,6 +391,13 @@ fn of_a_stored_state_only_what_is_known_is_shown() {
     assert!(status["partitions"][0]["arrived_at"].is_string(), "{status:#}");
 }
 
+/// It said `valid`, and nobody had been asked.
+#[test]
+fn connecting_to_nobody_is_refused() {
+    let refuses = pinflow(["validate", "--connect"]);
+    refused(&refuses, 64, &["nobody to connect to", "--config"]);
+}
+
 #[test]
 fn what_a_state_cannot_show_names_the_command_that_helps() {
     let room = Room::new();
@@ -398,6 +408,7 @@ fn what_a_state_cannot_show_names_the_command_that_helps() {
                     of = \"records\"\nby = [\"outcome\"]\nmeasure = \"count\"\n";
     let wider = room.write("wider.toml", &format!("{COUNT}{outcomes}"));
     let state = room.text("state");
+    refused(&pinflow(["results", "count", "--state", &state]), 64, &["--config FILE"]);
     let words = ["records are counted now, for metric outcomes", "`pinflow run --rebuild`"];
     refused(&pinflow(["results", "outcomes", "--config", &wider, "--state", &state]), 78, &words);
     let mut args = once(Path::new(&wider), &room.path("in"), &room.path("state"));

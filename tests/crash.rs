@@ -22,7 +22,8 @@ use oracle::rows::{Now, rows};
 use oracle::{Message, Rules, metric, print};
 use serde_json::Value;
 use support::generate::{Shape, streams};
-use support::http::{self, Api, Scrape, free_port};
+use support::http::{self, Api, Scrape};
+use support::port::free_port;
 use support::process::{Running, command, once, pinflow};
 use support::{Random, compare, table, wire};
 

@@ -220,6 +220,7 @@ fn what_cannot_be_sent_is_refused() {
         (&["--to", "kafka", "--prefix", "p"], 64, "--brokers"),
         (&["--to", "files", "--out", out], 64, "never end"),
         (&["--to", "files", "--out", out, "--stock", "--from", "."], 69, "no pin.jsonl"),
+        (&["--brokers", "b:1"], 64, "is for --to kafka"),
         (&["--interval", "2s..1s"], 64, "the shorter pause comes first"),
         (&["--interval", "1s", "--rate", "5"], 64, "cannot be used with"),
         (&["--rate", "0"], 64, "above 0"),
@@ -481,10 +482,14 @@ fn gone(broker: &mut Broker) {
     let address = broker.address();
     let mut words = vec!["emulate", "--to", "kafka", "--brokers", &address, "--prefix", "gone"];
     words.extend(["--partitions", "2", "--rate", "3000"]);
-    words.extend(["--property", "message.timeout.ms=1500"]);
+    words.extend(["--property", "message.timeout.ms=8000"]);
     let running = Running::start(command(&words));
     held::wait(broker, "gone.pin", 500);
     broker.kill();
     let ended = running.wait(Duration::from_mins(1));
-    refused(&ended, 69, &["delivering to topic gone.", "records were delivered"]);
+    refused(
+        &ended,
+        69,
+        &["nothing is confirmed by", "delivering to topic gone.", "records were delivered"],
+    );
 }

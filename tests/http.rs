@@ -12,7 +12,8 @@ use std::net::TcpStream;
 use std::time::Duration;
 
 use serde_json::Value;
-use support::http::{Api, Scrape, free_port};
+use support::http::{Api, Scrape};
+use support::port::free_port;
 use support::process::{Running, command};
 
 struct Demo {

@@ -191,7 +191,28 @@ fn starts(broker: &Broker, dir: &Path, records: &[Record]) {
         "t.geo/3" => at >= 11,
         _ => true,
     });
+    strangers(broker, &config, &dir.join("strangers"));
     check("until", &["--until".into(), time(middle)], &|name, at| at < firsts[name]);
+}
+
+/// What `validate --connect` says: all of it as JSON, and what is not there.
+fn strangers(broker: &Broker, config: &Path, dir: &Path) {
+    let run = Run::new(config, &broker.address(), "t", dir);
+    let seen = run.validate(&["--format", "json"]).ok().stdout;
+    let seen: serde_json::Value = serde_json::from_str(&seen).unwrap();
+    let answer = &seen["connected"][0];
+    assert_eq!(answer["brokers"][0], broker.address());
+    let topic = &answer["topics"][1];
+    assert_eq!((&topic["topic"], &topic["readable"]), (&"t.pin".into(), &true.into()));
+    assert!(topic["newest"]["ahead_seconds"].as_f64() < Some(0.0), "{topic}");
+    assert_eq!(topic["partitions"][3]["begin"].as_u64(), Some(0));
+    assert!(topic["partitions"][3]["end"].as_u64() > Some(0), "{topic}");
+    let set = ["--set", "source.kafka.start={ \"t.pin/9\" = 1, \"other/0\" = 1, \"t.pin/0\" = 1 }"];
+    let refused = run.validate(&set);
+    assert_eq!(refused.code, Some(69), "{}", refused.stderr);
+    assert!(refused.stderr.contains("`start` names other/0, t.pin/9"), "{}", refused.stderr);
+    let warned = run.to_the_end(&set).ok().stderr;
+    assert_eq!(warned.matches("names a partition that is not there").count(), 2, "{warned}");
 }
 
 /// The committed offsets of the group; none of them may ever go back.
@@ -304,6 +325,7 @@ fn topics_change_under_a_running_daemon() {
     // The broker is away for a while: that is said, and it goes on.
     broker.kill();
     until(&run, &mut daemon, "it says that the broker is away", runs::Status::trouble);
+    unknown(&run, &mut daemon);
     broker.again();
     put(&brokers, &more);
     count += more.len() as u64;
@@ -313,6 +335,8 @@ fn topics_change_under_a_running_daemon() {
         let lags = s.lags();
         lags.iter().all(|l| *l == Some(0.0)).then_some(lags.len())
     });
+    let states = "pinflow_source_partitions{source=\"kafka\",state=\"failing\"} 0";
+    assert!(run.metrics().contains(states), "{}", run.metrics());
     assert_eq!(lag, 5);
     let geos = remade(&run, &mut daemon, &brokers);
     count += geos;
@@ -320,6 +344,22 @@ fn topics_change_under_a_running_daemon() {
     drop(daemon.kill());
     skipped(&run, &brokers, &more, count);
     recreated(&run, &brokers);
+}
+
+/// While the broker is away nobody knows how far the daemon is behind: that is no 0.
+fn unknown(run: &Run, daemon: &mut Running) {
+    until(run, daemon, "its lag is unknown", |s| {
+        s.lags().iter().all(Option::is_none).then_some(())
+    });
+    let metrics = run.metrics();
+    for name in ["pinflow_lag_records{", "pinflow_lag_seconds{", "pinflow_source_end{"] {
+        assert!(!metrics.contains(name), "{name} is there");
+    }
+    assert!(metrics.contains("pinflow_source_partitions{source=\"kafka\",state=\"failing\"} 5"));
+    assert!(metrics.contains("pinflow_source_fetched_bytes_total{source=\"kafka\"}"));
+    let summary = run.summary();
+    assert!(summary.contains("source kafka: failing, 5 partitions, lag unknown"), "{summary}");
+    assert!(summary.lines().count() <= 15, "{summary}");
 }
 
 /// A topic is deleted and made anew while it is read, longer than it was; how many records it has.

@@ -14,7 +14,8 @@ use std::time::Duration;
 
 use serde_json::Value;
 use support::generate::{Shape, write};
-use support::http::{Api, free_port};
+use support::http::Api;
+use support::port::free_port;
 use support::process::{Running, command};
 
 /// A daemon over files that do not change, so that the page and the API show the same.

@@ -54,6 +54,15 @@ pub enum Arrivals {
     Each(Vec<i64>),
 }
 
+/// What the routing rules say of a batch's messages.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Ruled {
+    /// The same of all.
+    All(Rule),
+    /// One by one: they look at each record.
+    Each(Vec<Rule>),
+}
+
 /// Messages of one partition, in order.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Batch {
@@ -73,7 +82,7 @@ pub struct Batch {
     /// Whether the broker or the record itself gave the arrival times.
     pub arrival_given: bool,
     /// What the routing rules say of them.
-    pub rule: Rule,
+    pub ruled: Ruled,
     /// The position to read next, behind the last message.
     pub next: u64,
 }
@@ -102,6 +111,14 @@ impl Batch {
         match &self.arrivals {
             Arrivals::One(t) => *t,
             Arrivals::Each(list) => list[n],
+        }
+    }
+
+    /// What the routing rules say of message `n`.
+    pub fn rule(&self, n: usize) -> Rule {
+        match &self.ruled {
+            Ruled::All(rule) => *rule,
+            Ruled::Each(list) => list[n],
         }
     }
 

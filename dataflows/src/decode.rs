@@ -12,7 +12,7 @@ use timely::dataflow::channels::pact::Exchange;
 use timely::dataflow::operators::generic::Operator;
 
 use crate::assemble::{Partitions, Rec};
-use crate::batch::{Batch, Dealt};
+use crate::batch::{Batch, Dealt, Ruled};
 use crate::metrics::declare::Time;
 use crate::metrics::meta::{Ledger, MetaKey};
 use crate::metrics::plan::Plan;
@@ -158,59 +158,54 @@ impl Work {
         let (records, fields) = (self.records, self.fields);
         let payload = batch.payload(n);
         let first = batch.first_sub;
-        self.decoder.decode(
-            payload,
-            batch.rule,
-            arrived_at,
-            batch.arrival_given,
-            |sub, decoded| {
-                let sub = first + sub;
-                left.tally.read += 1;
-                let origin = Origin { arrived_at, partition: batch.partition, position, sub };
-                let mut count = |stream: Option<&str>, outcome: &str, reason: Option<&str>| {
-                    if records {
-                        let cell = |t: Option<&str>| t.map_or(NULL, |t| intern(t).cell());
-                        let cells = [cell(stream), cell(Some(outcome)), cell(reason)];
-                        let key =
-                            MetaKey { bucket, fields: false, cells: Cells::from_slice(&cells) };
-                        *left.ledger.entry(key).or_insert(0) += 1;
-                    }
-                };
-                match decoded {
-                    Decoded::Ignored => {
-                        left.tally.ignored += 1;
-                        count(None, "ignored", None);
-                    }
-                    Decoded::Rejected { reason, payload } => {
-                        left.tally.rejected += 1;
-                        let stream = match batch.rule {
-                            Rule::Kind(stream) => Some(stream.name()),
-                            _ => None,
-                        };
-                        count(stream, "rejected", Some(reason.name()));
-                        left.rejects.push(Reject {
-                            partition: batch.partition,
-                            position,
-                            sub,
-                            arrived_at,
-                            reason,
-                            payload: payload.to_vec(),
-                        });
-                    }
-                    Decoded::Record(record) => {
-                        count(Some(record.fields.stream().name()), "kept", None);
-                        if fields {
-                            count_states(&record.fields, states);
-                        }
-                        count_late(plan, &record.fields, arrived_at, &mut left.counters);
-                        if let Some(format) = options.rows {
-                            write_row(format, options, &record, &origin, &mut left.rows);
-                        }
-                        give(rec(plan, &record, &origin));
-                    }
+        let rule = batch.rule(n);
+        self.decoder.decode(payload, rule, arrived_at, batch.arrival_given, |sub, decoded| {
+            let sub = first + sub;
+            left.tally.read += 1;
+            let origin = Origin { arrived_at, partition: batch.partition, position, sub };
+            let mut count = |stream: Option<&str>, outcome: &str, reason: Option<&str>| {
+                if records {
+                    let cell = |t: Option<&str>| t.map_or(NULL, |t| intern(t).cell());
+                    let cells = [cell(stream), cell(Some(outcome)), cell(reason)];
+                    let key = MetaKey { bucket, fields: false, cells: Cells::from_slice(&cells) };
+                    *left.ledger.entry(key).or_insert(0) += 1;
                 }
-            },
-        );
+            };
+            match decoded {
+                Decoded::Ignored => {
+                    left.tally.ignored += 1;
+                    count(None, "ignored", None);
+                }
+                Decoded::Rejected { reason, payload } => {
+                    left.tally.rejected += 1;
+                    let stream = match rule {
+                        Rule::Kind(stream) => Some(stream.name()),
+                        _ => None,
+                    };
+                    count(stream, "rejected", Some(reason.name()));
+                    left.rejects.push(Reject {
+                        partition: batch.partition,
+                        position,
+                        sub,
+                        arrived_at,
+                        reason,
+                        payload: payload.to_vec(),
+                        rule: matches!(batch.ruled, Ruled::Each(_)).then_some(rule),
+                    });
+                }
+                Decoded::Record(record) => {
+                    count(Some(record.fields.stream().name()), "kept", None);
+                    if fields {
+                        count_states(&record.fields, states);
+                    }
+                    count_late(plan, &record.fields, arrived_at, &mut left.counters);
+                    if let Some(format) = options.rows {
+                        write_row(format, options, &record, &origin, &mut left.rows);
+                    }
+                    give(rec(plan, &record, &origin));
+                }
+            }
+        });
     }
 
     /// Moves the counted field states into the ledger.

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use crate::assemble::block::Block;
 use crate::metrics::changes::Changes;
 use crate::metrics::meta::Ledger;
-use crate::record::Reason;
+use crate::record::{Reason, Rule};
 
 /// What became of the records of one partition. Every record read ends in exactly one of the
 /// other five.
@@ -60,6 +60,8 @@ pub struct Reject {
     pub arrived_at: i64,
     pub reason: Reason,
     pub payload: Vec<u8>,
+    /// What the routing rules said of it, where they look at each record.
+    pub rule: Option<Rule>,
 }
 
 /// Cleaned rows of one table from one partition, encoded, in the order of positions.

@@ -8,18 +8,10 @@ use clap::CommandFactory;
 use dataflows::metrics::declare::{Metric, Window};
 use serde_json::{Value, json};
 
-use super::RunOptions;
 use super::client::{Client, escape};
-use super::{
-    AskArgs, Cli, Command, ConfigArgs, Failure, PrintFormat, ReplayArgs, ReportFormat, ResultsArgs,
-    StatusArgs, ValidateArgs, exit, logging,
-};
+use super::{AskArgs, Cli, Command, ConfigArgs, Failure, PrintFormat, ResultsArgs, exit, logging};
 use crate::config::{self, Env};
-use crate::engine::{DEAD_LETTERS, EngineError};
 use crate::results;
-use crate::store::dead::Letters;
-use crate::store::disk::RealDisk;
-use crate::store::{ReadOnly, StoreError};
 
 /// Does what was asked; returns the exit code, after saying why where it is not 0.
 pub fn main(cli: Cli) -> u8 {
@@ -43,16 +35,15 @@ fn dispatch(cli: Cli, env: &Env) -> Result<(), Failure> {
             }
             crate::engine::run(&options)
         }
-        Command::Validate(args) => validate(&args, env),
-        Command::Status(args) => status(&args, env),
+        Command::Validate(args) => super::validate::validate(&args, env),
+        Command::Status(args) => super::status::status(&args, env),
         Command::Results(args) => show(&args, env),
         Command::Completions(args) => {
             let mut script = Vec::new();
             clap_complete::generate(args.shell, &mut Cli::command(), "pinflow", &mut script);
             print(&String::from_utf8_lossy(&script))
         }
-        Command::Replay(args) if args.list => list(&args, env),
-        Command::Replay(args) => replay(&args, env),
+        Command::Replay(args) => super::replay::replay(&args, env),
         Command::Plan(args) => {
             let loaded = args.config.load(&[], env)?;
             print(&super::plan::printed(&loaded.config, args.format))
@@ -75,12 +66,14 @@ fn environment() -> Env {
     std::env::vars_os().filter_map(text).collect()
 }
 
-fn print(text: &str) -> Result<(), Failure> {
+pub(super) fn print(text: &str) -> Result<(), Failure> {
     print_with(|out| out.write_all(text.as_bytes()))
 }
 
 /// Prints what is written; a reader that has seen enough (`| head`) is no failure.
-fn print_with(write: impl FnOnce(&mut dyn Write) -> std::io::Result<()>) -> Result<(), Failure> {
+pub(super) fn print_with(
+    write: impl FnOnce(&mut dyn Write) -> std::io::Result<()>,
+) -> Result<(), Failure> {
     let mut out = BufWriter::new(std::io::stdout().lock());
     match write(&mut out).and_then(|()| out.flush()) {
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
@@ -90,66 +83,8 @@ fn print_with(write: impl FnOnce(&mut dyn Write) -> std::io::Result<()>) -> Resu
     }
 }
 
-fn validate(args: &ValidateArgs, env: &Env) -> Result<(), Failure> {
-    let loaded = config::load(&args.config.config, &args.config.set, env);
-    if args.format == ReportFormat::Json {
-        let list = |l: &[config::problem::Problem]| -> Vec<Value> {
-            l.iter().map(config::problem::Problem::to_json).collect()
-        };
-        let report = match &loaded {
-            Ok(l) => {
-                let warnings = list(&l.warnings);
-                let mut report = json!({"valid": true, "warnings": warnings, "errors": []});
-                if args.origins {
-                    report["origins"] = json!(l.origins);
-                }
-                report
-            }
-            Err(errors) => json!({"valid": false, "errors": list(errors)}),
-        };
-        print(&format!("{report:#}\n"))?;
-        if let (true, Ok(loaded)) = (args.connect, &loaded) {
-            connect(&loaded.config, &mut String::new())?;
-        }
-        let failed = |errors: Vec<_>| {
-            let message = format!("{} mistakes in the configuration", errors.len());
-            Failure::new(exit::CONFIG, message, "")
-        };
-        return loaded.map(|_| ()).map_err(failed);
-    }
-    let loaded = loaded.map_err(|problems| Failure::config(&problems))?;
-    let mut text = String::new();
-    for warning in &loaded.warnings {
-        let _ = writeln!(text, "warning: {warning}\n");
-    }
-    if args.origins {
-        for (path, origin) in &loaded.origins {
-            let _ = writeln!(text, "{path:<40} {origin}");
-        }
-    }
-    let config = &loaded.config;
-    if args.connect {
-        connect(config, &mut text)?;
-    }
-    let (sources, metrics) = (config.sources.len(), config.metrics.len());
-    let _ = writeln!(text, "valid: {sources} sources, {metrics} metrics");
-    print(&text)
-}
-
-/// Asks the brokers of all Kafka sources.
-fn connect(config: &config::Config, text: &mut String) -> Result<(), Failure> {
-    let clock: crate::source::Clock = std::sync::Arc::new(crate::engine::clock::wall);
-    for source in &config.sources {
-        if let config::SourceKind::Kafka(kafka) = &source.kind {
-            let said = crate::source::kafka::connect(&source.name, kafka, &clock);
-            *text += &said.map_err(EngineError::from)?;
-        }
-    }
-    Ok(())
-}
-
 /// The daemon that is meant.
-fn client(ask: &AskArgs, config: &ConfigArgs, env: &Env) -> Result<Client, Failure> {
+pub(super) fn client(ask: &AskArgs, config: &ConfigArgs, env: &Env) -> Result<Client, Failure> {
     let token = env.get(&ask.token_env).cloned();
     if let Some(url) = &ask.url {
         return Client::new(url, token);
@@ -164,90 +99,9 @@ fn client(ask: &AskArgs, config: &ConfigArgs, env: &Env) -> Result<Client, Failu
     Client::new(&format!("http://{address}"), token.or(http.token.map(|t| t.0)))
 }
 
-fn status(args: &StatusArgs, env: &Env) -> Result<(), Failure> {
-    let body = match &args.ask.state {
-        Some(dir) => format!("{:#}", crate::engine::stored_status(dir)?),
-        None => client(&args.ask, &args.config, env)?.get("/api/v1/status")?,
-    };
-    match args.format {
-        ReportFormat::Json => print(&format!("{}\n", body.trim_end())),
-        ReportFormat::Text => match serde_json::from_str::<Value>(&body) {
-            Ok(value) => print(&results::outline(&value)),
-            Err(_) => print(&body),
-        },
-    }
-}
-
-/// Reads the dead letters of a stopped state again.
-fn replay(args: &ReplayArgs, env: &Env) -> Result<(), Failure> {
-    let mut config = args.config.load(&[], env)?.config;
-    if let Some(dir) = &args.state {
-        config.state.dir.clone_from(dir);
-    }
-    config.engine.clock = config::Clock::Arrival;
-    config.http.listen = None;
-    logging::start(None)?;
-    let options = RunOptions {
-        config,
-        once: true,
-        until: None,
-        results: None,
-        rebuild: false,
-        accept_gap: false,
-    };
-    let done = crate::engine::replay(&options)?;
-    let kept = done.tally.read - done.tally.rejected - done.tally.ignored;
-    let mut text = format!(
-        "{} dead letters read again: {kept} records taken up, {} rejected again\n",
-        done.letters, done.tally.rejected
-    );
-    if done.truncated > 0 {
-        text += &format!("{} were cut short and stay\n", done.truncated);
-    }
-    print(&text)
-}
-
-/// Prints the rejected records of a state, oldest first.
-fn list(args: &ReplayArgs, env: &Env) -> Result<(), Failure> {
-    let dir = match &args.state {
-        Some(dir) => dir.clone(),
-        None => args.config.load(&[], env)?.config.state.dir,
-    };
-    let Some(state) = ReadOnly::open(&dir).map_err(EngineError::from)? else {
-        let message = format!("there is no state in {}", dir.display());
-        return Err(Failure::new(exit::UNAVAILABLE, message, "name the folder with --state"));
-    };
-    let mark = state.restored.head.marks.get(DEAD_LETTERS);
-    let letters = Letters::of(&RealDisk, &dir, mark).map_err(EngineError::from)?;
-    let mut left_out = Vec::new();
-    print_with(|out| {
-        for letter in letters {
-            match letter {
-                Ok(letter) => {
-                    serde_json::to_writer(&mut *out, &letter)?;
-                    out.write_all(b"\n")?;
-                }
-                Err(error) => left_out.push(error),
-            }
-        }
-        Ok(())
-    })?;
-    let Some(first) = left_out.first() else { return Ok(()) };
-    let code = left_out.iter().map(StoreError::exit_code).max().unwrap_or(exit::DATA);
-    let mut message = first.to_string();
-    for error in left_out.iter().skip(1).take(SHOWN) {
-        let _ = write!(message, "\n  {error}");
-    }
-    if left_out.len() > SHOWN + 1 {
-        let _ = write!(message, "\n  and {} more", left_out.len() - SHOWN - 1);
-    }
-    let hint = "the others are printed above; `pinflow run --rebuild` reads the sources again and \
-                rejects the same records";
-    Err(Failure::new(code, message, hint))
-}
-
-/// So many damaged letters are named beside the first; the rest is counted.
-const SHOWN: usize = 20;
+/// The way on where a state is to be shown and nothing is said of how it was made.
+const MADE_WITH: &str = "name the configuration that the state was made with: --config FILE; \
+                         without it the built-in one is meant";
 
 /// Prints a metric of a state that nobody runs.
 fn stored(args: &ResultsArgs, dir: &Path, env: &Env) -> Result<(), Failure> {
@@ -260,6 +114,10 @@ fn stored(args: &ResultsArgs, dir: &Path, env: &Env) -> Result<(), Failure> {
     let known = || config.metrics.iter().map(|m| m.name.as_str());
     let metric = config.metrics.iter().find(|m| m.name == *name);
     let metric = metric.ok_or_else(|| {
+        if args.config.config.is_empty() {
+            let message = format!("the built-in configuration has no metric `{name}`");
+            return Failure::new(exit::USAGE, message, MADE_WITH);
+        }
         let hint = config::problem::meant(name, known());
         Failure::new(exit::USAGE, format!("the configuration has no metric `{name}`"), hint)
     })?;
@@ -269,7 +127,12 @@ fn stored(args: &ResultsArgs, dir: &Path, env: &Env) -> Result<(), Failure> {
         let message = format!("metric `{name}` has no window `{window}`");
         return Err(Failure::new(exit::USAGE, message, hint));
     }
-    let published = crate::engine::recompute(&config, dir)?;
+    let published = crate::engine::recompute(&config, dir).map_err(|mut failure| {
+        if args.config.config.is_empty() && failure.exit_code == exit::CONFIG {
+            failure.hint = Some(MADE_WITH.into());
+        }
+        failure
+    })?;
     let Some(reading) = published.find(name).and_then(|n| published.read(n)) else {
         return Err(Failure::new(exit::SOFTWARE, format!("metric `{name}` is not planned"), ""));
     };

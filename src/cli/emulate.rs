@@ -156,6 +156,7 @@ pub fn emulate(args: &EmulateArgs, env: &Env) -> Result<String, Failure> {
     if args.load {
         return args.fill(env, &stop);
     }
+    args.fitting()?;
     let options = args.options()?;
     let mut feed = args.feed(&config, env, options.order)?;
     let endless = options.order != Order::Sequence || feed.posts().is_none();
@@ -171,6 +172,23 @@ pub fn emulate(args: &EmulateArgs, env: &Env) -> Result<String, Failure> {
 }
 
 impl EmulateArgs {
+    /// Refuses what is of another target than the one that is meant: it would do nothing.
+    fn fitting(&self) -> Result<(), Failure> {
+        let given = [
+            (To::Kafka, "--brokers", self.brokers.is_some()),
+            (To::Kafka, "--prefix", self.prefix.is_some()),
+            (To::Kafka, "--partitions", self.partitions.is_some()),
+            (To::Kafka, "--key", self.key != KeyOf::None),
+            (To::Kafka, "--property", !self.property.is_empty()),
+            (To::Files, "--out", self.out.is_some()),
+        ];
+        let strange = given.into_iter().find(|(to, _, given)| *given && *to != self.to);
+        let Some((to, flag, _)) = strange else { return Ok(()) };
+        let word = if to == To::Kafka { "kafka" } else { "files" };
+        let hint = format!("add --to {word}, or leave {flag} out");
+        Err(Failure::new(exit::USAGE, format!("{flag} is for --to {word}"), hint))
+    }
+
     fn options(&self) -> Result<Options, Failure> {
         let mut streams: Vec<Stream> = Vec::new();
         for stream in &self.streams {

@@ -8,8 +8,11 @@ mod failure;
 mod logging;
 mod options;
 mod plan;
+mod replay;
+mod status;
 #[cfg(test)]
 mod tests;
+mod validate;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -284,8 +287,9 @@ pub struct AskArgs {
 /// Settings of `status`.
 #[derive(Args, Clone, Debug, Default)]
 #[command(after_help = "Examples:
-  pinflow status
-  pinflow status --url http://127.0.0.1:9000 --format json
+  pinflow status                                        in a few lines
+  pinflow status --all
+  pinflow status --url http://127.0.0.1:9000 --json
   pinflow status --state /tmp/pinflow")]
 pub struct StatusArgs {
     #[command(flatten)]
@@ -297,6 +301,12 @@ pub struct StatusArgs {
     /// How it is printed
     #[arg(long, value_name = "FORMAT", default_value = "text")]
     pub format: ReportFormat,
+    /// Everything, not only a summary
+    #[arg(long, conflicts_with = "json")]
+    pub all: bool,
+    /// The same as --format json
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// Settings of `results`.
@@ -331,6 +341,7 @@ pub struct ResultsArgs {
 #[command(after_help = "Examples:
   pinflow replay --state S --list            rejected records as JSON Lines
   pinflow replay --state S                   read them again, by a version that understands more
+  pinflow replay --state S --from-topic --config my.toml       the same, as the topic holds them
 
 They are judged under the cleaning rules that the state was made with. Under other rules everything
 has to be read again: pinflow run --rebuild.")]
@@ -344,6 +355,9 @@ pub struct ReplayArgs {
     /// Print them instead, as JSON Lines
     #[arg(long)]
     pub list: bool,
+    /// Take them from the topics that they were sent to (dead_letters of a Kafka source)
+    #[arg(long)]
+    pub from_topic: bool,
 }
 
 /// Settings of `bench`.

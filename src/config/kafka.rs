@@ -37,6 +37,8 @@ pub struct Kafka {
     pub stall_timeout: Duration,
     /// How brokers are spoken to.
     pub security: Security,
+    /// The topic that rejected records go to as well; none = they stay on the disk alone.
+    pub dead_letters: Option<String>,
     /// Further settings of librdkafka; what they are set to may be secret.
     pub properties: BTreeMap<String, Secret>,
 }
@@ -130,6 +132,7 @@ pub fn plain() -> Kafka {
         connect_timeout: Duration::from_secs(30),
         stall_timeout: Duration::from_mins(1),
         security: Security::default(),
+        dead_letters: None,
         properties: BTreeMap::new(),
     }
 }
@@ -143,9 +146,11 @@ pub fn kafka(s: &Section<'_>, env: &Env) -> Kafka {
     let gaps = [("skip", Gap::Skip), ("stop", Gap::Stop)];
     let mut settings = plain.properties.clone();
     settings.extend(further(s));
+    let topics = topics(s);
     let kafka = Kafka {
         brokers: brokers(s).unwrap_or(plain.brokers),
-        topics: topics(s),
+        dead_letters: dead_letters(s, &topics),
+        topics,
         group: s.filled("group").map_or(plain.group, str::to_string),
         commit: s.flag("commit").unwrap_or(plain.commit),
         start: start(s).unwrap_or(plain.start),
@@ -247,6 +252,28 @@ fn topics(s: &Section<'_>) -> Vec<Topics> {
         s.problems.error(s.place_of("topics"), "no topic is named", hint);
     }
     out
+}
+
+/// The topic of dead letters; it is none of those that are read.
+fn dead_letters(s: &Section<'_>, read: &[Topics]) -> Option<String> {
+    s.table("dead_letters")?;
+    let d = s.section("dead_letters", &["source.kafka.dead_letters"]);
+    if !d.has("topic") {
+        d.missing("topic");
+    }
+    let topic = d.filled("topic")?;
+    let place = &d.get("topic")?.place;
+    check_topic(s, topic, place);
+    let is_read = |one: &Topics| match one {
+        Topics::Named(name) => name == topic,
+        Topics::Matching(regex) => regex.is_match(topic),
+    };
+    if read.iter().any(is_read) {
+        let message = format!("dead letters cannot go to `{topic}`: it is one of the topics read");
+        let hint = "they would be read and rejected for ever; name another topic";
+        s.problems.error(place, message, hint);
+    }
+    Some(topic.to_string())
 }
 
 fn check_topic(s: &Section<'_>, name: &str, place: &Place) {

@@ -24,6 +24,7 @@ pub const SECTIONS: &[(&str, &str)] = &[
     ("source.kafka", "a source of kind kafka"),
     ("source.kafka.sasl", "`sasl`"),
     ("source.kafka.tls", "`tls`"),
+    ("source.kafka.dead_letters", "`dead_letters` of a source"),
     ("source.route", "a routing rule"),
     ("cleaning", "[cleaning]"),
     ("cleaning.wrappers", "[cleaning.wrappers]"),
@@ -87,6 +88,12 @@ keys! {
     "source.route" {
         "partition" r#"partition = "*user*""#
             "A glob over the partition's name (a file's path, `topic/0`): `*`, `?`, `[a-z]`.",
+        "topic" r#"topic = "shared""# "A glob over the topic, of Kafka.",
+        "key" r#"key = "user-*""#
+            "A glob over the record's key, of Kafka; a record without one has none that matches.",
+        "header" r#"header = { kind = "user" }"#
+            "Globs over the values of the record's headers, of Kafka; all must match. Of several \
+             headers of one name the last counts.",
         "as" r#"as = "user""#
             "`pin`, `geo`, `user`, `auto` (the fields tell) or `ignore` (other people's records).",
     }
@@ -135,6 +142,8 @@ keys! {
         "sasl" r#"sasl = { mechanism = "PLAIN", username = "a", password = { env = "P" } }"#
             "Who we say we are.",
         "tls" r#"tls = { ca = "ca.pem" }"# "Encryption; given empty, by the system's certificates.",
+        "dead_letters" r#"dead_letters = { topic = "0a1b.rejected" }"#
+            "Rejected records of this source go to a topic of its brokers too.",
         "properties" r#"properties = { "socket.keepalive.enable" = true }"#
             "Further settings of librdkafka.",
     }
@@ -152,6 +161,10 @@ keys! {
         "certificate" r#"certificate = "client.pem""# "Our own certificate,",
         "key" r#"key = "client.key""# "and its key.",
         "key_password" r#"key_password = { env = "KEY_PASSWORD" }"# "What the key is locked with.",
+    }
+    "source.kafka.dead_letters" {
+        "topic" r#"topic = "0a1b.rejected""#
+            "The topic: none that is read. It has to be there, or brokers make it by themselves.",
     }
     "cleaning" {
         "max_record" r#"max_record = "1MiB""# "A larger message is rejected as `too_large`.",

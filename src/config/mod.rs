@@ -158,12 +158,37 @@ pub struct Files {
 }
 
 /// A routing rule: all that is given must match.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Route {
-    /// A glob over the partition's name (file path, topic, stream).
+    /// A glob over the partition's name (file path, topic and number, stream).
     pub partition: String,
+    /// A glob over the topic.
+    pub topic: Option<String>,
+    /// A glob over the record's key.
+    pub key: Option<String>,
+    /// Globs over headers of the record, by their names.
+    pub headers: Vec<(String, String)>,
     /// What it is.
     pub rule: Rule,
+}
+
+impl Route {
+    /// A rule over partitions alone.
+    pub fn of(partition: &str, rule: Rule) -> Self {
+        let partition = partition.to_owned();
+        Route { partition, topic: None, key: None, headers: Vec::new(), rule }
+    }
+}
+
+impl std::fmt::Display for Route {
+    /// As the state's fingerprint holds it.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}", self.partition)?;
+        self.topic.iter().try_for_each(|glob| write!(f, ",topic:{glob}"))?;
+        self.key.iter().try_for_each(|glob| write!(f, ",key:{glob}"))?;
+        self.headers.iter().try_for_each(|(name, glob)| write!(f, ",header:{name}:{glob}"))?;
+        write!(f, "={:?}", self.rule)
+    }
 }
 
 /// Durable state.

@@ -3,7 +3,7 @@
 use dataflows::record::{Rule, Stream};
 
 use super::load::Env;
-use super::problem::{Problems, meant};
+use super::problem::{Place, Problems, meant};
 use super::section::Section;
 use super::tree::{Entry, Value};
 use super::units;
@@ -53,7 +53,7 @@ pub fn source(problems: &Problems, entry: &Entry, env: &Env) -> Option<Source> {
         return None;
     };
     let s = Section::new(problems, &title, &entry.place, table, sections);
-    let routes = routes(&s);
+    let routes = routes(&s, *kind == "kafka");
     let kind = match *kind {
         "demo" => SourceKind::Demo(demo(&s)),
         "kafka" => SourceKind::Kafka(Box::new(kafka::kafka(&s, env))),
@@ -120,31 +120,74 @@ pub const SCAN_INTERVAL: std::time::Duration = std::time::Duration::from_secs(1)
 /// What a compressed file may unpack to if nothing is said.
 pub const MAX_UNPACKED: u64 = 1 << 30;
 
-fn routes(s: &Section<'_>) -> Vec<Route> {
+fn routes(s: &Section<'_>, kafka: bool) -> Vec<Route> {
     let mut routes = Vec::new();
     for node in s.list("route", false).unwrap_or(&[]) {
         let Some(table) = s.element("route", node) else { continue };
         let kinds = &["source.route"];
         let r = Section::new(s.problems, keys::title(kinds[0]), &node.place, table, kinds);
-        let rules = [
-            ("pin", Rule::Kind(Stream::Pin)),
-            ("geo", Rule::Kind(Stream::Geo)),
-            ("user", Rule::Kind(Stream::User)),
-            ("auto", Rule::Auto),
-            ("ignore", Rule::Ignore),
-        ];
+        let rules = RULES.map(|rule| (rule.name(), rule));
         if !r.has("as") {
             r.missing("as");
         }
-        let partition = r.filled("partition").unwrap_or("*").to_string();
-        let open = |text: &str| text.matches('[').count() != text.matches(']').count();
-        if open(&partition) {
-            let message = format!("`{partition}` is not a glob: a bracket is not closed");
-            let place = &r.get("partition").expect("it was read").place;
-            r.problems.error(place, message, "`*`, `?` and `[a-z]` are known");
+        let glob = |key: &str| {
+            let text = r.filled(key)?;
+            check_glob(&r, &r.get(key)?.place, text);
+            Some(text.to_string())
+        };
+        let route = Route {
+            partition: glob("partition").unwrap_or_else(|| "*".into()),
+            topic: glob("topic"),
+            key: glob("key"),
+            headers: headers(&r),
+            rule: r.choice("as", &rules).unwrap_or(Rule::Auto),
+        };
+        for key in ["topic", "key", "header"].into_iter().filter(|key| r.has(key) && !kafka) {
+            let message = format!("`{key}` is of records of Kafka, and this source is not it");
+            r.problems.error(r.place_of(key), message, "`partition` is a glob over paths");
         }
-        let rule = r.choice("as", &rules).unwrap_or(Rule::Auto);
-        routes.push(Route { partition, rule });
+        let all = |route: &Route| *route == Route::of("*", route.rule);
+        if routes.iter().any(all) {
+            let message = "this rule never holds: one that everything matches stands before it";
+            r.problems.warn(&node.place, message, "the first that matches holds");
+        }
+        routes.push(route);
     }
     routes
+}
+
+/// What a record may be ruled to be.
+const RULES: [Rule; 5] = [
+    Rule::Kind(Stream::Pin),
+    Rule::Kind(Stream::Geo),
+    Rule::Kind(Stream::User),
+    Rule::Auto,
+    Rule::Ignore,
+];
+
+/// The globs over headers of a routing rule.
+fn headers(r: &Section<'_>) -> Vec<(String, String)> {
+    let Some((table, place)) = r.table("header") else { return Vec::new() };
+    let mut out = Vec::new();
+    for entry in &table.entries {
+        match entry.node.as_text() {
+            Some(text) => {
+                check_glob(r, &entry.place, text);
+                out.push((entry.key.clone(), text.to_string()));
+            }
+            None => r.wrong("header", &entry.node, "names of headers with globs over their values"),
+        }
+    }
+    if table.entries.is_empty() {
+        let hint = "for example header = { kind = \"pin\" }";
+        r.problems.error(place, "`header` names no header", hint);
+    }
+    out
+}
+
+fn check_glob(r: &Section<'_>, place: &Place, glob: &str) {
+    if glob.matches('[').count() != glob.matches(']').count() {
+        let message = format!("`{glob}` is not a glob: a bracket is not closed");
+        r.problems.error(place, message, "`*`, `?` and `[a-z]` are known");
+    }
 }

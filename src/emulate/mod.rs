@@ -18,6 +18,7 @@ pub mod stop;
 mod table;
 pub mod target;
 
+use std::io::Write as _;
 use std::time::{Duration, Instant};
 
 use dataflows::record::Stream;
@@ -107,6 +108,12 @@ pub fn run(
     sent.records = target.finish()?;
     sent.stopped = stop.asked();
     Ok(sent)
+}
+
+/// Says something to who watches: standard output is for the records.
+pub fn tell(what: &str) {
+    // Nobody is left to tell if standard error is gone.
+    let _ = writeln!(std::io::stderr(), "pinflow: {what}");
 }
 
 /// Sends a post's records; says whether anybody wants more.

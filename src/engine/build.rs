@@ -1,6 +1,7 @@
 //! From the configuration and the stored state to the parts of a run: dead letters as a source,
 //! sinks, what the workers are given, the port.
 
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use dataflows::decode::{DecodeOptions, RowFormat};
@@ -11,28 +12,105 @@ use super::EngineError;
 use super::book::{self, Book};
 use super::keeper::mark_name;
 use super::posts::Lookup;
-use super::setup::Replayed;
+use super::setup::{From, Replayed};
 use super::worker::Bounds;
-use crate::config::{Config, Sink as SinkConfig};
+use crate::config::{Config, Sink as SinkConfig, SourceKind};
 use crate::http::{self, Parts, Server};
 use crate::publish::Published;
+use crate::sink::letters::{self, Outlet};
 use crate::sink::{self, Begin, Sink};
-use crate::source::Source;
-use crate::source::replay::ReplaySource;
-use crate::store::dead::DeadLetters;
+use crate::source::replay::{self, ReplaySource};
+use crate::source::{Source, kafka};
+use crate::store::dead::{DeadLetters, Letter, LetterId};
 use crate::store::{Head, Restored, Store};
 use crate::telemetry::{Machine, SharedStatus};
 
-/// The state's letters as a source; they are taken out of the store, in force with the next cut.
+/// Who sends letters to topics, each going on where it was.
+pub fn outlets(
+    config: &Config,
+    store: &Store,
+    dead: &DeadLetters,
+) -> Result<Vec<Outlet>, EngineError> {
+    let start = |route: letters::Route| {
+        let place = letters::Place { disk: store.disk(), dir: config.state.dir.clone() };
+        let at = dead.sent(&letters::name(&route));
+        Outlet::start(route, place, dead.extent(), at)
+            .map_err(|e| EngineError::Died(format!("starting a thread: {e}")))
+    };
+    routes(config, store.state_id()).map(start).collect()
+}
+
+/// The topics of dead letters that a configuration names.
+fn routes<'c>(config: &'c Config, state: &'c str) -> impl Iterator<Item = letters::Route> + 'c {
+    config.sources.iter().filter_map(move |source| {
+        let SourceKind::Kafka(kafka) = &source.kind else { return None };
+        Some(letters::Route {
+            source: source.name.clone(),
+            kafka: (**kafka).clone(),
+            topic: kafka.dead_letters.clone()?,
+            state: state.to_owned(),
+        })
+    })
+}
+
+/// Letters that are to be read again, and how many others stand beside them.
+pub struct Taken {
+    letters: Vec<Letter>,
+    others: u64,
+}
+
+/// The letters that are to be read again: those of the disk; or those of topics, as far as they are
+/// still dead. They are if the disk holds them, or if nothing was ever read again of this state:
+/// then a letter that the disk has lost is one, too.
+pub fn taken(
+    dead: &DeadLetters,
+    book: &Book,
+    config: &Config,
+    (from, state): (From, &str),
+) -> Result<Taken, EngineError> {
+    let on_disk = dead.list()?;
+    if from == From::Disk {
+        return Ok(Taken { letters: on_disk.collect::<Result<_, _>>()?, others: 0 });
+    }
+    let never = book.of(replay::NAME).iter().all(|(_, next)| *next == 0);
+    let there: HashSet<LetterId> = on_disk.flatten().map(|letter| letter.id()).collect();
+    let read: HashMap<(String, String), u64> = book
+        .partitions
+        .read()
+        .iter()
+        .zip(0..)
+        .map(|(name, number)| (name.clone(), book.next(number)))
+        .collect();
+    let was_read = |letter: &Letter| {
+        let next = read.get(&(letter.source.clone(), letter.partition.clone()));
+        next.is_some_and(|next| letter.position < *next)
+    };
+    let mut taken = Taken { letters: Vec::new(), others: 0 };
+    for route in routes(config, state) {
+        let sent = kafka::letters::read(&route.source, &route.kafka, &route.topic)?;
+        taken.others += sent.others;
+        for (id, (letter, of)) in sent.letters {
+            if there.contains(&id) || (never && of == state && was_read(&letter)) {
+                taken.letters.push(letter);
+            } else {
+                taken.others += 1;
+            }
+        }
+    }
+    Ok(taken)
+}
+
+/// Letters as a source; they are taken out of the store, in force with the next cut.
 pub fn letters(
     dead: &mut DeadLetters,
     book: &Book,
     config: &Config,
+    taken: Taken,
     replayed: &mut Replayed,
 ) -> Result<Box<dyn Source>, EngineError> {
     let mut again = Vec::new();
-    for letter in dead.list()? {
-        let letter = letter?;
+    replayed.passed_over = taken.others;
+    for letter in taken.letters {
         match letter.bytes() {
             Ok(payload) if !letter.truncated => again.push((letter, payload)),
             _ => replayed.truncated += 1,

@@ -58,8 +58,7 @@ pub fn fingerprint(config: &Config, plan: &Plan) -> BTreeMap<String, String> {
         }
     }
     for source in &config.sources {
-        let routes: Vec<String> =
-            source.routes.iter().map(|r| format!("{}={:?}", r.partition, r.rule)).collect();
+        let routes: Vec<String> = source.routes.iter().map(ToString::to_string).collect();
         put(&format!("source.{}.route", source.name), routes.join(" "));
         match &source.kind {
             SourceKind::Demo(demo) => {

@@ -16,8 +16,9 @@ use super::EngineError;
 use super::messages::{Event, Kept};
 use super::repeats::Repeats;
 use crate::sink::Sink;
+use crate::sink::letters::Outlet;
 use crate::store::dead::DeadLetters;
-use crate::store::{Cut, Partition, Store};
+use crate::store::{Cut, Head, Partition, Store};
 use crate::telemetry::Machine;
 
 /// The names of the marks in a cut's head.
@@ -63,6 +64,10 @@ pub struct Keeper {
     pub dead: DeadLetters,
     /// Sinks of cleaned rows.
     pub sinks: Vec<Box<dyn Sink>>,
+    /// Who sends letters to topics.
+    pub outlets: Vec<Outlet>,
+    /// The newest cut that is stored, without what it holds.
+    pub newest: Head,
     /// The partitions' names.
     pub partitions: Partitions,
     /// A cut that could not be written yet.
@@ -162,8 +167,13 @@ impl Keeper {
 
     /// Outputs first, then the state; the bytes written for the state.
     fn commit(&mut self, cut: &mut Cut, whole: bool, full: bool) -> Result<u64, EngineError> {
+        let mut extent = self.dead.extent();
         if whole {
+            for outlet in &self.outlets {
+                self.dead.note_sent(&outlet.name(), outlet.at());
+            }
             cut.head.marks.insert(DEAD_LETTERS.into(), self.dead.sync()?);
+            extent = self.dead.extent();
             for sink in &mut self.sinks {
                 let mark = sink.prepare_cut()?;
                 cut.head.marks.insert(mark_name(&**sink), mark);
@@ -174,7 +184,10 @@ impl Keeper {
         } else {
             self.store.commit(cut)?
         };
+        let Head { cut: number, run, epoch, now, .. } = cut.head;
+        self.newest = Head { cut: number, run, epoch, now, ..Head::default() };
         if whole {
+            self.outlets.iter().for_each(|outlet| outlet.durable(extent));
             self.dead.after_cut();
             for sink in &mut self.sinks {
                 sink.after_cut()?;
@@ -187,7 +200,29 @@ impl Keeper {
         for sink in &mut self.sinks {
             sink.finish()?;
         }
+        self.part()?;
         Ok(Kept::default())
+    }
+
+    /// The end of the outlets; a small cut keeps what they have sent since the last one.
+    fn part(&mut self) -> Result<(), EngineError> {
+        let mut news = false;
+        for outlet in std::mem::take(&mut self.outlets) {
+            let name = outlet.name();
+            news |= self.dead.note_sent(&name, outlet.finish());
+        }
+        if !news || self.newest.run == 0 {
+            return Ok(());
+        }
+        let mut cut = Cut { head: self.newest.clone(), ..Cut::default() };
+        cut.head.cut += 1;
+        cut.head.marks.insert(DEAD_LETTERS.into(), self.dead.sync()?);
+        match self.store.commit(&cut) {
+            // What was sent and not kept is sent again.
+            Err(error) if error.is_transient() => warn!(%error, "how far letters went is not kept"),
+            done => drop(done?),
+        }
+        Ok(())
     }
 }
 
@@ -232,6 +267,8 @@ mod tests {
             store,
             dead,
             sinks: Vec::new(),
+            outlets: Vec::new(),
+            newest: Head::default(),
             partitions: Partitions::default(),
             unwritten: None,
             machine: Arc::new(Machine::new()),

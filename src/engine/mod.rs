@@ -38,7 +38,7 @@ use std::time::Duration;
 pub use error::EngineError;
 pub use keeper::DEAD_LETTERS;
 pub use recompute::{recompute, stored_posts, stored_status};
-pub use setup::{Replayed, replay, run};
+pub use setup::{From, Replayed, replay, run};
 
 use crate::config::{Clock, Config};
 

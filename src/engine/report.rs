@@ -17,6 +17,7 @@ use super::messages::{Kept, PartRead, Shared};
 use super::repeats::Repeats;
 use super::sources::Sources;
 use crate::publish::Place;
+use crate::sink::letters::Sent;
 use crate::source::SourceError;
 use crate::source::progress::Progress;
 use crate::telemetry::status::{
@@ -42,6 +43,8 @@ pub struct Report {
     repeats: Repeats,
     /// What each worker's operators hold.
     sizes: BTreeMap<usize, Vec<Size>>,
+    /// Letters on their way to topics.
+    sending: Vec<Arc<Sent>>,
 }
 
 impl Report {
@@ -55,7 +58,14 @@ impl Report {
             moved: Vec::new(),
             repeats: Repeats::default(),
             sizes: BTreeMap::new(),
+            sending: Vec::new(),
         }
+    }
+
+    /// Tells of letters on their way to topics too.
+    pub fn with(mut self, sending: Vec<Arc<Sent>>) -> Self {
+        self.sending = sending;
+        self
     }
 
     /// Ends that are waited for before results are shown.
@@ -244,6 +254,11 @@ impl Report {
             .enumerate()
             .map(|(n, p)| (book.place(n as u32).source.to_string(), p.state))
             .collect();
+        for (source, sending) in self.sending.iter().map(|sent| sent.status()) {
+            if let Some(status) = status.sources.iter_mut().find(|s| s.name == source) {
+                status.dead_letters = Some(sending);
+            }
+        }
         for source in &mut status.sources {
             let mine = states.iter().filter(|(name, _)| *name == source.name).map(|s| s.1);
             let trouble = sources.troubles().find(|(name, _)| *name == source.name);
@@ -265,15 +280,20 @@ fn watched(status: &mut Status, book: &Book, sources: &Sources) {
     for (name, watch, counters) in sources.watch() {
         for (n, partition) in status.partitions.iter_mut().enumerate() {
             let place = book.place(n as u32);
-            if *place.source == *name
-                && let Some(end) = watch.ends.get(&*place.partition)
-            {
-                partition.end = Some(*end);
+            if *place.source != *name {
+                continue;
             }
+            if let Some(end) = watch.ends.get(&*place.partition) {
+                partition.end = Some(*end);
+            } else if watch.away {
+                partition.end = None;
+            }
+            partition.reach(watch.away);
         }
         let Some(source) = status.sources.iter_mut().find(|s| s.name == name) else { continue };
         source.counters = counters;
         source.errors = watch.errors;
+        source.fetched_bytes = watch.fetched;
         let hint = "it is tried again; see that the brokers are there, and that we may use them";
         let trouble = |error| Trouble { error, hint: hint.into(), at: wall() };
         source.trouble = watch.trouble.map(trouble);

@@ -28,6 +28,7 @@ use crate::cli::{Failure, RunOptions};
 use crate::config::Config;
 use crate::publish::Published;
 use crate::sink::Sink;
+use crate::sink::letters::Outlet;
 use crate::source::{self, Source, progress::Progress};
 use crate::store::dead::DeadLetters;
 use crate::store::{Head, Options, Restored, Store};
@@ -43,7 +44,7 @@ pub const ENDED: &str = "ended";
 pub fn run(options: &RunOptions) -> Result<(), Failure> {
     let began = Instant::now();
     let Tally { read, accepted, duplicate, superseded, rejected, ignored } =
-        start(options, false).map_err(Failure::from)?.tally;
+        start(options, None).map_err(Failure::from)?.tally;
     let seconds = began.elapsed().as_secs_f64();
     let results = options.results.as_ref().map(|to| to.dir.display().to_string());
     info!(
@@ -53,6 +54,15 @@ pub fn run(options: &RunOptions) -> Result<(), Failure> {
     Ok(())
 }
 
+/// Where dead letters are taken from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum From {
+    /// From the disk.
+    Disk,
+    /// From the topics that they were sent to.
+    Topics,
+}
+
 /// What became of dead letters that were read again.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Replayed {
@@ -60,17 +70,19 @@ pub struct Replayed {
     pub letters: u64,
     /// Letters that were cut short and stay.
     pub truncated: u64,
+    /// What topics hold beside: letters of other states, letters that were read again before.
+    pub passed_over: u64,
     /// What became of their records.
     pub tally: Tally,
 }
 
 /// Reads a state's dead letters again; they leave the store in the cut that takes them up.
-pub fn replay(options: &RunOptions) -> Result<Replayed, Failure> {
-    start(options, true).map_err(Failure::from)
+pub fn replay(options: &RunOptions, from: From) -> Result<Replayed, Failure> {
+    start(options, Some(from)).map_err(Failure::from)
 }
 
 /// Opens the state, starts all threads and coordinates them to the end.
-fn start(options: &RunOptions, replay: bool) -> Result<Replayed, EngineError> {
+fn start(options: &RunOptions, replay: Option<From>) -> Result<Replayed, EngineError> {
     let config = &options.config;
     let plan = Arc::new(if options.rebuild {
         Plan::new(&config.metrics, &config.age_groups, config.state.all_columns)
@@ -78,7 +90,7 @@ fn start(options: &RunOptions, replay: bool) -> Result<Replayed, EngineError> {
         fingerprint::plan(config)
     });
     let bags = plan.has_bags();
-    refuse::bags(config, bags, replay)?;
+    refuse::bags(config, bags, replay.is_some())?;
     let dir = &config.state.dir;
     if options.rebuild || bags {
         refuse::old_sinks(config)?;
@@ -89,10 +101,10 @@ fn start(options: &RunOptions, replay: bool) -> Result<Replayed, EngineError> {
         crate::store::begin_rebuild(dir)?;
     }
     let mut fingerprint = fingerprint(config, &plan);
-    if replay {
+    if replay.is_some() {
         fingerprint::keep_sources(&mut fingerprint, dir)?;
     }
-    let hint = if replay { refuse::REPLAY_UNDER } else { refuse::GO_BACK };
+    let hint = if replay.is_some() { refuse::REPLAY_UNDER } else { refuse::GO_BACK };
     let refused = |error| explained(error, config, hint);
     let (store, restored) = Store::open(dir, Options::new(fingerprint)).map_err(refused)?;
     let fresh = restored.is_none();
@@ -107,24 +119,28 @@ fn start(options: &RunOptions, replay: bool) -> Result<Replayed, EngineError> {
     let former = store.former_head()?.map(|head| rebuild::former(&head));
     let sinks = build::sinks(config, &store, &head, restored.fell_back)?;
     let mut replayed = Replayed::default();
-    let list = if replay {
-        vec![build::letters(&mut dead, &book, config, &mut replayed)?]
-    } else {
-        sources(options)?
+    let list = match replay {
+        Some(from) => {
+            let letters = build::taken(&dead, &book, config, (from, store.state_id()))?;
+            vec![build::letters(&mut dead, &book, config, letters, &mut replayed)?]
+        }
+        None => sources(options)?,
     };
     let sources = Sources::new(list, &head, &book, options.once)?;
     let born = head.marks.get(BORN).and_then(serde_json::Value::as_i64).unwrap_or_else(wall);
     if fresh {
         book.mark(BORN, json!(born));
     }
-    if !replay {
+    if replay.is_none() {
         book.mark(ENDED, json!(false));
     }
     let before = book.total();
-    let mut pace = Pace::new(config, bags || replay);
-    pace.marks_end = !replay;
+    let mut pace = Pace::new(config, bags || replay.is_some());
+    pace.marks_end = replay.is_none();
     pace.bounded = options.once;
-    let keep = Keep { store, dead, sinks };
+    let outlets =
+        if replay.is_some() { Vec::new() } else { build::outlets(config, &store, &dead)? };
+    let keep = Keep { store, dead, sinks, outlets };
     let known = Known { head, book, sources, born, fresh, former };
     let end = conduct(options, plan, pace, keep, known, restored)?;
     refuse::incomplete(&end.refused)?;
@@ -137,6 +153,24 @@ struct Keep {
     store: Store,
     dead: DeadLetters,
     sinks: Vec<Box<dyn Sink>>,
+    outlets: Vec<Outlet>,
+}
+
+impl Keep {
+    fn keeper(self, book: &Book, machine: &Arc<Machine>) -> Keeper {
+        let Keep { store, dead, sinks, outlets } = self;
+        Keeper {
+            store,
+            dead,
+            sinks,
+            outlets,
+            newest: Head::default(),
+            partitions: book.partitions.clone(),
+            unwritten: None,
+            machine: machine.clone(),
+            repeats: Repeats::default(),
+        }
+    }
 }
 
 /// What the coordinator is given.
@@ -177,18 +211,14 @@ fn conduct(
     let threads = start::workers(workers, setup, &events)?;
     let seconds = began.elapsed().as_secs_f64();
     info!(seconds, records = book.records(), "the state is in memory");
-    let Keep { store, dead, sinks } = keep;
-    let partitions = book.partitions.clone();
-    let (unwritten, repeats) = (None, Repeats::default());
-    let keeper =
-        Keeper { store, dead, sinks, partitions, unwritten, machine: machine.clone(), repeats };
-    let (tasks, keeper) = start::keeper(keeper, &events)?;
+    let sending = keep.outlets.iter().map(Outlet::sent).collect();
+    let (tasks, keeper) = start::keeper(keep.keeper(&book, &machine), &events)?;
     start::signals(&events)?;
     let schemas = plan.metrics.iter().map(|m| m.schema.clone()).collect();
     let published = Arc::new(Published::new(schemas));
     let server = build::serve(config, &published, &status, &machine, Lookup(events.clone()))?;
     let lines = Lines { events: inbox, workers: threads.lines, keeper: tasks };
-    let progress = options.once.then(Progress::new).filter(Progress::shown);
+    let progress = options.once.then(Progress::new);
     let (writer, results) = Writer::start(options.results.clone(), &published)?.unzip();
     let coordinator = Coordinator::new(coordinator::Parts {
         lines,
@@ -198,7 +228,7 @@ fn conduct(
         book,
         sources: known.sources,
         published,
-        report: Report::new(machine, status, progress),
+        report: Report::new(machine, status, progress).with(sending),
         run: head.run + 1,
         next_cut: if known.fresh { 0 } else { head.cut + 1 },
         former: known.former,

@@ -1,4 +1,5 @@
-//! Where cleaned rows go. One trait; every sink follows the same protocol in its own way.
+//! Where cleaned rows go, and dead letters beside the disk. Of rows there is one trait; every sink
+//! follows the same protocol in its own way.
 //!
 //! Promises: *outputs before inputs*. What [`Sink::prepare_cut`] returned a mark for is durable
 //! before the cut that holds the mark; what lies behind the newest stored mark is not seen by
@@ -6,6 +7,7 @@
 //! once, whatever crashed when.
 
 pub mod files;
+pub mod letters;
 
 use std::io;
 use std::path::{Path, PathBuf};

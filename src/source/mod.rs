@@ -116,8 +116,12 @@ pub struct Watch {
     pub ends: BTreeMap<String, u64>,
     /// Errors of this run, by kind.
     pub errors: BTreeMap<String, u64>,
+    /// Bytes that came over the network, if that is where it reads from.
+    pub fetched: Option<u64>,
     /// Why it cannot be reached as a whole, if so.
     pub trouble: Option<String>,
+    /// It cannot be reached: other ends than those given are not known any more.
+    pub away: bool,
 }
 
 /// The half of a source that finds partitions.

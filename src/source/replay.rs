@@ -10,7 +10,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use dataflows::batch::{Arrivals, Batch, Block, Positions, Span};
+use dataflows::batch::{Arrivals, Batch, Block, Positions, Ruled, Span};
 use dataflows::record::{Rule, Stream};
 
 use super::glob::Routes;
@@ -52,7 +52,9 @@ impl ReplaySource {
             };
             let routes = configured.map(|s| Routes::new(&s.routes)).unwrap_or_default();
             let rule = match configured.map(|s| &s.kind) {
-                Some(SourceKind::Kafka(_)) => super::kafka::topics::rule(&routes, name),
+                Some(SourceKind::Kafka(_)) => {
+                    super::kafka::topics::routing(&routes, name).otherwise()
+                }
                 _ => routes.rule(name).or_else(|| by_name(name)).unwrap_or(Rule::Auto),
             };
             let origin = Origin { partition: number as u32, rule, given };
@@ -112,6 +114,11 @@ impl Reader for ReplayReader {
             return Err(SourceError::Changed { what });
         };
         self.next += 1;
+        // Where rules look at each record, the letter says what they said of it.
+        let ruled = match letter.ruled.as_deref().and_then(Rule::from_name) {
+            Some(rule) => Ruled::Each(vec![rule]),
+            None => Ruled::All(origin.rule),
+        };
         Ok(Read::Batch(Batch {
             partition: origin.partition,
             spans: vec![Span { start: 0, len: payload.len() as u32 }],
@@ -120,7 +127,7 @@ impl Reader for ReplayReader {
             first_sub: letter.sub,
             arrivals: Arrivals::One(arrived_at),
             arrival_given: origin.given,
-            rule: origin.rule,
+            ruled,
             next: self.next,
         }))
     }

@@ -19,7 +19,7 @@ use super::cut::Partition;
 use super::disk::{self, Disk, DiskFile, Mode};
 use super::error::{StoreError, io_error};
 use super::fault;
-pub use super::letter::{Kept, Letter, LetterId, Letters, marked_bytes};
+pub use super::letter::{Extent, Kept, Letter, LetterId, Letters, marked_bytes, stretch};
 use super::letter::{Mark, path};
 use super::lines::{each_line, whole_lines};
 
@@ -184,6 +184,22 @@ impl DeadLetters {
         Letters::open(&*self.disk, &self.dir, &self.mark)
     }
 
+    /// Up to where letters are durable, as of the last sync.
+    pub fn extent(&self) -> Extent {
+        Extent { n: self.mark.n, len: self.mark.len }
+    }
+
+    /// Up to which byte someone has sent the letters elsewhere.
+    pub fn sent(&self, who: &str) -> u64 {
+        self.mark.sent.get(who).copied().unwrap_or(0)
+    }
+
+    /// Notes up to which byte someone has sent the letters elsewhere; whether that is news. It is
+    /// kept with the next cut.
+    pub fn note_sent(&mut self, who: &str, at: u64) -> bool {
+        self.mark.sent.insert(who.to_owned(), at) != Some(at)
+    }
+
     /// Bytes that are held in memory until they are written.
     pub fn held_bytes(&self) -> u64 {
         self.pending.len() as u64
@@ -228,14 +244,22 @@ impl DeadLetters {
     fn rewrite(&mut self, mut keep: impl FnMut(&[u8]) -> bool) -> Result<(), StoreError> {
         let (old, n) = (self.mark.n, self.mark.n + 1);
         let target = path(&self.dir, n);
+        // What has been sent goes on being so, wherever it comes to stand.
+        let mut sent: BTreeMap<String, u64> =
+            self.mark.sent.keys().map(|who| (who.clone(), 0)).collect();
         let mut copy = || {
             let mut to = create(&*self.disk, &self.dir, &target)?;
             let (mut len, mut sum, mut block) = (0, 0_u64, Vec::new());
+            let mut at = 0;
             if let Some(from) = &self.file {
                 each_line(&**from, self.mark.len, |line| {
+                    at += line.len() as u64;
                     if keep(line) {
                         sum = sum.wrapping_add(xxh3_64(line));
                         block.extend_from_slice(line);
+                        for (now, before) in sent.values_mut().zip(self.mark.sent.values()) {
+                            *now += if at <= *before { line.len() as u64 } else { 0 };
+                        }
                     }
                     if block.len() >= PENDING {
                         to.write_at(&block, len)?;
@@ -254,6 +278,7 @@ impl DeadLetters {
         self.replaced.push(old);
         self.file = Some(file);
         (self.mark.n, self.mark.len, self.mark.sum) = (n, len, sum);
+        self.mark.sent = sent;
         Ok(())
     }
 }
@@ -281,6 +306,7 @@ fn compare(
             mark.len
         );
         (mark.len, mark.sum) = (len, sum);
+        mark.sent.values_mut().for_each(|at| *at = len.min(*at));
         return Ok(Some(what));
     }
     if sum == mark.sum {
@@ -291,6 +317,7 @@ fn compare(
     let put = disk.rename(path, &aside).and_then(|()| disk.sync_dir(dir));
     put.map_err(io_error("put aside", path))?;
     (mark.n, mark.len, mark.sum, *file) = (mark.n + 1, 0, 0, None);
+    mark.sent.clear();
     Ok(Some(format!(
         "{} does not hold what was written to it: the damaged dead letters are put aside as {}, \
          their counts stand",

@@ -44,6 +44,10 @@ pub struct Letter {
     pub payload_base64: Option<String>,
     /// The payload was cut off where the partition's bound was reached.
     pub truncated: bool,
+    /// What the routing rules said of it, where they look at each record: `pin`, `geo`, `user` or
+    /// `auto`.
+    #[serde(default, rename = "as", skip_serializing_if = "Option::is_none")]
+    pub ruled: Option<String>,
 }
 
 /// Which letter: source, partition, position, sub.
@@ -68,6 +72,7 @@ impl Letter {
             payload: text.map(str::to_owned),
             payload_base64: text.is_none().then(|| STANDARD.encode(payload)),
             truncated,
+            ruled: reject.rule.map(|rule| rule.name().to_owned()),
         }
     }
 
@@ -126,6 +131,18 @@ pub(super) struct Mark {
     pub(super) sum: u64,
     /// What is kept, by partition number.
     pub(super) partitions: BTreeMap<u32, Kept>,
+    /// Up to which byte the letters have been sent elsewhere, by who sends them.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(super) sent: BTreeMap<String, u64>,
+}
+
+/// Up to where letters are durable: the number of the file, and how many bytes of it count.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Extent {
+    /// The number of the file. Another one begins with the same letters.
+    pub n: u64,
+    /// How many bytes of it are durable.
+    pub len: u64,
 }
 
 /// Bytes of payload that a mark in a cut's head says are kept; none if it is not one.
@@ -136,6 +153,36 @@ pub fn marked_bytes(mark: &Value) -> Option<u64> {
 /// The path of a file of letters.
 pub(super) fn path(dir: &Path, n: u64) -> PathBuf {
     dir.join(format!("dead-letters-{n}.jsonl"))
+}
+
+/// The whole letters of a stretch of a file that begins at `at`, about `most` bytes but at least
+/// one, each with the place behind it; lines that are no letters are left out.
+pub fn stretch(
+    disk: &dyn Disk,
+    dir: &Path,
+    extent: Extent,
+    at: u64,
+    most: usize,
+) -> Result<Vec<(Option<Letter>, u64)>, StoreError> {
+    let path = path(dir, extent.n);
+    let file = disk.open(&path, Mode::Read).map_err(io_error("open", &path))?;
+    let len = extent.len.min(file.size().map_err(io_error("read", &path))?);
+    let (mut block, mut at, mut read) = (Vec::new(), at.min(len), at.min(len));
+    let mut wanted = most.max(1);
+    while read < len && (block.len() < most || memchr::memchr(b'\n', &block).is_none()) {
+        let part = (len - read).min(wanted as u64) as usize;
+        let from = block.len();
+        block.resize(from + part, 0);
+        file.read_at(&mut block[from..], read).map_err(io_error("read", &path))?;
+        read += part as u64;
+        wanted = READ;
+    }
+    let mut letters = Vec::new();
+    for line in block.split_inclusive(|b| *b == b'\n').filter(|line| line.ends_with(b"\n")) {
+        at += line.len() as u64;
+        letters.push((serde_json::from_slice(line).ok(), at));
+    }
+    Ok(letters)
 }
 
 /// Letters, read one at a time.

@@ -14,7 +14,7 @@ use prometheus::TextEncoder;
 
 use super::machine::Machine;
 use super::process;
-use super::status::{Motion, Status};
+use super::status::{Motion, Sending, Status};
 use super::world;
 use crate::config::Labels;
 use crate::engine::clock::wall;
@@ -44,6 +44,7 @@ pub const FAMILIES: &[(&str, &str, &str)] = &[
     ("pinflow_lag_seconds", "gauge", "Age of the latest record read where more are there, else 0."),
     ("pinflow_source_events_total", "counter", "Named events of a source, of this process."),
     ("pinflow_source_failures_total", "counter", "Errors of a source by kind, of this process."),
+    ("pinflow_source_fetched_bytes_total", "counter", "Bytes that came from brokers."),
     ("pinflow_source_partitions", "gauge", "Partitions by what they do."),
     (
         "pinflow_source_arrival_timestamp_seconds",
@@ -62,6 +63,9 @@ pub const FAMILIES: &[(&str, &str, &str)] = &[
     ("pinflow_checkpoint_disk_bytes", "gauge", "Bytes of the state on disk."),
     ("pinflow_checkpoint_unwritten_bytes", "gauge", "Bytes that wait for room on the disk."),
     ("pinflow_dead_letter_bytes", "gauge", "Bytes of dead letters kept."),
+    ("pinflow_dead_letters_sent_total", "counter", "Dead letters sent to a topic."),
+    ("pinflow_dead_letters_failures_total", "counter", "Failures of sending dead letters."),
+    ("pinflow_dead_letters_waiting_bytes", "gauge", "Dead letters that are to be sent."),
     ("pinflow_published_groups", "gauge", "Groups that a metric's results hold."),
     ("pinflow_published_epochs_total", "counter", "Epochs published."),
     ("pinflow_published_changes_total", "counter", "Groups changed by published epochs."),
@@ -279,6 +283,12 @@ fn partitions(text: &mut Text, status: &Status, progress: &Progress) {
             text.sample([("source", &*source.name), ("kind", kind)], n);
         }
     }
+    text.known("pinflow_source_fetched_bytes_total");
+    for source in &status.sources {
+        if let Some(bytes) = source.fetched_bytes {
+            text.sample([("source", &*source.name)], bytes);
+        }
+    }
     sources(text, status, progress);
 }
 
@@ -331,10 +341,26 @@ fn state(text: &mut Text, status: &Status, picture: &Picture) {
     text.one("pinflow_checkpoint_disk_bytes", status.checkpoints.disk_bytes);
     text.one("pinflow_checkpoint_unwritten_bytes", status.checkpoints.unwritten_bytes);
     text.one("pinflow_dead_letter_bytes", status.dead_letter_bytes);
+    letters(text, status);
     text.known("pinflow_published_groups");
     for reading in &picture.readings {
         text.sample([("metric", &*reading.schema().name)], reading.table.groups());
     }
+}
+
+/// Of sources whose dead letters go to a topic.
+fn letters(text: &mut Text, status: &Status) {
+    let mut family = |name: &str, value: fn(&Sending) -> u64| {
+        text.known(name);
+        for source in &status.sources {
+            if let Some(sending) = &source.dead_letters {
+                text.sample([("source", &*source.name)], value(sending));
+            }
+        }
+    };
+    family("pinflow_dead_letters_sent_total", |s| s.sent);
+    family("pinflow_dead_letters_failures_total", |s| s.failures);
+    family("pinflow_dead_letters_waiting_bytes", |s| s.waiting_bytes);
 }
 
 fn of_process(text: &mut Text) {

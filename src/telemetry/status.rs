@@ -95,6 +95,27 @@ pub struct SourceStatus {
     pub errors: BTreeMap<String, u64>,
     /// The last trouble with it as a whole.
     pub trouble: Option<Trouble>,
+    /// Bytes that came over the network, if that is where it reads from.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fetched_bytes: Option<u64>,
+    /// How the sending of its dead letters to a topic does; none = they stay on the disk alone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dead_letters: Option<Sending>,
+}
+
+/// The sending of dead letters to a topic.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Sending {
+    /// The topic.
+    pub topic: String,
+    /// Letters that this process has sent.
+    pub sent: u64,
+    /// Bytes of letters on the disk that are to be sent.
+    pub waiting_bytes: u64,
+    /// Failures of this process; what failed is tried again.
+    pub failures: u64,
+    /// What is wrong now.
+    pub trouble: Option<Trouble>,
 }
 
 /// A partition, by its number.
@@ -111,6 +132,17 @@ pub struct PartitionStatus {
 }
 
 impl PartitionStatus {
+    /// Notes that its source is away, or is not: while it is nothing of it can be read.
+    pub fn reach(&mut self, away: bool) {
+        self.state = match self.state {
+            Motion::Ended | Motion::Starting => self.state,
+            _ if away => Motion::Failing,
+            // Whether it moves, it shows.
+            Motion::Failing if self.trouble.is_none() => Motion::Moving,
+            state => state,
+        };
+    }
+
     /// How long ago what is read next came, about: the age of the latest record read, seconds; 0
     /// where everything is read, none where that is not known. `now` in microseconds.
     pub fn lag_seconds(&self, next: u64, now: i64) -> Option<f64> {

@@ -11,14 +11,11 @@ use rdkafka::client::DefaultClientContext;
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use rdkafka::{Offset, TopicPartitionList};
 
-/// A port of this machine that was free a moment ago.
-fn free_port() -> u16 {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port is free");
-    listener.local_addr().expect("it is bound").port()
-}
+use crate::support::port::free_port;
 
 /// A broker process.
 pub struct Broker {
@@ -191,6 +188,10 @@ pub struct Sent<'a> {
     pub at: i64,
     /// The payload.
     pub payload: Option<&'a [u8]>,
+    /// The key.
+    pub key: Option<&'a str>,
+    /// The headers.
+    pub headers: &'a [(&'a str, String)],
 }
 
 /// Puts records into topics, in order, and waits until the broker has them.
@@ -204,6 +205,15 @@ pub fn send<'a>(brokers: &str, records: impl IntoIterator<Item = Sent<'a>>) {
             BaseRecord::to(sent.topic).partition(sent.partition).timestamp(sent.at);
         if let Some(payload) = sent.payload {
             record = record.payload(payload);
+        }
+        if let Some(key) = sent.key {
+            record = record.key(key.as_bytes());
+        }
+        if !sent.headers.is_empty() {
+            let one = |headers: OwnedHeaders, (key, value): &(&str, String)| {
+                headers.insert(Header { key, value: Some(value) })
+            };
+            record = record.headers(sent.headers.iter().fold(OwnedHeaders::new(), one));
         }
         while let Err((error, back)) = producer.send(record) {
             let full = KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull);

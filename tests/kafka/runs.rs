@@ -8,7 +8,8 @@ use serde_json::Value;
 
 use super::broker;
 use crate::support;
-use crate::support::http::{Api, free_port};
+use crate::support::http::Api;
+use crate::support::port::free_port;
 use crate::support::process::{Finished, Running, command};
 
 /// The topics of a prefix.
@@ -94,6 +95,17 @@ impl Run {
         args.extend(self.source());
         args.extend(more.iter().map(ToString::to_string));
         Running::start(command(args)).wait(Duration::from_mins(2))
+    }
+
+    /// What a serving run gives to Prometheus.
+    pub fn metrics(&self) -> String {
+        Api::new(self.port).get("/metrics").expect("it answers").1
+    }
+
+    /// What `pinflow status` says of a serving run.
+    pub fn summary(&self) -> String {
+        let url = format!("http://127.0.0.1:{}", self.port);
+        Running::start(command(["status", "--url", &url])).wait(Duration::from_mins(1)).ok().stdout
     }
 
     /// What a serving run says of itself; none while it does not answer.

@@ -26,8 +26,12 @@ pub struct Record {
     pub at: i64,
     /// The payload; none = a tombstone.
     pub payload: Option<Vec<u8>>,
-    /// What the topic is.
+    /// What it is ruled to be.
     pub rule: Rule,
+    /// The key.
+    pub key: Option<String>,
+    /// The headers.
+    pub headers: Vec<(&'static str, String)>,
 }
 
 /// The records of generated streams: one topic each (`prefix.pin`), the partition drawn, so that
@@ -49,6 +53,8 @@ pub fn generated(prefix: &str, shape: &Shape, partitions: u64, tombstones: bool)
                 at: BEGAN + out.len() as i64 * 40 - random.below(5_000) as i64,
                 payload: (!none).then_some(payload),
                 rule: Rule::Kind(stream),
+                key: None,
+                headers: Vec::new(),
             });
         }
     }
@@ -68,6 +74,8 @@ pub fn real(prefix: &str) -> Vec<Record> {
                 at: BEGAN + n as i64,
                 payload: Some(line.as_bytes().to_vec()),
                 rule: Rule::Kind(stream),
+                key: None,
+                headers: Vec::new(),
             });
         }
     }
@@ -92,6 +100,8 @@ pub fn put(brokers: &str, records: &[Record]) {
             partition: r.partition,
             at: r.at,
             payload: r.payload.as_deref(),
+            key: r.key.as_deref(),
+            headers: &r.headers,
         }),
     );
 }

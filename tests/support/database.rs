@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::support::http::free_port;
+use crate::support::port::free_port;
 
 /// What a server may take to answer; it takes half a second on an idle machine.
 const PATIENCE: Duration = Duration::from_mins(1);

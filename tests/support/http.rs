@@ -1,18 +1,11 @@
 //! Asking a running daemon, and reading what it answers.
 
 use std::collections::BTreeMap;
-use std::net::TcpListener;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
 use super::process::Running;
-
-/// A port of this machine that was free a moment ago.
-pub fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
-    listener.local_addr().expect("it is bound").port()
-}
 
 /// Where a daemon answers.
 #[derive(Clone, Debug)]

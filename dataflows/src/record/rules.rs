@@ -16,6 +16,26 @@ pub enum Rule {
     Ignore,
 }
 
+impl Rule {
+    /// What it is called in configurations.
+    pub fn name(self) -> &'static str {
+        match self {
+            Rule::Auto => "auto",
+            Rule::Kind(stream) => stream.name(),
+            Rule::Ignore => "ignore",
+        }
+    }
+
+    /// The rule of a name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        match name {
+            "auto" => Some(Rule::Auto),
+            "ignore" => Some(Rule::Ignore),
+            stream => Stream::from_name(stream).map(Rule::Kind),
+        }
+    }
+}
+
 /// Which wrappers are taken off.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]

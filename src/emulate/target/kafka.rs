@@ -33,6 +33,8 @@ const PATIENCE: Duration = Duration::from_mins(2);
 const HELLO: Duration = Duration::from_secs(10);
 /// How long one question waits for its answer.
 const TRY: Duration = Duration::from_secs(2);
+/// How long nothing may be confirmed before that is said.
+const SILENT: Duration = Duration::from_secs(5);
 /// How long is waited at a time for room in the queue, or for confirmations.
 const STEP: Duration = Duration::from_millis(50);
 
@@ -138,8 +140,7 @@ impl ClientContext for Reports {
         let mut seen = self.seen.lock();
         let code = error.rdkafka_error_code();
         seen.locked_out |= code == Some(RDKafkaErrorCode::Authentication);
-        // That none is left is the consequence of what was said before.
-        if code != Some(RDKafkaErrorCode::AllBrokersDown) || seen.trouble.is_none() {
+        if !client::follows(code, seen.trouble.is_some()) {
             seen.trouble = Some(reason.to_string());
         }
     }
@@ -175,6 +176,10 @@ pub struct KafkaTarget {
     producer: BaseProducer<Reports>,
     key: String,
     polled: Instant,
+    /// How many records had been confirmed when that last changed, and when it did.
+    confirmed: (u64, Instant),
+    /// That none is confirmed any more has been said.
+    silent: bool,
 }
 
 impl KafkaTarget {
@@ -184,8 +189,16 @@ impl KafkaTarget {
         let producer: BaseProducer<Reports> =
             config.create_with_context(Reports::of(&cluster)).map_err(|e| refused(&e))?;
         let topics = Stream::ALL.map(|stream| cluster.topic(stream));
-        let target =
-            KafkaTarget { cluster, topics, producer, key: String::new(), polled: Instant::now() };
+        let now = Instant::now();
+        let target = KafkaTarget {
+            cluster,
+            topics,
+            producer,
+            key: String::new(),
+            polled: now,
+            confirmed: (0, now),
+            silent: false,
+        };
         let missing = target.missing()?;
         match target.cluster.partitions {
             _ if missing.is_empty() => {}
@@ -298,7 +311,30 @@ impl KafkaTarget {
     fn poll(&mut self, most: Duration) -> Result<(), Failure> {
         self.producer.poll(most);
         self.polled = Instant::now();
+        self.say();
         self.check()
+    }
+
+    /// Says that brokers are away while records wait for them, and that they are back.
+    fn say(&mut self) {
+        let (now, trouble) = {
+            let seen = self.producer.context().seen.lock();
+            (seen.delivered.iter().sum::<u64>(), seen.trouble.clone())
+        };
+        let brokers = &self.cluster.brokers;
+        if now != self.confirmed.0 || self.producer.in_flight_count() == 0 {
+            self.confirmed = (now, self.polled);
+            if std::mem::take(&mut self.silent) {
+                crate::emulate::tell(&format!("{brokers} takes records again"));
+            }
+        } else if self.confirmed.1.elapsed() >= SILENT && !self.silent {
+            self.silent = true;
+            let why = trouble.map_or(String::new(), |why| format!(" ({why})"));
+            crate::emulate::tell(&format!(
+                "nothing is confirmed by {brokers}{why}; it is tried for {} s",
+                PATIENCE.as_secs()
+            ));
+        }
     }
 }
 

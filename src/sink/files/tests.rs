@@ -52,7 +52,7 @@ fn record(csv: bool, partition: u32, position: u64) -> Result<CleanRows, Reject>
     if position % 5 == 2 {
         let payload = vec![b'x', position as u8, 0xff * (position % 2) as u8];
         let (sub, reason, arrived_at) = (0, Reason::NotJson, position as i64);
-        return Err(Reject { partition, position, sub, arrived_at, reason, payload });
+        return Err(Reject { partition, position, sub, arrived_at, reason, payload, rule: None });
     }
     let mut rows = CleanRows { table: (position % 3) as u8, partition, ..CleanRows::default() };
     for sub in 0..=(position % 2) as u32 {

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use dataflows::batch::{Arrivals, Batch, Positions, Span};
+use dataflows::batch::{Arrivals, Batch, Positions, Ruled, Span};
 use dataflows::record::Rule;
 
 use super::schedule::Schedule;
@@ -108,7 +108,7 @@ impl DemoReader {
             first_sub: 0,
             arrivals: Arrivals::Each(arrivals),
             arrival_given: true,
-            rule: self.rule,
+            ruled: Ruled::All(self.rule),
             next,
         }
     }

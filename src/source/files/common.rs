@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use dataflows::batch::{Arrivals, Batch, Positions, Span};
+use dataflows::batch::{Arrivals, Batch, Positions, Ruled, Span};
 use dataflows::record::Rule;
 use parking_lot::Mutex;
 
@@ -271,7 +271,7 @@ impl Common {
             first_sub: 0,
             arrivals,
             arrival_given: given,
-            rule: self.rule,
+            ruled: Ruled::All(self.rule),
             next,
         })
     }

@@ -4,6 +4,8 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use base64::Engine as _;
@@ -32,6 +34,8 @@ pub struct Said {
     pub errors: Mutex<BTreeMap<String, u64>>,
     /// What the newest one said.
     pub newest: Mutex<Option<String>>,
+    /// Bytes that came from the brokers, for records and all else.
+    pub fetched: AtomicU64,
     /// When an error of a kind was last logged.
     logged: Mutex<BTreeMap<String, Instant>>,
 }
@@ -47,9 +51,7 @@ impl Said {
 
     /// Counts an error, and keeps what was said of it; whether that is news for the log.
     pub fn error(&self, code: Option<RDKafkaErrorCode>, reason: &str) -> bool {
-        let general = code == Some(RDKafkaErrorCode::AllBrokersDown);
-        if general && self.newest.lock().is_some() {
-            // It comes with every attempt at any broker, and why they are down has been said.
+        if follows(code, self.newest.lock().is_some()) {
             return false;
         }
         self.count(code);
@@ -63,6 +65,12 @@ impl Said {
     }
 }
 
+/// Whether an error only follows from what has been said: that all brokers are down comes with
+/// every attempt at any of them, and why they are has been said.
+pub fn follows(code: Option<RDKafkaErrorCode>, said: bool) -> bool {
+    said && code == Some(RDKafkaErrorCode::AllBrokersDown)
+}
+
 /// An error's kind, as librdkafka names it.
 fn kind(code: Option<RDKafkaErrorCode>) -> String {
     code.map_or_else(|| "Client".into(), |code| format!("{code:?}"))
@@ -73,6 +81,17 @@ pub struct Context {
     source: String,
     sasl: Option<Sasl>,
     said: Arc<Said>,
+    /// Bytes that this client had fetched when it was last heard of.
+    fetched: AtomicU64,
+}
+
+impl Context {
+    /// The context of a source's client.
+    pub fn new(source: &str, config: &Kafka, said: &Arc<Said>) -> Self {
+        let sasl = config.security.sasl.clone();
+        let fetched = AtomicU64::new(0);
+        Context { source: source.to_owned(), sasl, said: said.clone(), fetched }
+    }
 }
 
 impl ClientContext for Context {
@@ -87,6 +106,18 @@ impl ClientContext for Context {
             | RDKafkaLogLevel::Error
             | RDKafkaLogLevel::Warning => info!(source, facility, text, "librdkafka says"),
             _ => debug!(source, facility, text, "librdkafka says"),
+        }
+    }
+
+    fn stats_raw(&self, json: &[u8]) {
+        #[derive(serde::Deserialize)]
+        struct Fetched {
+            rx_bytes: u64,
+        }
+        // The rest of it, which is much, is passed over.
+        if let Ok(Fetched { rx_bytes }) = serde_json::from_slice(json) {
+            let before = self.fetched.swap(rx_bytes, Relaxed);
+            self.said.fetched.fetch_add(rx_bytes.saturating_sub(before), Relaxed);
         }
     }
 
@@ -182,23 +213,35 @@ impl Share {
     }
 }
 
-/// The settings that every client of a source has.
-fn settings(config: &Kafka) -> ClientConfig {
+/// The settings that every client of a source has, whether it reads or writes.
+pub fn common(config: &Kafka) -> ClientConfig {
     let mut c = ClientConfig::new();
     c.set("client.id", "pinflow")
-        .set("enable.auto.commit", "false")
-        .set("enable.auto.offset.store", "false")
-        .set("auto.offset.reset", "error")
-        .set("enable.partition.eof", "true")
-        .set("allow.auto.create.topics", "false")
         .set("reconnect.backoff.ms", "50")
         .set("reconnect.backoff.max.ms", "2000")
         .set("topic.metadata.refresh.interval.ms", config.refresh.as_millis().to_string());
     for (key, value) in &config.properties {
         c.set(key, &value.0);
     }
-    c.set("bootstrap.servers", config.brokers.join(",")).set("group.id", &config.group);
+    c.set("bootstrap.servers", config.brokers.join(","));
     security(&mut c, &config.security);
+    c
+}
+
+/// The settings that every client of a source has that reads.
+fn settings(config: &Kafka) -> ClientConfig {
+    let mut c = common(config);
+    let usual = [
+        ("enable.auto.commit", "false"),
+        ("enable.auto.offset.store", "false"),
+        ("auto.offset.reset", "error"),
+        ("enable.partition.eof", "true"),
+        ("allow.auto.create.topics", "false"),
+    ];
+    for (key, value) in usual.into_iter().filter(|(key, _)| !config.properties.contains_key(*key)) {
+        c.set(key, value);
+    }
+    c.set("group.id", &config.group);
     c
 }
 
@@ -252,13 +295,10 @@ pub fn consumer(
             .set("fetch.max.bytes", (config.fetch_memory / 4).clamp(1 << 20, 50 << 20).to_string())
             .set("fetch.queue.backoff.ms", "5")
             .set("fetch.error.backoff.ms", "100")
-            .set("fetch.wait.max.ms", "250");
+            .set("fetch.wait.max.ms", "250")
+            .set("statistics.interval.ms", "2000");
     }
-    let context = Context {
-        source: source.to_owned(),
-        sasl: config.security.sasl.clone(),
-        said: said.clone(),
-    };
+    let context = Context::new(source, config, said);
     BaseConsumer::from_config_and_context(&c, context).map_err(|error| {
         let what =
             format!("setting up a client of {}: {}", config.brokers.join(","), shown(&error));

@@ -1,39 +1,179 @@
 //! `pinflow validate --connect`: whether the brokers are there, the topics are, and we may read
 //! them. Nothing is kept or committed.
 
-use std::fmt::Write as _;
+use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rdkafka::consumer::Consumer as _;
 use rdkafka::error::KafkaError;
 use rdkafka::{Message, Offset, Timestamp, TopicPartitionList};
+use serde::Serialize;
 
 use super::client::{self, Consumer, Said, Share};
-use super::look;
+use super::look::{self, Listed};
 use super::shared::Part;
-use crate::config::Kafka;
+use super::topics;
+use crate::config::{Kafka, Start, Topics};
 use crate::source::{Clock, SourceError};
 
 /// How long a record is waited for.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// A record that is further ahead of our clock than this is said, microseconds.
-const AHEAD: i64 = 5_000_000;
+/// A record that is further ahead of our clock than this is said, seconds.
+const AHEAD: f64 = 5.0;
 
-/// Asks the brokers of a source; what they answered, a line each.
-pub fn connect(name: &str, config: &Kafka, clock: &Clock) -> Result<String, SourceError> {
+/// What the brokers of a source answered.
+#[derive(Debug, Serialize)]
+pub struct Answer {
+    /// The source.
+    pub source: String,
+    /// All brokers, `HOST:PORT` as they say it themselves.
+    pub brokers: Vec<String>,
+    /// The topics that are read, in order.
+    pub topics: Vec<Topic>,
+    /// The topic of dead letters, and how many partitions it has; null if none is configured.
+    pub dead_letters: Option<(String, usize)>,
+}
+
+/// A topic.
+#[derive(Debug, Serialize)]
+pub struct Topic {
+    /// Its name.
+    pub topic: String,
+    /// Whether we may read it; null where nothing stands in it to try.
+    pub readable: Option<bool>,
+    /// When the newest record of its first partition with any was made; null if it does not say.
+    pub newest: Option<Newest>,
+    /// Its partitions.
+    pub partitions: Vec<Partition>,
+}
+
+/// A record's time.
+#[derive(Debug, Serialize)]
+pub struct Newest {
+    /// RFC 3339.
+    pub at: String,
+    /// Whose clock: `producer` or `broker`.
+    pub clock: &'static str,
+    /// Seconds that it is ahead of our clock; less than 0 if it is older.
+    pub ahead_seconds: f64,
+}
+
+/// A partition.
+#[derive(Debug, Serialize)]
+pub struct Partition {
+    /// Its number.
+    pub number: i32,
+    /// The offset of the oldest record,
+    pub begin: u64,
+    /// and the one behind the newest.
+    pub end: u64,
+}
+
+/// Asks the brokers of a source.
+pub fn connect(name: &str, config: &Kafka, clock: &Clock) -> Result<Answer, SourceError> {
     let said = Arc::new(Said::default());
     let share = Share::new(config.fetch_memory, 1);
     let client = client::consumer(name, config, Some(share), &said)?;
+    let failed =
+        |what: String| SourceError::Unavailable { what: format!("source `{name}`: {what}") };
+    let listed = reach(&client, config, &config.topics, &said).map_err(failed)?;
+    if let Start::Offsets(given) = &config.start {
+        let strange = look::strangers(given, &listed);
+        if !strange.is_empty() {
+            let what = format!("`start` names {}, which are not there", strange.join(", "));
+            return Err(failed(what));
+        }
+    }
+    let parts: Vec<Arc<Part>> =
+        listed.parts.iter().map(|(t, n)| Arc::new(Part::new(t, *n))).collect();
+    let begins = look::asked(&client, &parts, Offset::Beginning).map_err(failed)?;
+    let ends = look::asked(&client, &parts, Offset::End).map_err(failed)?;
+    let mut topics: Vec<Topic> = Vec::new();
+    for part in &parts {
+        let offset = |of: &look::Offsets| of.get(&part.name).copied().unwrap_or_default();
+        let (begin, end) = (offset(&begins), offset(&ends));
+        if topics.last().is_none_or(|last| last.topic != part.topic) {
+            let (topic, partitions) = (part.topic.clone(), Vec::new());
+            topics.push(Topic { topic, readable: None, newest: None, partitions });
+        }
+        let topic = topics.last_mut().expect("it was pushed");
+        topic.partitions.push(Partition { number: part.number, begin, end });
+        // One partition a topic tells whether we may read it.
+        if topic.readable.is_none() && end > begin {
+            topic.newest = newest(&client, part, end, clock).map_err(failed)?;
+            topic.readable = Some(true);
+        }
+    }
+    let metadata = client.fetch_metadata(parts.first().map(|p| &*p.topic), PATIENCE);
+    let metadata = metadata.map_err(|e| failed(client::shown(&e)))?;
+    let brokers = metadata.brokers().iter().map(|b| format!("{}:{}", b.host(), b.port()));
+    let letters = |topic: &String| {
+        let wanted = [Topics::Named(topic.clone())];
+        let listed = reach(&client, config, &wanted, &said).map_err(failed)?;
+        Ok((topic.clone(), listed.parts.len()))
+    };
+    Ok(Answer {
+        source: name.to_owned(),
+        brokers: brokers.collect(),
+        topics,
+        dead_letters: config.dead_letters.as_ref().map(letters).transpose()?,
+    })
+}
+
+impl fmt::Display for Answer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let count: usize = self.topics.iter().map(|topic| topic.partitions.len()).sum();
+        let brokers = self.brokers.join(", ");
+        writeln!(f, "source `{}`: {count} partitions are there, at {brokers}", self.source)?;
+        for topic in &self.topics {
+            let mut said = match (&topic.newest, topic.readable) {
+                (Some(newest), _) => newest.to_string(),
+                (None, Some(_)) => ", readable; the newest record has no timestamp".to_owned(),
+                (None, None) => String::new(),
+            };
+            for partition in &topic.partitions {
+                let Partition { number, begin, end } = partition;
+                let of = if end > begin { std::mem::take(&mut said) } else { String::new() };
+                let name = topics::name(&topic.topic, *number);
+                writeln!(f, "  {name}: offsets {begin} to {end}{of}")?;
+            }
+        }
+        if let Some((topic, partitions)) = &self.dead_letters {
+            writeln!(f, "  dead letters go to {topic}: {partitions} partitions")?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for Newest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let whose = if self.clock == "broker" { "the broker's" } else { "its producer's" };
+        write!(f, ", readable; the newest record is of {} by {whose} clock", self.at)?;
+        if self.ahead_seconds > AHEAD {
+            let seconds = self.ahead_seconds;
+            write!(f, ", {seconds:.0} s ahead of ours: set the clocks right")?;
+        }
+        Ok(())
+    }
+}
+
+/// The partitions of topics, once the brokers answer; all topics are there.
+pub fn reach(
+    client: &Consumer,
+    config: &Kafka,
+    wanted: &[Topics],
+    said: &Said,
+) -> Result<Listed, String> {
     let until = Instant::now() + config.connect_timeout;
     let failed = |what: String| {
         let why = said.newest.lock().clone().map_or(String::new(), |why| format!(" ({why})"));
-        SourceError::Unavailable { what: format!("source `{name}`: {what}{why}") }
+        format!("{what}{why}")
     };
-    let listed = loop {
+    let mut listed = loop {
         // A token is asked for, and what is wrong is told, by what polls.
         (0..16).for_each(|_| drop(client.poll(Duration::from_millis(10))));
-        match look::listed(&client, &config.topics) {
+        match look::listed(client, wanted) {
             Ok(listed) if listed.failed.is_empty() || Instant::now() >= until => break listed,
             Err(what) if Instant::now() >= until => {
                 (0..64).for_each(|_| drop(client.poll(Duration::ZERO)));
@@ -42,36 +182,23 @@ pub fn connect(name: &str, config: &Kafka, clock: &Clock) -> Result<String, Sour
             Ok(_) | Err(_) => {}
         }
     };
-    if let Some(what) = listed.failed.into_values().next() {
+    if let Some((_, what)) = listed.failed.pop_first() {
         return Err(failed(what));
     }
     if !listed.missing.is_empty() {
-        let what =
-            format!("topic {} is not there; make it, or mend `topics`", listed.missing.join(", "));
-        return Err(failed(what));
+        let names = listed.missing.join(", ");
+        return Err(failed(format!("topic {names} is not there; make it, or mend its name")));
     }
-    let parts: Vec<Arc<Part>> =
-        listed.parts.iter().map(|(t, n)| Arc::new(Part::new(t, *n))).collect();
-    let begins = look::asked(&client, &parts, Offset::Beginning).map_err(failed)?;
-    let ends = look::asked(&client, &parts, Offset::End).map_err(failed)?;
-    let mut text = format!("source `{name}`: {} partitions are there\n", parts.len());
-    let mut topic = String::new();
-    for part in &parts {
-        let offset = |of: &look::Offsets| of.get(&part.name).copied().unwrap_or_default();
-        let (begin, end) = (offset(&begins), offset(&ends));
-        let _ = write!(text, "  {}: offsets {begin} to {end}", part.name);
-        // One partition a topic tells whether we may read it.
-        if topic != part.topic && end > begin {
-            topic.clone_from(&part.topic);
-            text += &newest(&client, part, end, clock).map_err(failed)?;
-        }
-        text.push('\n');
-    }
-    Ok(text)
+    Ok(listed)
 }
 
-/// Reads the newest record of a partition; when it was made.
-fn newest(client: &Consumer, part: &Part, end: u64, clock: &Clock) -> Result<String, String> {
+/// Reads the newest record of a partition; when it was made, if it says.
+fn newest(
+    client: &Consumer,
+    part: &Part,
+    end: u64,
+    clock: &Clock,
+) -> Result<Option<Newest>, String> {
     let failed = |e: KafkaError| format!("reading {}: {}", part.name, client::shown(&e));
     let mut list = TopicPartitionList::new();
     let offset = Offset::Offset(end as i64 - 1);
@@ -82,23 +209,21 @@ fn newest(client: &Consumer, part: &Part, end: u64, clock: &Clock) -> Result<Str
         let stamp = match client.poll(Duration::from_millis(200)) {
             Some(Ok(message)) => message.timestamp(),
             // Only a mark of a transaction stands there.
-            Some(Err(KafkaError::PartitionEOF(_))) => return Ok(", readable".into()),
+            Some(Err(KafkaError::PartitionEOF(_))) => return Ok(None),
             Some(Err(error)) => return Err(failed(error)),
             None => continue,
         };
         let (whose, at) = match stamp {
-            Timestamp::CreateTime(at) => ("its producer's", at),
-            Timestamp::LogAppendTime(at) => ("the broker's", at),
-            Timestamp::NotAvailable => return Ok(", readable; records have no timestamp".into()),
+            Timestamp::CreateTime(at) => ("producer", at),
+            Timestamp::LogAppendTime(at) => ("broker", at),
+            Timestamp::NotAvailable => return Ok(None),
         };
-        let ahead = at.saturating_mul(1000) - clock();
-        let when = crate::publish::print::rfc3339(at.saturating_mul(1000));
-        let mut text = format!(", readable; the newest record is of {when} by {whose} clock");
-        if ahead > AHEAD {
-            let seconds = ahead / 1_000_000;
-            let _ = write!(text, ", {seconds} s ahead of ours: set the clocks right");
-        }
-        return Ok(text);
+        let micros = at.saturating_mul(1000);
+        return Ok(Some(Newest {
+            at: crate::publish::print::rfc3339(micros),
+            clock: whose,
+            ahead_seconds: micros.saturating_sub(clock()) as f64 / 1e6,
+        }));
     }
     Err(format!("reading {}: nothing came within {PATIENCE:?}", part.name))
 }

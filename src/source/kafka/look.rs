@@ -188,6 +188,10 @@ pub fn look(
         return Err(what);
     }
     warn_of(shared, &listed.missing, warned);
+    let strange = match &shared.config.start {
+        Start::Offsets(given) if wish.known.is_none() => strangers(given, &listed),
+        _ => Vec::new(),
+    };
     let known = shared.parts.lock().clone();
     let returned = mark(&known, &listed);
     if wish.bounded && !first {
@@ -213,6 +217,10 @@ pub fn look(
     }
     let starts = starts(shared, control, wish, &new)?;
     let stops = if wish.bounded { stops(control, wish, &new)? } else { Offsets::new() };
+    for partition in strange {
+        let source = &*shared.source;
+        tracing::warn!(source, partition, "`start` names a partition that is not there");
+    }
     wish.known.get_or_insert_default().extend(new.iter().map(|p| p.name.clone()));
     let mut look = Look { found: Vec::new(), ends: stops, partial, returned };
     for part in new {
@@ -222,6 +230,13 @@ pub fn look(
         look.found.push((part, start));
     }
     Ok(look)
+}
+
+/// The partitions that `start` names and that are not there.
+pub fn strangers(given: &Offsets, listed: &Listed) -> Vec<String> {
+    let there: BTreeSet<String> =
+        listed.parts.iter().map(|(topic, number)| topics::name(topic, *number)).collect();
+    given.keys().filter(|name| !there.contains(*name)).cloned().collect()
 }
 
 /// Says which topics are not there, once each.

@@ -18,6 +18,7 @@
 
 pub mod client;
 mod connect;
+pub mod letters;
 mod look;
 mod reader;
 mod shared;
@@ -28,8 +29,8 @@ pub mod topics;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -38,7 +39,7 @@ use parking_lot::{Mutex, RwLock};
 use serde_json::{Value, json};
 
 pub use self::client::check;
-pub use self::connect::connect;
+pub use self::connect::{Answer, connect};
 
 use self::client::Said;
 use self::look::{Look, Offsets, Wish};
@@ -94,6 +95,7 @@ impl KafkaSource {
             parts: Mutex::default(),
             durable: Mutex::default(),
             trouble: Mutex::default(),
+            answered: AtomicU64::new(0),
             partial: Mutex::default(),
             stop: AtomicBool::new(false),
         };
@@ -156,7 +158,7 @@ impl KafkaSource {
                     continue;
                 }
             }
-            let rule = topics::rule(&self.routes, &part.name);
+            let rule = topics::routing(&self.routes, &part.name).otherwise();
             into.found.push(Found { name: part.name.clone(), start, rule });
         }
         into.memos.insert(KNOWN.into(), json!(known));
@@ -247,7 +249,7 @@ impl Source for KafkaSource {
         let known = Known {
             part,
             partition,
-            rule: topics::rule(&self.routes, name),
+            routing: topics::routing(&self.routes, name),
             last: self.arrivals.get(name).copied(),
             born: self.born.unwrap_or_default(),
             max_message: self.setup.max_message,
@@ -296,12 +298,18 @@ impl Source for KafkaSource {
 
     fn watch(&self) -> Watch {
         let parts = self.shared.parts.lock();
+        let away = self.looked && self.shared.away();
+        // Where a bounded run ends is known, whoever answers.
+        let known = |p: &&Arc<Part>| !away || p.stop.get().is_some();
         let end = |p: &Arc<Part>| Some((p.name.clone(), p.end()?));
         let trouble = self.shared.trouble.lock().clone().map(|(what, _)| what);
+        let silent = || away.then(|| "the brokers do not answer".to_owned());
         Watch {
-            ends: parts.values().filter_map(end).collect(),
+            away,
+            fetched: Some(self.shared.said.fetched.load(Relaxed)),
+            ends: parts.values().filter(known).filter_map(end).collect(),
             errors: self.shared.said.errors.lock().clone(),
-            trouble: trouble.or_else(|| self.shared.partial.lock().clone()),
+            trouble: trouble.or_else(silent).or_else(|| self.shared.partial.lock().clone()),
         }
     }
 }

@@ -11,18 +11,19 @@ use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use std::time::{Duration, Instant};
 
-use dataflows::batch::{Arrivals, Batch, Positions, Span};
+use dataflows::batch::{Arrivals, Batch, Positions, Ruled, Span};
 use dataflows::record::Rule;
 use rdkafka::consumer::Consumer as _;
 use rdkafka::consumer::base_consumer::PartitionQueue;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::message::BorrowedMessage;
+use rdkafka::message::{BorrowedMessage, Headers as _};
 use rdkafka::{Message, Offset, TopicPartitionList};
 use tracing::warn;
 
 use super::client::{self, Context};
 use super::shared::{Part, Reading, Shared};
 use crate::config::Gap;
+use crate::source::glob::Routing;
 use crate::source::pool::Pool;
 use crate::source::{Read, Reader, SourceError};
 
@@ -42,7 +43,7 @@ pub struct Known {
     /// Its number in batches.
     pub partition: u32,
     /// What its records are.
-    pub rule: Rule,
+    pub routing: Routing,
     /// The arrival time of the message before the first one to read, microseconds; none if there
     /// was none.
     pub last: Option<i64>,
@@ -82,6 +83,8 @@ struct Filling {
     spans: Vec<Span>,
     positions: Vec<u64>,
     arrivals: Vec<i64>,
+    /// Where routes look at each record.
+    rules: Vec<Rule>,
 }
 
 /// What ends the taking of messages.
@@ -303,9 +306,18 @@ impl Known {
         into.bytes.extend_from_slice(&payload[..len]);
         into.positions.push(offset);
         into.arrivals.push(arrival);
+        if self.routing.by_record() {
+            into.rules.push(self.routing.of(message.key(), |name| header(message, name)));
+        }
         self.last = Some(arrival);
         offset + 1
     }
+}
+
+/// What the last header of a name holds.
+fn header<'m>(message: &'m BorrowedMessage<'_>, name: &str) -> Option<&'m [u8]> {
+    let headers = message.headers()?.iter();
+    headers.filter(|header| header.key == name).last()?.value
 }
 
 /// The time of a message, microseconds since 1970-01-01 UTC, if it has one.
@@ -359,9 +371,12 @@ impl KafkaReader {
     }
 
     fn batch(&mut self, filling: Filling) -> Batch {
-        let Filling { bytes, spans, positions, arrivals } = filling;
+        let Filling { bytes, spans, positions, arrivals, rules } = filling;
         let first = positions.first().copied().unwrap_or_default();
         let counted = positions.last().is_some_and(|l| l - first + 1 == positions.len() as u64);
+        let routing = &self.known.routing;
+        let ruled =
+            if routing.by_record() { Ruled::Each(rules) } else { Ruled::All(routing.otherwise()) };
         Batch {
             partition: self.known.partition,
             block: self.pool.give(bytes),
@@ -370,7 +385,7 @@ impl KafkaReader {
             first_sub: 0,
             arrivals: Arrivals::Each(arrivals),
             arrival_given: true,
-            rule: self.known.rule,
+            ruled,
             next: self.next,
         }
     }
@@ -423,6 +438,7 @@ impl Reader for KafkaReader {
     }
 
     fn end(&self) -> Option<u64> {
-        self.known.part.end()
+        let part = &self.known.part;
+        (part.stop.get().is_some() || !self.shared.away()).then(|| part.end()).flatten()
     }
 }

@@ -6,13 +6,16 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::atomic::{AtomicBool, AtomicU64};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use parking_lot::{Mutex, RwLock};
 
 use super::client::{Consumer, Said};
 use crate::config::Kafka;
 
+/// What the brokers said this long ago of where partitions end is not known any more. They are
+/// asked every second.
+const STALE: Duration = Duration::from_secs(4);
 /// No number.
 const NONE: u64 = u64::MAX;
 
@@ -185,6 +188,8 @@ pub struct Shared {
     pub durable: Mutex<BTreeMap<String, u64>>,
     /// Why the brokers cannot be asked, and since when.
     pub trouble: Mutex<Option<(String, Instant)>>,
+    /// When the brokers last answered, milliseconds since the source began.
+    pub answered: AtomicU64,
     /// What the last look could not see, where it saw the rest.
     pub partial: Mutex<Option<String>>,
     /// The source ends.
@@ -197,8 +202,16 @@ impl Shared {
         self.began.elapsed().as_millis() as u64
     }
 
+    /// Whether the brokers cannot be asked, or have not answered for [`STALE`]: then where
+    /// partitions end is not known any more.
+    pub fn away(&self) -> bool {
+        let silent = self.millis().saturating_sub(self.answered.load(Relaxed));
+        u128::from(silent) >= STALE.as_millis() || self.trouble.lock().is_some()
+    }
+
     /// Notes that the brokers answered.
     pub fn well(&self) {
+        self.answered.store(self.millis(), Relaxed);
         *self.trouble.lock() = None;
         *self.said.newest.lock() = None;
     }

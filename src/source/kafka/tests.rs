@@ -63,6 +63,7 @@ impl Mock {
             connect_timeout: Duration::from_secs(20),
             stall_timeout: Duration::from_mins(1),
             security: Security::default(),
+            dead_letters: None,
             properties: BTreeMap::new(),
         }
     }

@@ -4,7 +4,7 @@
 use dataflows::record::{Rule, Stream};
 
 use crate::config::Topics;
-use crate::source::glob::Routes;
+use crate::source::glob::{Routes, Routing};
 
 /// The name of a partition: `topic/3`.
 pub fn name(topic: &str, partition: i32) -> String {
@@ -19,11 +19,11 @@ pub fn parts(name: &str) -> Option<(&str, i32)> {
 
 /// What the records of a partition are: by the routes, else by what the topic is called
 /// (`anything.pin`, or `pin` alone), else what their fields tell.
-pub fn rule(routes: &Routes, name: &str) -> Rule {
+pub fn routing(routes: &Routes, name: &str) -> Routing {
     let topic = parts(name).map_or(name, |p| p.0);
     let stem = topic.rsplit('.').next().unwrap_or(topic);
-    let called = || Stream::from_name(stem).map(Rule::Kind);
-    routes.rule(name).or_else(called).unwrap_or(Rule::Auto)
+    let called = Stream::from_name(stem).map(Rule::Kind);
+    routes.routing(name, topic, called.unwrap_or(Rule::Auto))
 }
 
 /// Whether a topic is meant. Regular expressions do not mean the brokers' own topics.
@@ -49,13 +49,19 @@ mod tests {
     #[test]
     fn a_topic_says_what_is_in_it_unless_a_route_does() {
         let none = Routes::default();
-        let check = |name: &str, want: Rule| assert_eq!(rule(&none, name), want, "{name}");
+        let ruled = |routes: &Routes, name: &str| {
+            let routing = routing(routes, name);
+            assert!(!routing.by_record(), "{name}");
+            routing.otherwise()
+        };
+        let check = |name: &str, want: Rule| assert_eq!(ruled(&none, name), want, "{name}");
         check("0a1b.pin/0", Rule::Kind(Stream::Pin));
         check("user/3", Rule::Kind(Stream::User));
         check("pins/0", Rule::Auto);
         check("geo.shared/0", Rule::Auto);
-        let route = Route { partition: "0a1b.pin/*".into(), rule: Rule::Ignore };
-        assert_eq!(rule(&Routes::new(&[route]), "0a1b.pin/7"), Rule::Ignore);
+        let routes = Routes::new(&[Route::of("0a1b.pin/*", Rule::Ignore)]);
+        assert_eq!(ruled(&routes, "0a1b.pin/7"), Rule::Ignore);
+        assert_eq!(ruled(&routes, "0a1b.pins/7"), Rule::Auto);
     }
 
     #[test]

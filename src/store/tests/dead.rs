@@ -7,7 +7,8 @@ use std::sync::Arc;
 use dataflows::record::Reason;
 use dataflows::sealed::Reject;
 
-use super::super::dead::{DeadLetters, Letter, Letters};
+use super::super::dead::{DeadLetters, Letter, Letters, stretch};
+use super::super::disk::Mode;
 use super::super::scripted::ScriptedDisk;
 use super::super::*;
 
@@ -20,7 +21,7 @@ fn partitions() -> Vec<Partition> {
 
 fn reject(partition: u32, position: u64, sub: u32, payload: &[u8]) -> Reject {
     let (arrived_at, reason) = (1_500_000, Reason::NotJson);
-    Reject { partition, position, sub, arrived_at, reason, payload: payload.to_vec() }
+    Reject { partition, position, sub, arrived_at, reason, payload: payload.to_vec(), rule: None }
 }
 
 fn open(disk: &ScriptedDisk, mark: Option<&serde_json::Value>) -> DeadLetters {
@@ -195,4 +196,47 @@ fn damaged_lines_cost_only_themselves() {
     let (positions, said) = read(&short);
     assert_eq!(positions, [0, 1]);
     assert!(said.len() == 1 && said[0].contains("the letters behind are lost"), "{said:?}");
+}
+
+/// What was sent stays so wherever its letters come to stand, and none of the others is.
+#[test]
+fn how_far_letters_were_sent_follows_them() {
+    let disk = ScriptedDisk::new();
+    let mut letters = open(&disk, None);
+    let rejects: Vec<Reject> = (0..4).map(|at| reject(0, at, 0, b"x")).collect();
+    letters.append(&partitions(), rejects).unwrap();
+    letters.sync().unwrap();
+    let (dir, shared) = (Path::new(DIR), Arc::new(disk.clone()) as Arc<dyn Disk>);
+    let read = |letters: &DeadLetters, at: u64, most: usize| -> Vec<(u64, u64)> {
+        let lines = stretch(&*shared, dir, letters.extent(), at, most).unwrap();
+        lines.into_iter().map(|(letter, end)| (letter.unwrap().position, end)).collect()
+    };
+    let all = read(&letters, 0, usize::MAX);
+    assert_eq!(all.iter().map(|l| l.0).collect::<Vec<_>>(), [0, 1, 2, 3]);
+    assert_eq!(all[3].1, letters.extent().len);
+    assert_eq!(read(&letters, all[1].1, usize::MAX), all[2..]);
+    assert_eq!(read(&letters, 0, 1)[0], all[0], "one at least");
+    assert_eq!(read(&letters, all[3].1, 1), []);
+    // Three were sent; the second and the last are read again, and leave.
+    assert!(letters.note_sent("s>t", all[2].1) && !letters.note_sent("s>t", all[2].1));
+    let gone: HashSet<_> = list(&letters)
+        .into_iter()
+        .filter(|l| [1, 3].contains(&l.position))
+        .map(|l| l.id())
+        .collect();
+    letters.remove(&partitions(), &gone).unwrap();
+    letters.append(&partitions(), vec![reject(1, 9, 0, b"y")]).unwrap();
+    let mark = letters.sync().unwrap();
+    let rest = read(&letters, letters.sent("s>t"), usize::MAX);
+    assert_eq!(rest.iter().map(|l| l.0).collect::<Vec<_>>(), [9], "only the new one is unsent");
+    drop(letters);
+    let letters = open(&disk, Some(&mark));
+    assert_eq!(read(&letters, letters.sent("s>t"), usize::MAX), rest);
+    assert_eq!(letters.sent("s>other"), 0);
+    // Letters that nobody can read are passed over.
+    let path = dir.join("dead-letters-1.jsonl");
+    let mut file = shared.open(&path, Mode::Write).unwrap();
+    file.write_at(b"no", 0).unwrap();
+    let lines = stretch(&*shared, dir, letters.extent(), 0, usize::MAX).unwrap();
+    assert_eq!(lines.iter().map(|l| l.0.is_some()).collect::<Vec<_>>(), [false, true, true]);
 }

@@ -52,7 +52,7 @@ fn run(folder: &Path) {
     for number in from..CUTS {
         let (payload, reason) = (b"x".to_vec(), Reason::NotJson);
         let (partition, position, sub, arrived_at) = (0, number, 0, 0);
-        let reject = Reject { partition, position, sub, arrived_at, reason, payload };
+        let reject = Reject { partition, position, sub, arrived_at, reason, payload, rule: None };
         letters.append(&partitions(), vec![reject]).unwrap();
         sink.write(&partitions(), vec![row(number)]).unwrap();
         let mut next = cut(number, 25);

@@ -307,10 +307,8 @@ fn what_is_read_and_what_rules_it() {
             ("x/geo.jsonl".into(), kind(Stream::Geo)),
         ]
     );
-    place.routes = vec![
-        Route { partition: "*.user/*".into(), rule: kind(Stream::User) },
-        Route { partition: "*pin*".into(), rule: Rule::Ignore },
-    ];
+    place.routes =
+        vec![Route::of("*.user/*", kind(Stream::User)), Route::of("*pin*", Rule::Ignore)];
     assert_eq!(
         rules(&place),
         [
