@@ -19,6 +19,10 @@ pub struct Shared {
     pub open: AtomicU64,
     /// Workers read from their partitions.
     pub reading: AtomicBool,
+    /// Nothing is read for lack of memory: what is free is to be given back.
+    pub memory_held: AtomicBool,
+    /// Epochs are full earlier, because memory is short.
+    pub small_epochs: AtomicBool,
     /// Records in the dataflow.
     pub flow: Mutex<Flow>,
     /// Bytes of batches handed to the dataflow whose epoch is not sealed yet.
@@ -159,4 +163,6 @@ pub struct Kept {
     pub trouble: Option<String>,
     /// Bytes that wait in memory to be written.
     pub unwritten_bytes: u64,
+    /// A new base is being written in the background.
+    pub compacting: bool,
 }
