@@ -70,6 +70,10 @@ fn peak(status: &Path) -> Option<u64> {
     Some(line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()? << 10)
 }
 
+/// Beyond the budget go at most the epochs under way, tables that grow, and a state that is taken
+/// back beside its bytes.
+const BEYOND: u64 = 64 << 20;
+
 const HELD: &str = "nothing is read until it is free again";
 
 #[test]
@@ -85,11 +89,11 @@ fn a_budget_holds_reading_back_then_stops_in_order_and_more_goes_on() {
     };
 
     // Room for the state, not for all that a free run would leave lying about.
-    let (ended, most) = room.run("enough", Some("144MiB"));
+    let (ended, most) = room.run("enough", Some("112MiB"));
     let ended = ended.ok();
     right();
     assert!(ended.stderr.contains(HELD), "{}", ended.stderr);
-    assert!(most < 160 << 20, "{most} bytes of 144 MiB");
+    assert!(most < (112 << 20) + BEYOND, "{most} bytes of 112 MiB");
 
     // No room for the state: it stops, with everything stored.
     let mut read = 0;
@@ -100,7 +104,7 @@ fn a_budget_holds_reading_back_then_stops_in_order_and_more_goes_on() {
         for word in words {
             assert!(ended.stderr.contains(word), "start {start}: {word}: {}", ended.stderr);
         }
-        assert!(most < 96 << 20, "{most} bytes of 64 MiB");
+        assert!(most < (64 << 20) + BEYOND, "{most} bytes of 64 MiB");
         assert!(!room.path("out").exists(), "half of the answers are none");
         let status = room.stored("little");
         let now = status["totals"]["read"].as_u64().unwrap();
