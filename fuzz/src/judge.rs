@@ -8,12 +8,8 @@ use std::sync::Arc;
 use dataflows::record::{Decoder, Rule, Rules, Stream};
 
 /// Under which rules a message is read; all that the fast path can see.
-const RULES: [Rule; 4] = [
-    Rule::Auto,
-    Rule::Kind(Stream::Pin),
-    Rule::Kind(Stream::Geo),
-    Rule::Kind(Stream::User),
-];
+const RULES: [Rule; 4] =
+    [Rule::Auto, Rule::Kind(Stream::Pin), Rule::Kind(Stream::Geo), Rule::Kind(Stream::User)];
 
 /// 2018-03-04 05:06:07 UTC, microseconds: some timestamps of the corpus are before it, some after.
 const ARRIVED_AT: i64 = 1_520_139_967_000_000;
