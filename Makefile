@@ -2,13 +2,18 @@
 # make test    every test
 # make check   format, lints, documentation, dependencies
 # make bench   the benchmarks
+# make figures   latency, restarts, the price of checkpoints, metrics and cleaned rows
+# make growth  cost from 0.1 to 10 M posts, with curves in docs/: an hour or more
+# make soak    a day of records in an hour: memory must not grow
+# make instructions   what decoding and assembling cost, counted: the same on a busy machine
+# make fuzz    the decoder against its judge, guided by coverage, for FUZZ_SECONDS
 # make kafka   a real Kafka broker to play with: 127.0.0.1:9092
 # make run-kafka   the broker, the emulator and pinflow together
 #
 # Each installs what it needs and lacks, and nothing where all is there.
 # ARGS go to what is run: make run ARGS="--rate 3000", make test ARGS=golden.
 
-.PHONY: run test check bench kafka run-kafka
+.PHONY: run test check instructions bench figures growth soak fuzz kafka run-kafka
 .DEFAULT_GOAL := run
 
 run:
@@ -27,11 +32,24 @@ check:
 	cargo fmt --all --check
 	cargo clippy --release --locked --workspace --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --release --locked --workspace --no-deps
+	rustfmt --check --edition 2024 fuzz/src/*.rs
 	scripts/audit
+
+instructions:
+	@scripts/setup build instructions
+	@scripts/instructions $(ARGS)
 
 bench:
 	@scripts/setup build test
 	cargo bench --locked $(ARGS)
+
+figures growth soak:
+	@scripts/setup build
+	cargo bench --locked --bench load -- $@
+
+fuzz:
+	@scripts/setup build
+	@scripts/fuzz $(ARGS)
 
 kafka:
 	@scripts/setup kafka

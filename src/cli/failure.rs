@@ -14,6 +14,8 @@ pub mod exit {
     pub const UNAVAILABLE: u8 = 69;
     /// A mistake of ours.
     pub const SOFTWARE: u8 = 70;
+    /// The memory budget is used up.
+    pub const MEMORY: u8 = 71;
     /// The disk.
     pub const IO: u8 = 74;
     /// Try again: the state is in use, results are not ready.

@@ -36,7 +36,8 @@ use crate::results::Format;
   pinflow results top_category_by_country                a metric of the running daemon
 
 Exit codes: 0 done, 64 usage, 65 damaged state, damaged or changed input, 69 source unavailable,
-70 internal error, 74 disk, 75 state in use or not ready yet, 78 configuration.")]
+70 internal error, 71 memory budget used up, 74 disk, 75 state in use or not ready yet,
+78 configuration.")]
 pub struct Cli {
     /// What to do.
     #[command(subcommand)]

@@ -6,10 +6,12 @@ use std::fmt::Write as _;
 use dataflows::metrics::explain::{Explained, Grouped, PostSize, Step};
 use dataflows::metrics::plan::Plan;
 use dataflows::names::Make;
+use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::PlanFormat;
 use crate::config::Config;
+use crate::engine::epoch_bytes;
 use crate::telemetry::world;
 
 /// The plan of a configuration, printed.
@@ -21,15 +23,59 @@ pub fn printed(config: &Config, format: PlanFormat) -> String {
     };
     let series: BTreeMap<String, usize> = plan.metrics.iter().map(bound).collect();
     match format {
-        PlanFormat::Text => text(&explained, &series, config.labels.max_series),
-        PlanFormat::Json => format!("{:#}\n", json(&explained, &series)),
+        PlanFormat::Text => text(&explained, &series, config),
+        PlanFormat::Json => format!("{:#}\n", json(&explained, &series, config)),
         PlanFormat::Dot => dot(&explained),
     }
 }
 
-fn json(explained: &Explained, series: &BTreeMap<String, usize>) -> Value {
+/// The memory budget in posts.
+#[derive(Clone, Debug, Serialize)]
+struct Reach {
+    /// The budget.
+    budget_bytes: u64,
+    /// What the program and the epochs under way take of it, about.
+    working_bytes: u64,
+    /// What a post takes at least: its slot and the way to it.
+    post_bytes_at_least: u64,
+    /// And at most, but for groups: arrivals, and a member of its own in every multiset.
+    post_bytes_at_most: u64,
+    /// After so many posts it is used up at the earliest.
+    posts_at_least: u64,
+    /// And at the latest.
+    posts_at_most: u64,
+}
+
+/// What the program takes by itself with what its readers keep, about, bytes.
+const PROGRAM: u64 = 64 << 20;
+/// An epoch under way takes so many times its messages' bytes; so many are.
+const EPOCH: u64 = 2 * 3;
+
+impl Reach {
+    fn new(explained: &Explained, config: &Config) -> Option<Self> {
+        let budget_bytes = config.engine.memory?;
+        let working_bytes = PROGRAM + EPOCH * epoch_bytes(config) as u64;
+        let sets = explained.groups.iter().flat_map(|g| &g.multisets);
+        let members: usize = sets.map(|s| s.member_bytes).sum();
+        let arrivals = explained.arrivals.as_ref().map_or(0, |a| a.first_bytes);
+        let post_bytes_at_least = explained.post.bytes as u64;
+        let post_bytes_at_most = post_bytes_at_least + (members + arrivals) as u64;
+        let left = budget_bytes.saturating_sub(working_bytes);
+        Some(Reach {
+            budget_bytes,
+            working_bytes,
+            post_bytes_at_least,
+            post_bytes_at_most,
+            posts_at_least: left / post_bytes_at_most,
+            posts_at_most: left / post_bytes_at_least,
+        })
+    }
+}
+
+fn json(explained: &Explained, series: &BTreeMap<String, usize>, config: &Config) -> Value {
     let mut value = json!(explained);
     value["series_at_most"] = json!(series);
+    value["budget"] = json!(Reach::new(explained, config));
     value
 }
 
@@ -41,7 +87,7 @@ fn make(step: &Step) -> &'static str {
     }
 }
 
-fn text(explained: &Explained, series: &BTreeMap<String, usize>, most: usize) -> String {
+fn text(explained: &Explained, series: &BTreeMap<String, usize>, config: &Config) -> String {
     let mut out = String::from("Operators\n");
     for step in &explained.operators {
         let operator = &step.operator;
@@ -70,10 +116,45 @@ fn text(explained: &Explained, series: &BTreeMap<String, usize>, most: usize) ->
             "    about {first} bytes more for a post that has any, and {more} a bucket"
         );
     }
-    let total = series.values().sum::<usize>().min(most);
+    if let Some(reach) = Reach::new(explained, config) {
+        budget(&mut out, &reach);
+    }
+    let total = series.values().sum::<usize>().min(config.labels.max_series);
     let _ = writeln!(out, "\nSeries at /metrics, at most {total}");
     for (name, n) in series {
         let _ = writeln!(out, "  {n:>8}  {name}");
+    }
+    out
+}
+
+fn budget(out: &mut String, reach: &Reach) {
+    let mib = |bytes: u64| bytes.div_ceil(1 << 20);
+    let text = format!(
+        "budget: {} MiB (engine.memory), about {} of them for the program and the epochs under \
+         way; used up after {} to {} posts ({} to {} bytes a post), groups not counted: they are \
+         as many as the data have",
+        mib(reach.budget_bytes),
+        mib(reach.working_bytes),
+        grouped_digits(reach.posts_at_least),
+        grouped_digits(reach.posts_at_most),
+        reach.post_bytes_at_most,
+        reach.post_bytes_at_least,
+    );
+    let mut lines = String::new();
+    wrapped(&mut lines, 4, &text);
+    let _ = write!(out, "  {}", lines.trim_start());
+}
+
+/// A number with a blank between thousands.
+fn grouped_digits(n: u64) -> String {
+    let digits = n.to_string();
+    let head = digits.len() % 3;
+    let mut out = digits[..head].to_owned();
+    for three in digits.as_bytes()[head..].chunks(3) {
+        if !out.is_empty() {
+            out.push(' ');
+        }
+        out.push_str(&String::from_utf8_lossy(three));
     }
     out
 }
@@ -233,6 +314,24 @@ mod tests {
                 dot.starts_with("digraph") && dot.matches('{').count() == dot.matches('}').count()
             );
         }
+    }
+
+    #[test]
+    fn the_budget_is_told_in_posts() {
+        let set = ["engine.memory=1GiB".to_owned()];
+        let file = ["builtin:bench.toml".into()];
+        let config = load(&file, &set, &Env::new()).expect("valid").config;
+        let json: Value = serde_json::from_str(&printed(&config, PlanFormat::Json)).expect("JSON");
+        let of = |key: &str| json["budget"][key].as_u64().expect("a number");
+        assert_eq!(of("budget_bytes"), 1 << 30);
+        assert_eq!(of("post_bytes_at_least"), json["post"]["bytes"].as_u64().expect("bytes"));
+        let left = of("budget_bytes") - of("working_bytes");
+        assert_eq!(of("posts_at_least"), left / of("post_bytes_at_most"));
+        assert!((1_000_000..of("posts_at_most")).contains(&of("posts_at_least")), "{json:#}");
+        let text = printed(&config, PlanFormat::Text);
+        let posts = grouped_digits(of("posts_at_least"));
+        assert!(text.contains("budget: 1024 MiB") && text.contains(&posts), "{text}");
+        assert_eq!(["7", "1 000", "12 345 678"], [7, 1000, 12_345_678].map(grouped_digits));
     }
 
     #[test]

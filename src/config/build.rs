@@ -9,8 +9,8 @@ use super::problem::{Place, Problems};
 use super::section::Section;
 use super::tree::{Entry, Value};
 use super::{
-    Clock, Config, DeadLetters, Engine, Http, Labels, Secret, State, keys, metric, sink, source,
-    units,
+    Clock, Config, DeadLetters, Engine, Http, Labels, Secret, State, keys, limits, metric, sink,
+    source, units,
 };
 
 /// The greatest number of bytes of anything that is bounded in memory.
@@ -62,8 +62,18 @@ fn engine(s: &Section<'_>) -> Engine {
         max_epoch_records: s.int("max_epoch_records", 1, i64::MAX).map(|n| n as usize),
         withhold: s.duration("withhold", "0s", "24h").unwrap_or_default(),
         shutdown_timeout: s.duration("shutdown_timeout", "1s", "1h").unwrap_or_default(),
+        memory: s.size("memory", "64MiB", "65536GiB").or_else(share),
     }
 }
+
+/// The budget where none is given.
+fn share() -> Option<u64> {
+    Some(limits::memory()? / 100 * MEMORY_SHARE)
+}
+
+/// The share of what the machine lets us have that is the budget where none is given, in
+/// hundredths: the rest is for the peaks of an epoch, of a restart, and for others.
+const MEMORY_SHARE: u64 = 80;
 
 fn cleaning(s: &Section<'_>) -> Rules {
     let on = |w: &Section<'_>, key| w.flag(key).unwrap_or(true);

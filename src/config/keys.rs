@@ -78,6 +78,9 @@ keys! {
         "withhold" r#"withhold = "30s""#
             "After a restart results are withheld at most so long while the sources catch up.",
         "shutdown_timeout" r#"shutdown_timeout = "30s""# "How long an orderly stop may take.",
+        "memory" r#"memory = "2GiB""#
+            "The process holds at most so much: near it nothing is read, at it the run stops in \
+             order; not given, four fifths of what the machine or the container has.",
     }
     "source" {
         "kind" r#"kind = "files""#
@@ -308,6 +311,8 @@ const EXPLAINED: &[(&str, &str, &str)] = &[
     ("", "metrics", "metrics are written [[metric]], one each"),
     ("", "sinks", "sinks are written [[sink]], one each"),
     ("engine", "threads", "it is called `workers`"),
+    ("engine", "max_memory", "it is called `memory`"),
+    ("engine", "memory_limit", "it is called `memory`"),
     ("engine", "epoch_ms", "it is called `epoch` and takes a unit: epoch = \"5ms\""),
     ("source", "type", "it is called `kind`"),
     ("source", "routes", "it is called `route`"),

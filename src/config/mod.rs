@@ -4,6 +4,7 @@ mod build;
 mod environment;
 mod kafka;
 pub mod keys;
+pub mod limits;
 mod load;
 mod mask;
 mod metric;
@@ -85,6 +86,9 @@ pub struct Engine {
     pub withhold: Duration,
     /// How long an orderly stop may take.
     pub shutdown_timeout: Duration,
+    /// The process is to hold at most so many bytes; none where it is not given and the system
+    /// does not say what it has.
+    pub memory: Option<u64>,
 }
 
 /// A source.

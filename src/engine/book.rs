@@ -241,9 +241,14 @@ impl Book {
         std::mem::take(&mut self.pending)
     }
 
+    /// Posts held: distinct indexes.
+    pub fn posts(&self) -> u64 {
+        self.posts.iter().map(|p| p.0).sum()
+    }
+
     /// Positions, tallies and counters as readers see them.
     pub fn progress(&self, flow: Flow) -> Progress {
-        let posts: u64 = self.posts.iter().map(|p| p.0).sum();
+        let posts = self.posts();
         let present = |s: usize| self.posts.iter().map(|p| p.1[s]).sum::<u64>();
         Progress {
             places: self.places.clone(),

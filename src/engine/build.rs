@@ -164,11 +164,21 @@ pub fn decode_options(config: &Config, book: &Book) -> DecodeOptions {
     }
 }
 
+/// Of the memory budget an epoch is at most this part: three are in memory at a time, each with
+/// what becomes of it.
+const BUDGET_PART: u64 = 64;
+
+/// An epoch's bytes at most: as configured, or less where memory is little.
+pub fn epoch_bytes(config: &Config) -> usize {
+    let part = config.engine.memory.map_or(u64::MAX, |bytes| bytes / BUDGET_PART);
+    (config.engine.max_epoch_bytes as u64).min(part) as usize
+}
+
 /// Bounds of a worker's share of an epoch.
 pub fn bounds(config: &Config, workers: usize) -> Bounds {
     let records = config.engine.max_epoch_records;
     Bounds {
-        bytes: (config.engine.max_epoch_bytes / workers).max(1),
+        bytes: (epoch_bytes(config) / workers).max(1),
         records: records.map_or(usize::MAX, |n| (n / workers).max(1)),
     }
 }

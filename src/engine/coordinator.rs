@@ -19,14 +19,15 @@ use super::book::Book;
 use super::clock::{Now, wall};
 use super::epochs::{Epochs, Flight};
 use super::keeper::Task;
+use super::memory::Budget;
 use super::messages::{Event, PartRead, Shared, ToWorker};
 use super::rebuild::Former;
 use super::report::Report;
 use super::setup::ENDED;
 use super::sources::{Positions, Sources, Waiting};
 use super::{EngineError, Pace};
+use crate::cli::Failure;
 use crate::publish::{Frontier, Published, State};
-use crate::source::SourceError;
 
 /// The channels to everyone.
 pub struct Lines {
@@ -90,6 +91,8 @@ pub struct Parts {
     pub former: Option<Former>,
     /// Whether anyone looks at results before the end.
     pub watched: bool,
+    /// What the process may hold.
+    pub budget: Budget,
     /// Who is told when the last results are there.
     pub results: Option<Sender<()>>,
 }
@@ -100,6 +103,8 @@ pub struct End {
     pub book: Book,
     /// What was not read to its end, each with why.
     pub refused: Vec<String>,
+    /// Why the run ended before its time, in order.
+    pub over: Option<Failure>,
 }
 
 /// The coordinator's state: its parts, and what it keeps itself.
@@ -125,6 +130,11 @@ pub struct Coordinator {
     pub(super) troubled: BTreeMap<u32, Instant>,
     /// Nothing is read because too much waits to be written.
     pub(super) paused: bool,
+    /// What the process may hold, and whether it stops because that is used up.
+    pub(super) budget: Budget,
+    pub(super) over: bool,
+    /// A new base is being written, as of the newest cut.
+    pub(super) compacting: bool,
     pub(super) epochs: Epochs,
     pub(super) phase: Phase,
     /// Partitions that are being read.
@@ -177,6 +187,9 @@ impl Coordinator {
             refused: Vec::new(),
             troubled: BTreeMap::new(),
             paused: false,
+            budget: parts.budget,
+            over: false,
+            compacting: false,
             epochs: Epochs::new(workers),
             phase: Phase::Running,
             reading: 0,
@@ -199,7 +212,8 @@ impl Coordinator {
 
     /// Runs to the end: of a bounded run, or by an orderly stop.
     pub fn run(mut self) -> Result<End, EngineError> {
-        self.shared.reading.store(true, Relaxed);
+        self.look_at_memory();
+        self.let_read();
         while self.phase != Phase::Done {
             self.report.machine.beat();
             self.discover()?;
@@ -208,6 +222,7 @@ impl Coordinator {
             }
             let running = self.phase == Phase::Running;
             self.report.refresh(&self.book, &self.sources, &self.shared, running);
+            self.look_at_memory();
             self.advance();
             match self.lines.events.recv_timeout(self.patience()) {
                 Ok(event) => self.event(event)?,
@@ -224,7 +239,8 @@ impl Coordinator {
         for worker in 0..self.lines.workers.len() {
             self.tell(worker, ToWorker::Exit);
         }
-        Ok(End { book: self.book, refused: self.refused })
+        let over = self.over();
+        Ok(End { book: self.book, refused: self.refused, over })
     }
 
     pub(super) fn tell(&self, worker: usize, message: ToWorker) {
@@ -263,8 +279,7 @@ impl Coordinator {
             Event::Stop => {
                 if self.phase == Phase::Running {
                     info!("stopping: what was read is completed and stored");
-                    self.report.stopping();
-                    self.drain(false);
+                    self.stop_early();
                 }
             }
             Event::Died(what) => return Err(EngineError::Died(what)),
@@ -272,31 +287,7 @@ impl Coordinator {
         Ok(())
     }
 
-    pub(super) fn trouble(
-        &mut self,
-        partition: u32,
-        error: SourceError,
-    ) -> Result<(), EngineError> {
-        let since = *self.troubled.entry(partition).or_insert_with(Instant::now);
-        let fatal = match error {
-            SourceError::Changed { .. } => true,
-            SourceError::Unavailable { .. } => self.pace.bounded && since.elapsed() > PATIENCE,
-            SourceError::Refused { .. } => false,
-        };
-        if fatal {
-            return Err(error.into());
-        }
-        let place = self.book.place(partition);
-        self.report.trouble(partition, place, &error);
-        match error {
-            // A bounded run's results lack it, and that is how the run ends.
-            SourceError::Refused { what } if self.pace.bounded => self.refused.push(what),
-            _ => {}
-        }
-        Ok(())
-    }
-
-    fn drain(&mut self, ended: bool) {
+    pub(super) fn drain(&mut self, ended: bool) {
         self.shared.reading.store(false, Relaxed);
         self.phase = Phase::Draining { ended };
     }
@@ -358,7 +349,11 @@ impl Coordinator {
             due = due.min(self.last_publish + self.pace.publish);
         }
         if self.book.dirty && self.cutting.is_none() && self.unanswered == 0 {
-            due = due.min(self.last_cut + self.pace.cut_interval);
+            due = if self.budget.held() {
+                Instant::now()
+            } else {
+                due.min(self.last_cut + self.pace.cut_interval)
+            };
         }
         due
     }
@@ -366,7 +361,8 @@ impl Coordinator {
     /// How long to wait for an event.
     fn patience(&self) -> Duration {
         let now = Instant::now();
-        let mut until = now + Duration::from_millis(500);
+        let held = self.budget.held();
+        let mut until = now + if held { LOOK_AGAIN } else { Duration::from_millis(500) };
         if self.phase == Phase::Running {
             until = until.min(self.sources.due().unwrap_or(until));
             if self.epochs.may_seal() {
@@ -456,7 +452,9 @@ impl Coordinator {
             self.published.set_state(self.shows);
             self.report.visible(flight.opened, flight.earliest);
         }
-        if let (Phase::Closing { .. }, Some(results)) = (self.phase, &self.results) {
+        if let (Phase::Closing { .. }, Some(results)) = (self.phase, &self.results)
+            && !self.over
+        {
             // They are written while the cut is. A thread that is gone has said why at its end.
             let _ = results.try_send(());
         }
@@ -477,7 +475,7 @@ impl Coordinator {
     }
 }
 
-/// A bounded run waits so long for a partition that cannot be read, then ends with 69.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// While reading is held back the process is looked at so often.
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
 /// Practically never.
 const FAR: Duration = Duration::from_hours(1);

@@ -1,6 +1,5 @@
 //! The coordinator's part in cuts: when an epoch is one, and what becomes of it.
 
-use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
 use dataflows::tick::CutKind;
@@ -17,6 +16,7 @@ impl Coordinator {
     pub(super) fn cut_kind(&self, last: bool) -> CutKind {
         let free = self.cutting.is_none() && self.unanswered == 0;
         let due = self.last_cut.elapsed() >= self.pace.cut_interval
+            || self.budget.held()
             || self.unsaved_bytes.iter().sum::<usize>() >= self.pace.cut_bytes;
         match last || (free && due && self.pace.cuts_between && self.book.dirty) {
             false => CutKind::No,
@@ -54,11 +54,7 @@ impl Coordinator {
         } else {
             info!("reading goes on");
         }
-        if self.phase == Phase::Running {
-            self.shared.reading.store(!pause, Relaxed);
-            self.lines.workers.iter().for_each(|(_, thread)| thread.unpark());
-        }
-        self.report.paused(pause);
+        self.let_read();
     }
 
     pub(super) fn keep(&self, task: Task) {
@@ -70,6 +66,7 @@ impl Coordinator {
         self.unanswered -= 1;
         self.report.kept(&kept);
         self.full_wanted = kept.full_wanted;
+        self.compacting = kept.compacting;
         // What could not be written goes with the next cut, which is due even if nothing is read.
         self.book.dirty |= kept.trouble.is_some();
         self.pause(kept.unwritten_bytes > WAITING_MAX);
@@ -110,6 +107,7 @@ const RETRY: Duration = Duration::from_secs(1);
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
+    use std::sync::atomic::Ordering::Relaxed;
 
     use crossbeam_channel::bounded;
 
@@ -117,6 +115,7 @@ mod tests {
     use super::super::book::Book;
     use super::super::clock::Now;
     use super::super::coordinator::{Lines, Parts};
+    use super::super::memory::Budget;
     use super::super::messages::Shared;
     use super::super::report::Report;
     use super::super::sources::Sources;
@@ -147,6 +146,7 @@ mod tests {
             next_cut: 1,
             former: None,
             watched: false,
+            budget: Budget::new(None),
             results: None,
         })
     }

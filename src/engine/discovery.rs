@@ -1,8 +1,8 @@
-//! The coordinator's part in partitions: found, made known by a cut, opened; and whether results
-//! may be shown yet.
+//! The coordinator's part in partitions: found, made known by a cut, opened, in trouble; and
+//! whether results may be shown yet.
 
 use std::collections::BTreeMap;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use dataflows::tick::CutKind;
 use tracing::info;
@@ -12,6 +12,7 @@ use super::coordinator::{Coordinator, Phase};
 use super::messages::ToWorker;
 use super::sources::Waiting;
 use crate::publish::State;
+use crate::source::SourceError;
 
 impl Coordinator {
     /// Asks the sources for new partitions; first a cut makes them known.
@@ -91,4 +92,32 @@ impl Coordinator {
             self.tell(partition as usize % workers, ToWorker::Open { partition, reader });
         }
     }
+
+    /// A partition cannot be read now: that ends the run, or is said and tried again.
+    pub(super) fn trouble(
+        &mut self,
+        partition: u32,
+        error: SourceError,
+    ) -> Result<(), EngineError> {
+        let since = *self.troubled.entry(partition).or_insert_with(Instant::now);
+        let fatal = match error {
+            SourceError::Changed { .. } => true,
+            SourceError::Unavailable { .. } => self.pace.bounded && since.elapsed() > PATIENCE,
+            SourceError::Refused { .. } => false,
+        };
+        if fatal {
+            return Err(error.into());
+        }
+        let place = self.book.place(partition);
+        self.report.trouble(partition, place, &error);
+        match error {
+            // A bounded run's results lack it, and that is how the run ends.
+            SourceError::Refused { what } if self.pace.bounded => self.refused.push(what),
+            _ => {}
+        }
+        Ok(())
+    }
 }
+
+/// A bounded run waits so long for a partition that cannot be read, then ends with 69.
+const PATIENCE: Duration = Duration::from_secs(30);

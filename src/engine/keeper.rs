@@ -142,6 +142,7 @@ impl Keeper {
                     full_wanted: self.store.needs_full(),
                     trouble: None,
                     unwritten_bytes: 0,
+                    compacting: self.store.figures().compacting,
                 })
             }
             Err(error) if error.is_transient() || self.store.needs_full() => {

@@ -14,11 +14,16 @@ use super::posts::Reply;
 use crate::source::{Reader, SourceError};
 
 /// What all threads of the engine see.
+#[derive(Default)]
 pub struct Shared {
     /// The epoch that is open: records are taken up in it. Workers close those before it.
     pub open: AtomicU64,
     /// Workers read from their partitions.
     pub reading: AtomicBool,
+    /// Nothing is read for lack of memory: what is free is to be given back.
+    pub memory_held: AtomicBool,
+    /// Epochs are full earlier, because memory is short.
+    pub small_epochs: AtomicBool,
     /// Records in the dataflow.
     pub flow: Mutex<Flow>,
     /// Bytes of batches handed to the dataflow whose epoch is not sealed yet.
@@ -33,13 +38,8 @@ const AHEAD: u64 = 512 << 10;
 impl Shared {
     /// Nothing is open for so many workers.
     pub fn new(workers: usize) -> Self {
-        Shared {
-            open: AtomicU64::default(),
-            reading: AtomicBool::default(),
-            flow: Mutex::default(),
-            queued_bytes: AtomicU64::default(),
-            dealt: (0..workers).map(|_| AtomicU64::default()).collect(),
-        }
+        let dealt = (0..workers).map(|_| AtomicU64::default()).collect();
+        Shared { dealt, ..Shared::default() }
     }
 
     /// The worker that decodes so many bytes that `reader` read: itself, while all have as much to
@@ -187,4 +187,6 @@ pub struct Kept {
     pub trouble: Option<String>,
     /// Bytes that wait in memory to be written.
     pub unwritten_bytes: u64,
+    /// A new base is being written in the background.
+    pub compacting: bool,
 }

@@ -20,8 +20,10 @@ mod epochs;
 mod error;
 mod fingerprint;
 mod keeper;
+mod memory;
 mod messages;
 mod posts;
+mod purge;
 mod rebuild;
 mod recompute;
 mod refuse;
@@ -35,6 +37,7 @@ mod writer;
 
 use std::time::Duration;
 
+pub use build::epoch_bytes;
 pub use error::EngineError;
 pub use keeper::DEAD_LETTERS;
 pub use recompute::{recompute, stored_posts, stored_status};

@@ -21,7 +21,7 @@ use crate::sink::letters::Sent;
 use crate::source::SourceError;
 use crate::source::progress::Progress;
 use crate::telemetry::status::{
-    Awaited, Motion, Operator, PartitionStatus, Sample, Status, Trouble,
+    Awaited, Level, Motion, Operator, PartitionStatus, Sample, Status, Trouble,
 };
 use crate::telemetry::{Machine, SharedStatus};
 
@@ -206,10 +206,28 @@ impl Report {
         }
     }
 
-    /// Nothing is read until what waits for the disk is written; or it has been.
-    pub fn paused(&self, paused: bool) {
-        let why = "nothing is read until what waits for room on the state's disk is written";
-        self.status.write().held_by = paused.then(|| why.to_owned());
+    /// What holds reading back: the disk, the memory budget, or nothing.
+    pub fn holding(&self, disk: bool, memory: bool) {
+        let why = match (disk, memory) {
+            (true, _) => "nothing is read until what waits for room on the state's disk is written",
+            (_, true) => "nothing is read until there is room in the memory budget (engine.memory)",
+            _ => "",
+        };
+        self.status.write().held_by = (!why.is_empty()).then(|| why.to_owned());
+    }
+
+    /// What the process holds, and how the budget is kept.
+    pub fn memory(&self, used: u64, level: Level, changed: bool) {
+        if changed && level == Level::Held {
+            self.machine.memory_holds.inc();
+        }
+        let memory = &mut self.status.write().memory;
+        (memory.used_bytes, memory.level) = (used, level);
+    }
+
+    /// What operators hold, as last told.
+    pub fn holders(&self) -> Vec<Operator> {
+        operators(&self.sizes)
     }
 
     /// The orderly stop has begun.

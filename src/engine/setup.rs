@@ -16,6 +16,7 @@ use super::coordinator::{self, Coordinator, End, Lines};
 use super::differences::explained;
 use super::fingerprint::{self, fingerprint};
 use super::keeper::{DEAD_LETTERS, Keeper};
+use super::memory::{self, Budget};
 use super::messages::{Flow, Shared};
 use super::posts::Lookup;
 use super::repeats::Repeats;
@@ -25,7 +26,7 @@ use super::start::{self, Setup};
 use super::writer::Writer;
 use super::{EngineError, Pace, build, rebuild, refuse};
 use crate::cli::{Failure, RunOptions};
-use crate::config::Config;
+use crate::config::{Config, limits};
 use crate::publish::Published;
 use crate::sink::Sink;
 use crate::sink::letters::Outlet;
@@ -84,6 +85,7 @@ pub fn replay(options: &RunOptions, from: From) -> Result<Replayed, Failure> {
 /// Opens the state, starts all threads and coordinates them to the end.
 fn start(options: &RunOptions, replay: Option<From>) -> Result<Replayed, EngineError> {
     let config = &options.config;
+    memory::guard(limits::memory());
     let plan = Arc::new(if options.rebuild {
         Plan::new(&config.metrics, &config.age_groups, config.state.all_columns)
     } else {
@@ -143,6 +145,9 @@ fn start(options: &RunOptions, replay: Option<From>) -> Result<Replayed, EngineE
     let keep = Keep { store, dead, sinks, outlets };
     let known = Known { head, book, sources, born, fresh, former };
     let end = conduct(options, plan, pace, keep, known, restored)?;
+    if let Some(over) = end.over {
+        return Err(over.into());
+    }
     refuse::incomplete(&end.refused)?;
     replayed.tally = end.book.total().minus(&before);
     Ok(replayed)
@@ -233,6 +238,7 @@ fn conduct(
         next_cut: if known.fresh { 0 } else { head.cut + 1 },
         former: known.former,
         watched: server.is_some(),
+        budget: Budget::new(config.engine.memory),
         results,
     });
     let end = match coordinator.run() {
@@ -247,7 +253,9 @@ fn conduct(
     drop(keeper.join());
     drop(threads.guards);
     drop(server);
-    writer.map_or(Ok(()), Writer::finish)?;
+    if end.over.is_none() {
+        writer.map_or(Ok(()), Writer::finish)?;
+    }
     Ok(end)
 }
 
@@ -276,6 +284,7 @@ fn shared_status(config: &Config, restored: &Restored) -> SharedStatus {
         sources: config.sources.iter().map(source).collect(),
         ..Status::default()
     };
+    status.memory.budget_bytes = config.engine.memory;
     status.checkpoints.damage.clone_from(&restored.damage);
     Arc::new(parking_lot::RwLock::new(status))
 }

@@ -16,16 +16,22 @@ use timely::worker::Worker;
 
 use super::messages::{Closed, Event, PartRead, Shared, ToWorker};
 use super::posts;
+use super::purge::Purge;
 use crate::source::{Read, Reader};
 
 /// How much a reader is asked for at a time.
 const READ_BYTES: usize = 256 << 10;
 /// How long a worker without anything to do sleeps at most.
 const NAP: Duration = Duration::from_millis(500);
+/// And while reading is held back for lack of memory.
+const HELD_NAP: Duration = Duration::from_millis(100);
 /// A worker says so often at most what its operators hold.
 const SIZES: Duration = Duration::from_millis(500);
 /// How long a partition that cannot be read is left alone.
 const RETRY: Duration = Duration::from_secs(1);
+
+/// Where memory is short an epoch holds so many times less.
+const SMALLER: usize = 8;
 
 /// Bounds of one worker's share of an epoch.
 #[derive(Clone, Copy, Debug)]
@@ -66,6 +72,7 @@ pub struct Feeder {
     busy: Duration,
     /// When it last said what its operators hold.
     sized: Option<Instant>,
+    purge: Purge,
     exit: bool,
 }
 
@@ -96,6 +103,7 @@ impl Feeder {
             queued: VecDeque::new(),
             busy: Duration::ZERO,
             sized: None,
+            purge: Purge::default(),
             exit: false,
         }
     }
@@ -189,6 +197,10 @@ impl Feeder {
     /// Asks each partition once; how long there is nothing to do, if there was nothing.
     fn feed(&mut self) -> Option<Duration> {
         let mut nap = NAP;
+        if self.shared.memory_held.load(Relaxed) {
+            self.purge.look();
+            nap = HELD_NAP;
+        }
         if self.full || !self.shared.reading.load(Relaxed) {
             return Some(nap);
         }
@@ -265,7 +277,9 @@ impl Feeder {
         self.shared.queued_bytes.fetch_add(bytes as u64, Relaxed);
         let to = self.shared.deal(self.number, bytes as u64) as u64;
         self.handles.batches.send(Dealt { to, batch });
-        self.full = self.bytes >= self.bounds.bytes || self.records >= self.bounds.records;
+        let small = self.shared.small_epochs.load(Relaxed);
+        let most = if small { self.bounds.bytes / SMALLER } else { self.bounds.bytes };
+        self.full = self.bytes >= most || self.records >= self.bounds.records;
         if first || self.full {
             self.say(Event::Fed { epoch: self.epoch, full: self.full });
         }

@@ -14,7 +14,7 @@ use prometheus::TextEncoder;
 
 use super::machine::Machine;
 use super::process;
-use super::status::{Motion, Sending, Status};
+use super::status::{Level, Motion, Sending, Status};
 use super::world;
 use crate::config::Labels;
 use crate::engine::clock::wall;
@@ -54,6 +54,9 @@ pub const FAMILIES: &[(&str, &str, &str)] = &[
     ("pinflow_posts", "gauge", "Posts held: distinct indexes."),
     ("pinflow_posts_incomplete", "gauge", "Posts that lack a side, by the side missing."),
     ("pinflow_events_total", "counter", "Named events: wrappers, placeholders, defects, late."),
+    ("pinflow_memory_budget_bytes", "gauge", "What the process may hold; absent without bound."),
+    ("pinflow_memory_used_bytes", "gauge", "What it held when it was last looked at."),
+    ("pinflow_memory_held", "gauge", "1 while nothing is read for lack of memory."),
     ("pinflow_state_bytes", "gauge", "Bytes of the state of record in memory."),
     ("pinflow_queued_bytes", "gauge", "Bytes read and not taken up yet."),
     ("pinflow_operator_records", "gauge", "Records that an operator of the plan holds."),
@@ -323,6 +326,11 @@ fn state(text: &mut Text, status: &Status, picture: &Picture) {
     for (missing, n) in ["pin", "geo", "user"].into_iter().zip(progress.incomplete) {
         text.sample([("missing", missing)], n);
     }
+    if let Some(budget) = status.memory.budget_bytes {
+        text.one("pinflow_memory_budget_bytes", budget);
+    }
+    text.one("pinflow_memory_used_bytes", status.memory.used_bytes);
+    text.one("pinflow_memory_held", i32::from(status.memory.level == Level::Held));
     text.one("pinflow_state_bytes", status.memory.state_bytes);
     text.one("pinflow_queued_bytes", status.memory.queued_bytes);
     text.known("pinflow_operator_records");

@@ -36,6 +36,8 @@ pub struct Machine {
     pub checkpoint_bytes: IntCounter,
     /// From a cut's due time until it is durable.
     pub checkpoint_seconds: Histogram,
+    /// How often reading was held back for lack of memory.
+    pub memory_holds: IntCounter,
     /// Cleaned rows committed, by table.
     pub sink_rows: IntCounterVec,
     /// Bytes of cleaned rows committed, by table.
@@ -90,6 +92,11 @@ impl Machine {
                 &r,
                 "checkpoint_duration_seconds",
                 "From a cut's due time until it is durable.",
+            ),
+            memory_holds: counter(
+                &r,
+                "memory_holds_total",
+                "How often reading was held back for lack of memory.",
             ),
             sink_rows: counters(&r, "sink_rows_total", "Cleaned rows committed.", &["table"]),
             sink_bytes: counters(

@@ -5,7 +5,7 @@ mod contract;
 pub mod expose;
 pub mod log;
 pub mod machine;
-mod process;
+pub mod process;
 pub mod status;
 #[cfg(test)]
 mod tests;

@@ -5,13 +5,27 @@ use std::fs;
 /// Of one moment; what cannot be read is left out.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Process {
+    /// CPU time of all threads.
     pub cpu_seconds: Option<f64>,
+    /// In memory.
     pub resident_bytes: Option<u64>,
+    /// Mapped.
     pub virtual_bytes: Option<u64>,
+    /// Threads.
     pub threads: Option<u64>,
+    /// When it began, seconds since 1970-01-01 UTC.
     pub start_seconds: Option<f64>,
+    /// Open file descriptors.
     pub open_fds: Option<u64>,
+    /// File descriptors allowed.
     pub max_fds: Option<u64>,
+}
+
+/// Bytes of this process that are in memory; none where the system does not say.
+pub fn resident() -> Option<u64> {
+    let text = fs::read_to_string("/proc/self/statm").ok()?;
+    let pages: u64 = text.split_ascii_whitespace().nth(1)?.parse().ok()?;
+    Some(pages * rustix::param::page_size() as u64)
 }
 
 /// Reads `/proc/self`.
@@ -46,6 +60,7 @@ mod tests {
     #[test]
     fn this_process_is_seen() {
         let p = super::read();
+        assert!(super::resident() > Some(1 << 20));
         assert!(p.resident_bytes > Some(1 << 20) && p.threads > Some(0), "{p:?}");
         assert!(p.start_seconds > Some(1.6e9) && p.open_fds > Some(2), "{p:?}");
         assert!(p.cpu_seconds.is_some() && p.max_fds > p.open_fds, "{p:?}");

@@ -163,9 +163,28 @@ pub struct Awaited {
     pub until: u64,
 }
 
+/// How the memory budget is kept.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Level {
+    /// There is room.
+    #[default]
+    Free,
+    /// Nothing is read until there is.
+    Held,
+    /// The state fills it: reading goes on in small epochs.
+    Tight,
+}
+
 /// Memory, bytes.
 #[derive(Clone, Copy, Debug, Default, Serialize)]
 pub struct Memory {
+    /// What the process may hold (`engine.memory`); none = no bound.
+    pub budget_bytes: Option<u64>,
+    /// What it held when it was last looked at.
+    pub used_bytes: u64,
+    /// How the budget is kept.
+    pub level: Level,
     /// Of the slots: the state of record.
     pub state_bytes: u64,
     /// Of batches that are read and not taken up yet.

@@ -19,7 +19,7 @@ use super::rows::{Random, line};
 const N: u64 = 4096;
 
 /// Posts by country and category.
-fn plan() -> Arc<Plan> {
+pub fn plan() -> Arc<Plan> {
     let key = |c: Column| Key { name: c.name().into(), expr: Expr::Column(c) };
     let count = Measure { name: "n".into(), returned: None, kind: Kind::Count, filter: vec![] };
     let metric = Metric {
@@ -43,7 +43,7 @@ fn plan() -> Arc<Plan> {
 }
 
 /// Records of random indexes below a bound.
-fn records(plan: &Plan, indexes: u64, random: &mut Random) -> Vec<Rec> {
+pub fn records(plan: &Plan, indexes: u64, random: &mut Random) -> Vec<Rec> {
     let mut decoder = Decoder::new(Arc::new(Rules::default()));
     let mut out = Vec::new();
     for position in 0..N {

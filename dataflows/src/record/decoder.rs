@@ -24,12 +24,18 @@ pub struct Decoder {
     rules: Arc<Rules>,
     notes: Notes,
     name: String,
+    fast: bool,
 }
 
 impl Decoder {
     /// A decoder under these rules.
     pub fn new(rules: Arc<Rules>) -> Self {
-        Decoder { rules, notes: Notes::default(), name: String::new() }
+        Decoder { rules, notes: Notes::default(), name: String::new(), fast: true }
+    }
+
+    /// A decoder that sends everything through the general parser: the judge of the fast path.
+    pub fn general(rules: Arc<Rules>) -> Self {
+        Decoder { fast: false, ..Decoder::new(rules) }
     }
 
     /// Decodes a message and calls `each` with the number of every record in it, from 0, and
@@ -57,7 +63,7 @@ impl Decoder {
             task.emit(Decoded::Ignored);
         } else if payload.len() > rules.max_record_bytes {
             task.reject(Reason::TooLarge, payload);
-        } else if rules.max_depth == 0 || !task.usual(payload) {
+        } else if !self.fast || rules.max_depth == 0 || !task.usual(payload) {
             task.payload(payload, payload, Layers::default());
         }
     }

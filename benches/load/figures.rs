@@ -1,0 +1,235 @@
+//! `make figures`: latency, restarts, the price of checkpoints, of metrics and of cleaned rows, an
+//! idle daemon: what `make bench` has no row for. Each row says what was measured and how.
+//!
+//! From the environment: `FIGURES_POSTS` (posts held; default 1000000), `FIGURES_SECONDS` (of each
+//! load; default 20), `FIGURES_ONLY` (numbers of rows, like `P7,P8`; default all), `BENCH_RUNS`
+//! (default 3), `BENCH_WORKERS`.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use pinflow::cli::Failure;
+use pinflow::cli::bench::cost::{Cost, machine, measure, median};
+use pinflow::cli::bench::data;
+use pinflow::engine::stored_posts;
+
+use super::daemon::Daemon;
+use super::latency::{Latency, Setup};
+use super::pool::Pool;
+
+const MIB: f64 = 1_048_576.0;
+/// Metrics that are added for P13.
+const MORE: usize = 10;
+/// Checkpoints out of the way.
+const NO_CUTS: [&str; 2] = ["state.cut_interval=1h", "state.cut_bytes=64GiB"];
+
+/// What all rows are measured with.
+struct Figures {
+    dir: PathBuf,
+    /// Posts as files.
+    input: PathBuf,
+    posts: u64,
+    pool: Pool,
+    seconds: u64,
+    runs: u64,
+}
+
+pub fn run() -> Result<(), Failure> {
+    let dir = super::scratch("figures")?;
+    let posts = super::number("FIGURES_POSTS", 1_000_000);
+    let input = dir.join("data");
+    data::demo(&input, posts * 3, 1)?;
+    let figures = Figures {
+        pool: Pool::new(&dir.join("pool"), 100_000, 99)?,
+        seconds: super::number("FIGURES_SECONDS", 20),
+        runs: super::number("BENCH_RUNS", 3),
+        dir,
+        input,
+        posts,
+    };
+    let only = std::env::var("FIGURES_ONLY").unwrap_or_default();
+    let wanted = |row: &str| only.is_empty() || only.split(',').any(|o| o.trim() == row);
+    println!("{}, {} workers, {posts} posts", machine(), super::workers());
+    println!("| | what | measured |");
+    println!("|---|---|---|");
+    let plain = figures.once("plain", &[])?;
+    let rate = figures.posts as f64 * 3.0 / plain.seconds;
+    if wanted("P7") {
+        row("P7", "append to event, 5 000 rec/s", &figures.latency(5_000.0, 0, &[])?);
+    }
+    if wanted("P8") || wanted("P10") {
+        let with = figures.latency(rate / 2.0, figures.posts, &[])?;
+        row("P8", "append to event, half of the maximum rate", &with);
+        if wanted("P10") {
+            let without = figures.latency(rate / 2.0, figures.posts, &NO_CUTS)?;
+            row("P10", "the same with checkpoints an hour apart", &without);
+            let ratio = with.cpu_seconds_a_million / without.cpu_seconds_a_million;
+            println!("| P10 | CPU with checkpoints / without | {ratio:.2} |");
+        }
+    }
+    if wanted("P9") || wanted("P4") || wanted("P12") {
+        figures.daemons()?;
+    }
+    if wanted("P13") {
+        let more = figures.once("more", &["--config".into(), figures.more()?])?;
+        let cpu = |c: &Cost| c.cpu_seconds.unwrap_or(0.0);
+        let percent = (cpu(&more) / cpu(&plain) - 1.0) * 100.0;
+        println!("| P13 | ten more metrics, CPU | +{percent:.0} % |");
+    }
+    if wanted("P14") {
+        figures.written()?;
+    }
+    if wanted("P15") {
+        let out = figures.dir.join("cleaned");
+        let cleaned = figures.once("rows", &["--cleaned".into(), out.display().to_string()])?;
+        let bare = write_and_sync(&figures.dir, data::bytes(&out))?;
+        let ratio = cleaned.seconds / plain.seconds.max(bare);
+        println!(
+            "| P15 | with --cleaned: wall / the greater of without, and writing its bytes | \
+             {ratio:.2} ({:.2} s, {:.2} s, {bare:.2} s) |",
+            cleaned.seconds, plain.seconds
+        );
+    }
+    Ok(())
+}
+
+fn row(number: &str, what: &str, l: &Latency) {
+    println!(
+        "| {number} | {what} | p50 {:.1} ms, p99 {:.1} ms, max {:.1} ms ({} drops, {:.0} rec/s, \
+         {:.2} CPU s a million, {:.0} checkpoints) |",
+        l.p50_ms, l.p99_ms, l.max_ms, l.drops, l.rate, l.cpu_seconds_a_million, l.checkpoints
+    );
+}
+
+/// The bench's answers.
+fn config() -> Vec<String> {
+    let workers = super::workers().to_string();
+    ["--config", "builtin:bench.toml", "--workers", &workers].map(str::to_owned).to_vec()
+}
+
+impl Figures {
+    fn fresh(&self, name: &str) -> Result<PathBuf, Failure> {
+        let dir = self.dir.join(name);
+        let _ = std::fs::remove_dir_all(&dir);
+        std::fs::create_dir_all(&dir).map_err(|e| Failure::io("creating a folder", &e))?;
+        Ok(dir)
+    }
+
+    /// Runs over the posts to the end; the run of the median wall time.
+    fn once(&self, name: &str, more: &[String]) -> Result<Cost, Failure> {
+        let mut costs = Vec::new();
+        for _ in 0..self.runs.max(1) {
+            let dir = self.fresh(name)?;
+            let _ = std::fs::remove_dir_all(self.dir.join("cleaned"));
+            let mut args: Vec<OsString> = vec!["run".into(), "--once".into()];
+            args.extend(config().into_iter().chain(more.iter().cloned()).map(OsString::from));
+            args.extend(["--input".into(), self.input.clone().into()]);
+            args.extend(["--state".into(), dir.join("state").into()]);
+            args.extend(["--results".into(), dir.join("out").into()]);
+            costs.push(measure(Path::new(env!("CARGO_BIN_EXE_pinflow")), &args, &dir.join("log"))?);
+        }
+        let middle = median(costs.iter().map(|c| c.seconds).collect()).unwrap_or(0.0);
+        costs.sort_by(|a, b| (a.seconds - middle).abs().total_cmp(&(b.seconds - middle).abs()));
+        Ok(costs[0])
+    }
+
+    fn latency(&self, rate: f64, posts: u64, set: &[&str]) -> Result<Latency, Failure> {
+        let dir = self.fresh("latency")?;
+        let set: Vec<String> = set.iter().map(|s| (*s).to_owned()).collect();
+        Setup { pool: &self.pool, dir: &dir, posts, set: &set }.run(rate, self.seconds)
+    }
+
+    /// An idle daemon, and one that takes all posts back.
+    fn daemons(&self) -> Result<(), Failure> {
+        let start = |input: &Path, state: &Path| {
+            let mut args = config();
+            for (flag, path) in [("--input", input), ("--state", state)] {
+                args.extend([flag.to_owned(), path.display().to_string()]);
+            }
+            Daemon::start(&args, &self.dir.join("log"))
+        };
+        let empty = self.fresh("nothing")?;
+        super::write(&empty.join("in/pin.jsonl"), "")?;
+        let mut idle = start(&empty.join("in"), &empty.join("state"))?;
+        let (_, seconds) = idle.wait("/readyz")?;
+        std::thread::sleep(Duration::from_secs(2));
+        let (cpu, began) = (idle.cpu_seconds(), Instant::now());
+        std::thread::sleep(Duration::from_secs(self.seconds));
+        let share = (idle.cpu_seconds() - cpu) / began.elapsed().as_secs_f64() * 100.0;
+        let bare = idle.resident();
+        println!(
+            "| P12 | idle: CPU, memory, start | {share:.2} %, {:.0} MiB, {seconds:.2} s |",
+            bare as f64 / MIB
+        );
+        idle.stop()?;
+        let state = self.dir.join("plain/state");
+        let posts = stored_posts(&state)?.max(1);
+        let mut daemon = start(&self.input, &state)?;
+        let (_, seconds) = daemon.wait("/api/v1/metrics/q4")?;
+        println!("| P9 | restart to the first answer, {posts} posts | {seconds:.2} s |");
+        std::thread::sleep(Duration::from_secs(3));
+        let bytes = daemon.resident().saturating_sub(bare) / posts;
+        println!("| P4 | resident bytes a post beyond the idle daemon | {bytes} |");
+        daemon.stop()
+    }
+
+    /// A configuration with ten more of the built-in metrics.
+    fn more(&self) -> Result<String, Failure> {
+        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("config/metrics.toml");
+        let text = std::fs::read_to_string(&file)
+            .map_err(|e| Failure::io(format!("reading {}", file.display()), &e))?;
+        let declared: Vec<&str> = text.split("\n[[metric]]\n").skip(1).take(MORE).collect();
+        let path = self.dir.join("more.toml");
+        super::write(&path, &format!("[[metric]]\n{}", declared.join("\n[[metric]]\n")))?;
+        Ok(path.display().to_string())
+    }
+
+    /// Bytes of one generation, and bytes written for all of them.
+    fn written(&self) -> Result<(), Failure> {
+        let dir = self.fresh("written")?;
+        let (input, state) = (self.input.clone(), dir.join("state"));
+        let mut args = config();
+        for (flag, path) in [("--input", &input), ("--state", &state)] {
+            args.extend([flag.to_owned(), path.display().to_string()]);
+        }
+        let mut daemon = Daemon::start(&args, &dir.join("log"))?;
+        daemon.wait("/readyz")?;
+        daemon.catch_up()?;
+        std::thread::sleep(Duration::from_secs(3));
+        let cuts = daemon.metric("pinflow_checkpoint_bytes_total")?;
+        let one = daemon.metric("pinflow_checkpoint_disk_bytes")?;
+        let posts = daemon.metric("pinflow_posts")?;
+        daemon.stop()?;
+        let folder = data::bytes(&state) as f64;
+        let said = std::fs::read_to_string(dir.join("log")).unwrap_or_default();
+        let bases = said.lines().filter(|l| l.contains("a new base")).filter_map(|line| {
+            let at = line.find("\"bytes\":")? + 8;
+            line[at..].split([',', '}']).next()?.parse::<f64>().ok()
+        });
+        let all = cuts + bases.sum::<f64>();
+        println!(
+            "| P14 | a generation a post; written / a generation; the folder / a generation | \
+             {:.0} B, {:.2}, {:.2} |",
+            one / posts,
+            all / one,
+            folder / one
+        );
+        Ok(())
+    }
+}
+
+/// Seconds that writing and syncing so many bytes takes.
+fn write_and_sync(dir: &Path, bytes: u64) -> Result<f64, Failure> {
+    let failed = |e: std::io::Error| Failure::io("writing a file to compare with", &e);
+    let path = dir.join("bare");
+    let (block, began) = (vec![b'x'; 1 << 20], Instant::now());
+    let mut file = std::fs::File::create(&path).map_err(failed)?;
+    for _ in 0..bytes.div_ceil(1 << 20) {
+        std::io::Write::write_all(&mut file, &block).map_err(failed)?;
+    }
+    file.sync_all().map_err(failed)?;
+    let seconds = began.elapsed().as_secs_f64();
+    std::fs::remove_file(&path).map_err(failed)?;
+    Ok(seconds)
+}

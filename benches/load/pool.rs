@@ -1,0 +1,140 @@
+//! Lines to send: the demo's three streams, made once, sent round after round; each round as new
+//! posts, or as the same again.
+
+use std::fs::File;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use pinflow::cli::Failure;
+use pinflow::cli::bench::data;
+
+/// The streams, as their files are called.
+pub const STREAMS: [&str; 3] = ["pin", "geo", "user"];
+
+/// A line's place in its file, and its index's.
+struct Line {
+    start: usize,
+    end: usize,
+    /// Where the index stands, and which it is; none in the dirt.
+    index: Option<(usize, usize, u64)>,
+}
+
+/// The lines of the streams.
+pub struct Pool {
+    streams: Vec<(Vec<u8>, Vec<Line>)>,
+    /// Beyond all indexes.
+    indexes: u64,
+}
+
+impl Pool {
+    /// Lines of so many posts, generated into a folder.
+    pub fn new(dir: &Path, posts: u64, seed: u64) -> Result<Self, Failure> {
+        data::demo(dir, posts * 3, seed)?;
+        let mut streams = Vec::new();
+        for name in STREAMS {
+            let path = dir.join(format!("{name}.jsonl"));
+            let text = std::fs::read(&path)
+                .map_err(|e| Failure::io(format!("reading {}", path.display()), &e))?;
+            let mut at = 0;
+            let mut lines = Vec::new();
+            for bytes in text.split_inclusive(|b| *b == b'\n') {
+                let (start, end) = (at, at + bytes.len());
+                lines.push(Line { start, end, index: index(bytes, start) });
+                at = end;
+            }
+            streams.push((text, lines));
+        }
+        let all = streams.iter().flat_map(|(_, lines)| lines).filter_map(|l| l.index);
+        let indexes = all.map(|(.., n)| n + 1).max().unwrap_or(1);
+        Ok(Pool { streams, indexes })
+    }
+}
+
+/// Where the index of a line stands, and which it is.
+fn index(line: &[u8], start: usize) -> Option<(usize, usize, u64)> {
+    let text = str::from_utf8(line).ok()?;
+    let at =
+        ["{\"index\":", "{\"ind\":"].iter().find_map(|k| text.starts_with(k).then_some(k.len()))?;
+    let from = at + text[at..].len() - text[at..].trim_start().len();
+    let digits = text[from..].bytes().take_while(u8::is_ascii_digit).count();
+    let n = text[from..from + digits].parse().ok()?;
+    Some((start + from, start + from + digits, n))
+}
+
+/// Appends lines of a pool to the three files of a folder.
+pub struct Pump<'a> {
+    pool: &'a Pool,
+    files: Vec<File>,
+    /// The files, and their bytes so far.
+    pub paths: Vec<PathBuf>,
+    /// See there.
+    pub ends: [u64; 3],
+    /// Where in the pool the next line of each stream stands, and in which round.
+    next: [(usize, u64); 3],
+    /// Each round is of new posts.
+    fresh: bool,
+    /// What is put before the end of each line.
+    pub tail: String,
+    buffer: Vec<u8>,
+}
+
+impl<'a> Pump<'a> {
+    /// Into a folder, whose files are made if they are not there.
+    pub fn new(pool: &'a Pool, dir: &Path, fresh: bool) -> Result<Self, Failure> {
+        let paths: Vec<PathBuf> = STREAMS.iter().map(|n| dir.join(format!("{n}.jsonl"))).collect();
+        let mut files = Vec::new();
+        let mut ends = [0; 3];
+        std::fs::create_dir_all(dir)
+            .map_err(|e| Failure::io(format!("creating {}", dir.display()), &e))?;
+        for (path, end) in paths.iter().zip(&mut ends) {
+            let failed = |e| Failure::io(format!("writing to {}", path.display()), &e);
+            let file = File::options().create(true).append(true).open(path).map_err(failed)?;
+            *end = file.metadata().map_err(failed)?.len();
+            files.push(file);
+        }
+        let (next, tail, buffer) = ([(0, 0); 3], String::new(), Vec::new());
+        Ok(Pump { pool, files, paths, ends, next, fresh, tail, buffer })
+    }
+
+    /// Sends so many records, a third to each stream; how many it were.
+    pub fn send(&mut self, records: u64) -> Result<u64, Failure> {
+        let each = records.div_ceil(3);
+        for n in 0..3 {
+            self.buffer.clear();
+            for _ in 0..each {
+                self.line(n);
+            }
+            self.files[n]
+                .write_all(&self.buffer)
+                .map_err(|e| Failure::io(format!("writing to {}", self.paths[n].display()), &e))?;
+            self.ends[n] += self.buffer.len() as u64;
+        }
+        Ok(each * 3)
+    }
+
+    fn line(&mut self, n: usize) {
+        let (text, lines) = &self.pool.streams[n];
+        let (at, round) = &mut self.next[n];
+        let line = &lines[*at];
+        let body = text[line.start..line.end].trim_ascii_end();
+        let out = &mut self.buffer;
+        match line.index {
+            Some((from, to, index)) if self.fresh => {
+                out.extend_from_slice(&text[line.start..from]);
+                let moved = index + *round * self.pool.indexes;
+                let _ = write!(out, "{moved}");
+                out.extend_from_slice(&text[to..line.start + body.len()]);
+            }
+            _ => out.extend_from_slice(body),
+        }
+        if !self.tail.is_empty() && line.index.is_some() && out.last() == Some(&b'}') {
+            out.pop();
+            out.extend_from_slice(self.tail.as_bytes());
+        }
+        out.push(b'\n');
+        *at += 1;
+        if *at == lines.len() {
+            (*at, *round) = (0, *round + 1);
+        }
+    }
+}
