@@ -118,6 +118,8 @@ pub struct Watch {
     pub errors: BTreeMap<String, u64>,
     /// Why it cannot be reached as a whole, if so.
     pub trouble: Option<String>,
+    /// What to do about that, where it is known.
+    pub hint: Option<String>,
 }
 
 /// The half of a source that finds partitions.
@@ -223,6 +225,14 @@ pub enum SourceError {
     Unavailable {
         /// What was being done, with what, what was seen.
         what: String,
+    },
+    /// As [`Self::Unavailable`], and what to do is known.
+    #[error("{what}")]
+    Unreachable {
+        /// What was being done, with what, what was seen.
+        what: String,
+        /// What to do.
+        hint: String,
     },
     /// What was read before is no longer what is there. Exit 65.
     #[error("{what}")]

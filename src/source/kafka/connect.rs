@@ -12,43 +12,58 @@ use rdkafka::{Message, Offset, Timestamp, TopicPartitionList};
 use super::client::{self, Consumer, Said, Share};
 use super::look;
 use super::shared::Part;
+use super::token::Tokens;
 use crate::config::Kafka;
 use crate::source::{Clock, SourceError};
 
 /// How long a record is waited for.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// How long a broker is waited for at a time: what keeps it away is heard in between.
+const SHORT: Duration = Duration::from_millis(300);
 /// A record that is further ahead of our clock than this is said, microseconds.
 const AHEAD: i64 = 5_000_000;
 
 /// Asks the brokers of a source; what they answered, a line each.
 pub fn connect(name: &str, config: &Kafka, clock: &Clock) -> Result<String, SourceError> {
     let said = Arc::new(Said::default());
+    let tokens = Arc::new(Tokens::new(name, &config.security));
     let share = Share::new(config.fetch_memory, 1);
-    let client = client::consumer(name, config, Some(share), &said)?;
+    let client = client::consumer(name, config, Some(share), &said, &tokens)?;
     let until = Instant::now() + config.connect_timeout;
-    let failed = |what: String| {
-        let why = said.newest.lock().clone().map_or(String::new(), |why| format!(" ({why})"));
-        SourceError::Unavailable { what: format!("source `{name}`: {what}{why}") }
+    let failed = |seen: look::Unseen| {
+        let what = format!("source `{name}`: {}", seen.with(said.newest.lock().as_deref()));
+        match said.refusal.lock().clone() {
+            Some(refusal) => SourceError::Unreachable { what, hint: refusal.hint },
+            None => SourceError::Unavailable { what },
+        }
     };
+    let other = |what: String| failed(what.into());
+    tokens.wait(config.connect_timeout).map_err(other)?;
+    let mut patience = SHORT;
     let listed = loop {
         // A token is asked for, and what is wrong is told, by what polls.
         (0..16).for_each(|_| drop(client.poll(Duration::from_millis(10))));
-        match look::listed(&client, &config.topics) {
-            Ok(listed) if listed.failed.is_empty() || Instant::now() >= until => break listed,
-            Err(what) if Instant::now() >= until => {
+        let hopeless = said.refusal.lock().as_ref().is_some_and(|refusal| refusal.definite);
+        let last = hopeless || Instant::now() >= until;
+        match look::listed(&client, &config.topics, patience) {
+            Ok(listed) if listed.failed.is_empty() || last => break listed,
+            Err(seen) if last => {
                 (0..64).for_each(|_| drop(client.poll(Duration::ZERO)));
-                return Err(failed(what));
+                return Err(failed(seen));
+            }
+            Err(seen) if seen.kind == look::Kind::Slow => {
+                patience = (patience * 2).min(look::PATIENCE);
             }
             Ok(_) | Err(_) => {}
         }
     };
     if let Some(what) = listed.failed.into_values().next() {
-        return Err(failed(what));
+        return Err(other(what));
     }
     if !listed.missing.is_empty() {
-        let what =
-            format!("topic {} is not there; make it, or mend `topics`", listed.missing.join(", "));
-        return Err(failed(what));
+        let what = format!("source `{name}`: {}", look::absent(&listed.missing));
+        let hint = look::absent_hint(config, &listed.missing);
+        return Err(SourceError::Unreachable { what, hint });
     }
     let parts: Vec<Arc<Part>> =
         listed.parts.iter().map(|(t, n)| Arc::new(Part::new(t, *n))).collect();
@@ -63,7 +78,7 @@ pub fn connect(name: &str, config: &Kafka, clock: &Clock) -> Result<String, Sour
         // One partition a topic tells whether we may read it.
         if topic != part.topic && end > begin {
             topic.clone_from(&part.topic);
-            text += &newest(&client, part, end, clock).map_err(failed)?;
+            text += &newest(&client, part, end, clock).map_err(other)?;
         }
         text.push('\n');
     }
