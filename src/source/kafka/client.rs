@@ -203,6 +203,10 @@ pub fn security(c: &mut ClientConfig, security: &Security) {
         (true, Some(_)) => "sasl_ssl",
     };
     c.set("security.protocol", protocol);
+    // Why connections are closed is told from lines of this level, whatever is logged of them.
+    if !matches!(c.log_level, RDKafkaLogLevel::Debug) {
+        c.set_log_level(RDKafkaLogLevel::Info);
+    }
     if let Some(sasl) = &security.sasl {
         c.set("sasl.mechanism", sasl.mechanism);
         if sasl.mechanism != "OAUTHBEARER" {
