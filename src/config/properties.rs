@@ -304,7 +304,8 @@ mod tests {
         security.protocol=SASL_SSL\n\
         sasl.mechanism=AWS_MSK_IAM\n\
         sasl.jaas.config=software.amazon.msk.auth.iam.IAMLoginModule required \\\n    \
-        awsRoleArn=\"arn:aws:iam::1:role/r\" awsRoleSessionName=\"me\" awsStsRegion=\"us-east-1\";\n\
+        awsRoleArn=\"arn:aws:iam::1:role/r\" awsRoleSessionName=\"me\" \
+        awsStsRegion=\"us-east-1\";\n\
         sasl.client.callback.handler.class=software.amazon.msk.auth.iam.IAMClientCallbackHandler\n";
 
     fn laid(text: &str) -> (Kafka, Vec<Said>) {

@@ -195,8 +195,8 @@ pub fn region(s: &Section<'_>, env: &Env, brokers: &[String], security: &mut Sec
     let place = s.place_of(if s.has("sasl") { "sasl" } else { "client_properties" });
     if iam.region.is_empty() {
         let message = "AWS_MSK_IAM wants the region of the brokers, and their names do not tell it";
-        let hint = "write sasl = { mechanism = \"AWS_MSK_IAM\", region = \"eu-central-1\" }, or set \
-                    AWS_REGION";
+        let hint = "write sasl = { mechanism = \"AWS_MSK_IAM\", region = \"eu-central-1\" }, or \
+                    set AWS_REGION";
         s.problems.error(place, message, hint);
     } else if !iam.region.chars().all(good) {
         let message = format!("`{}` is not a region of AWS", iam.region);

@@ -4,6 +4,8 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
@@ -31,6 +33,8 @@ pub struct Said {
     pub newest: Mutex<Option<String>>,
     /// What it means that brokers do not let us in, where that can be told.
     pub refusal: Mutex<Option<Refusal>>,
+    /// Brokers have answered once: they speak as we do.
+    pub met: AtomicBool,
     /// When an error of a kind was last logged.
     logged: Mutex<BTreeMap<String, Instant>>,
 }
@@ -91,7 +95,8 @@ impl ClientContext for Context {
 
     fn log(&self, level: RDKafkaLogLevel, facility: &str, text: &str) {
         let source = &*self.source;
-        if facility == "FAIL" && text.contains("Disconnected") {
+        let strange = !self.said.met.load(Relaxed);
+        if strange && facility == "FAIL" && text.contains("Disconnected") {
             // A connection that is closed is no error to librdkafka.
             let refusal = refusal::closed(text, &self.security);
             if refusal.is_some() {

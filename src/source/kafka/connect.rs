@@ -67,8 +67,8 @@ pub fn connect(name: &str, config: &Kafka, clock: &Clock) -> Result<String, Sour
     }
     let parts: Vec<Arc<Part>> =
         listed.parts.iter().map(|(t, n)| Arc::new(Part::new(t, *n))).collect();
-    let begins = look::asked(&client, &parts, Offset::Beginning).map_err(failed)?;
-    let ends = look::asked(&client, &parts, Offset::End).map_err(failed)?;
+    let begins = look::asked(&client, &parts, Offset::Beginning, look::PATIENCE).map_err(failed)?;
+    let ends = look::asked(&client, &parts, Offset::End, look::PATIENCE).map_err(failed)?;
     let mut text = format!("source `{name}`: {} partitions are there\n", parts.len());
     let mut topic = String::new();
     for part in &parts {

@@ -176,8 +176,13 @@ pub fn listed(control: &Consumer, wanted: &[Topics], patience: Duration) -> Resu
 }
 
 /// Offsets of partitions: the oldest, the one behind the newest, or the first of a time
-/// (milliseconds); partitions without an answer are left out.
-pub fn asked(control: &Consumer, parts: &[Arc<Part>], what: Offset) -> Result<Offsets, Unseen> {
+/// (milliseconds); partitions without an answer are left out. It is waited for so long.
+pub fn asked(
+    control: &Consumer,
+    parts: &[Arc<Part>],
+    what: Offset,
+    patience: Duration,
+) -> Result<Offsets, Unseen> {
     if parts.is_empty() {
         return Ok(Offsets::new());
     }
@@ -186,20 +191,25 @@ pub fn asked(control: &Consumer, parts: &[Arc<Part>], what: Offset) -> Result<Of
     for part in parts {
         list.add_partition_offset(&part.topic, part.number, what).map_err(failed)?;
     }
-    let list = control.offsets_for_times(list, PATIENCE).map_err(failed)?;
+    let list = control.offsets_for_times(list, patience).map_err(failed)?;
     Ok(known_offsets(&list).into_iter().collect())
 }
 
 /// Brings begins and ends up to date; only those of partitions that are still there and read.
-pub fn refresh(shared: &Shared, control: &Consumer, begins: bool) -> Result<(), Unseen> {
+pub fn refresh(
+    shared: &Shared,
+    control: &Consumer,
+    begins: bool,
+    patience: Duration,
+) -> Result<(), Unseen> {
     let live = |p: &&Arc<Part>| p.live();
     let parts: Vec<Arc<Part>> = shared.parts.lock().values().filter(live).cloned().collect();
     let quiet = |p: &Arc<Part>| p.at_end.load(Relaxed) && p.ended.get().is_none();
     let ended: Vec<bool> = parts.iter().map(quiet).collect();
     let asking: Vec<Arc<Part>> =
         parts.iter().filter(|p| begins || p.asks.load(Relaxed)).cloned().collect();
-    let begin = asked(control, &asking, Offset::Beginning)?;
-    let end = asked(control, &parts, Offset::End)?;
+    let begin = asked(control, &asking, Offset::Beginning, patience)?;
+    let end = asked(control, &parts, Offset::End, patience)?;
     for (part, ended) in parts.iter().zip(ended) {
         let (begin, end) = (begin.get(&part.name), end.get(&part.name));
         if let Some(begin) = begin {
@@ -219,7 +229,7 @@ pub fn refresh(shared: &Shared, control: &Consumer, begins: bool) -> Result<(), 
     Ok(())
 }
 
-/// Looks for partitions; the first answer is waited for so long.
+/// Looks for partitions; each answer is waited for so long.
 pub fn look(
     shared: &Shared,
     control: &Consumer,
@@ -247,8 +257,8 @@ pub fn look(
     let led = listed.parts.iter().filter(|name| !listed.leaderless.contains(name));
     let new = led.map(|(topic, n)| Arc::new(Part::new(topic, *n)));
     let new: Vec<Arc<Part>> = new.filter(|p| !known.contains_key(&p.name)).collect();
-    let begins = asked(control, &new, Offset::Beginning)?;
-    let ends = asked(control, &new, Offset::End)?;
+    let begins = asked(control, &new, Offset::Beginning, patience)?;
+    let ends = asked(control, &new, Offset::End, patience)?;
     let (new, silent): (Vec<_>, Vec<_>) =
         new.into_iter().partition(|p| begins.contains_key(&p.name) && ends.contains_key(&p.name));
     if let Some(part) = silent.first() {
@@ -330,7 +340,7 @@ fn starts(
             starts.extend(new.iter().filter_map(end));
         }
         Start::At(micros) => {
-            let at = asked(control, new, Offset::Offset(micros.div_euclid(1000).max(0)))?;
+            let at = asked(control, new, Offset::Offset(micros.div_euclid(1000).max(0)), PATIENCE)?;
             for part in new {
                 // No record is as new as that: what comes from now on.
                 let none = part.end.get().unwrap_or_default();
@@ -373,7 +383,7 @@ fn stops(control: &Consumer, wish: &Wish, new: &[Arc<Part>]) -> Result<Offsets, 
     let mut stops: Offsets =
         new.iter().filter_map(|p| Some((p.name.clone(), p.end.get()?))).collect();
     if let Some(until) = wish.until {
-        stops.extend(asked(control, new, Offset::Offset(until.max(0)))?);
+        stops.extend(asked(control, new, Offset::Offset(until.max(0)), PATIENCE)?);
     }
     Ok(stops)
 }

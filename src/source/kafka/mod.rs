@@ -345,7 +345,7 @@ impl Drop for KafkaSource {
         // Each client takes a tenth of a second to close.
         let reading = self.shared.reading.write().take();
         let closing = std::thread::spawn(move || drop(reading));
-        let away = self.shared.trouble.lock().is_some();
+        let away = self.shared.said.newest.lock().is_some();
         let until = Instant::now() + if away { AWAY } else { PARTING };
         for thread in [tender, closing] {
             while !thread.is_finished() && Instant::now() < until {

@@ -222,6 +222,7 @@ impl Shared {
     pub fn answered(&self) {
         *self.said.newest.lock() = None;
         *self.said.refusal.lock() = None;
+        self.said.met.store(true, Relaxed);
     }
 
     /// Notes that the brokers could not be asked; the first of several in a row counts. Whether it

@@ -34,13 +34,15 @@ const ASKED: Duration = Duration::from_millis(200);
 const BEGINS: Duration = Duration::from_secs(10);
 /// How soon a failed look is tried again.
 const AGAIN: Duration = Duration::from_millis(300);
-/// How long a broker is waited for at a time where there may be none: what keeps it away is heard
-/// in between, and the end of the source too.
-const SHORT: Duration = Duration::from_millis(300);
+/// How long an answer is waited for at first, and longer only where brokers are there and slow:
+/// what keeps them away is heard in between, and the end of the source too.
+const SHORT: Duration = Duration::from_millis(500);
+/// The same trouble is logged again after so long.
+const LOGGED: Duration = Duration::from_mins(1);
 /// What to do where they do not come.
 const CREDENTIALS: &str = "see what AWS offers here: the environment, ~/.aws, the metadata of the \
                            machine or container; `role` and `profile` of `sasl`";
-/// How long nothing is said of credentials that do not come.
+/// How long nothing is said of answers or credentials that do not come.
 const SILENT: Duration = Duration::from_secs(3);
 /// How long a commit is waited for, and how soon one is tried again that was refused.
 const COMMIT: Duration = Duration::from_secs(5);
@@ -56,8 +58,12 @@ pub struct Tender {
     first: bool,
     /// The last look saw nothing.
     away: bool,
-    /// How long the next look waits where brokers may be away.
-    short: Duration,
+    /// How long an answer is waited for.
+    patience: Duration,
+    /// When there was one.
+    answered_at: Instant,
+    /// What was last logged of what keeps brokers away: what to do, and when.
+    logged: Option<(Option<String>, Instant)>,
     warned: BTreeSet<String>,
     look_at: Instant,
     ends_at: Instant,
@@ -88,7 +94,9 @@ impl Tender {
             looks,
             first: true,
             away: false,
-            short: SHORT,
+            patience: SHORT,
+            answered_at: now,
+            logged: None,
             warned: BTreeSet::new(),
             look_at: now,
             ends_at: now + ENDS,
@@ -120,9 +128,12 @@ impl Tender {
                 self.refresh();
                 self.watch();
             }
-            self.commit();
+            if !self.away {
+                self.commit();
+            }
         }
-        if self.shared.trouble.lock().is_some() {
+        self.hear(Duration::ZERO);
+        if self.away || self.shared.said.newest.lock().is_some() {
             // Nobody is there to commit to; the next start commits what was durable.
             return;
         }
@@ -179,13 +190,10 @@ impl Tender {
     fn look(&mut self) {
         let (shared, control) = (&self.shared, &self.control);
         let before = self.first;
-        let unsure = before || self.away || shared.said.newest.lock().is_some();
-        let patience = if unsure { self.short } else { look::PATIENCE };
-        match look::look(shared, control, &mut self.wish, before, patience) {
+        match look::look(shared, control, &mut self.wish, before, self.patience) {
             Ok(look) => {
-                shared.well();
-                (self.away, self.short) = (false, SHORT);
-                self.look_at = Instant::now() + shared.config.refresh;
+                self.answered();
+                self.look_at = Instant::now() + self.shared.config.refresh;
                 self.first = false;
                 self.seen_in_part(&look);
                 if look.returned {
@@ -202,14 +210,34 @@ impl Tender {
                     let _ = self.looks.send(look);
                 }
             }
-            Err(unseen) => {
-                self.away = !matches!(unseen.kind, Kind::Missing(_));
-                if unseen.kind == Kind::Slow {
-                    self.short = (self.short * 2).min(look::PATIENCE);
-                }
-                self.troubled(unseen);
-                self.look_at = Instant::now() + AGAIN;
-            }
+            Err(unseen) => self.unseen(unseen),
+        }
+    }
+
+    /// Brokers gave an answer.
+    fn answered(&mut self) {
+        if self.shared.said.newest.lock().is_some() {
+            // They had been away, which is not slow.
+            self.patience = SHORT;
+        }
+        self.shared.well();
+        self.away = false;
+        self.answered_at = Instant::now();
+    }
+
+    /// Brokers gave none. For a moment that is no news: connections take time, and brokers pause.
+    fn unseen(&mut self, unseen: Unseen) {
+        // What connections met comes as an event.
+        self.hear(Duration::ZERO);
+        self.look_at = Instant::now() + AGAIN;
+        self.away = !matches!(unseen.kind, Kind::Missing(_));
+        if unseen.kind == Kind::Slow {
+            self.patience = (self.patience * 2).min(look::PATIENCE);
+        }
+        let silent = matches!(unseen.kind, Kind::Slow | Kind::Away(_));
+        let known = self.shared.said.newest.lock().is_some();
+        if known || !silent || self.answered_at.elapsed() >= SILENT {
+            self.troubled(unseen);
         }
     }
 
@@ -217,19 +245,14 @@ impl Tender {
         let now = Instant::now();
         self.ends_at = now + ENDS;
         let begins = now >= self.begins_at;
-        match look::refresh(&self.shared, &self.control, begins) {
+        match look::refresh(&self.shared, &self.control, begins, self.patience) {
             Ok(()) => {
-                self.shared.well();
+                self.answered();
                 if begins {
                     self.begins_at = now + BEGINS;
                 }
             }
-            Err(unseen) => {
-                self.troubled(unseen);
-                if self.shared.said.newest.lock().is_some() {
-                    self.look_at = Instant::now();
-                }
-            }
+            Err(unseen) => self.unseen(unseen),
         }
         self.asked_at = Instant::now() + ASKED;
     }
@@ -255,8 +278,6 @@ impl Tender {
 
     /// Says why there is nothing to be seen, once for each reason, and keeps it for the status.
     fn troubled(&mut self, unseen: Unseen) {
-        // What connections met comes as an event.
-        self.hear(Duration::ZERO);
         let source = &*self.shared.source;
         if let Unseen { what, kind: Kind::Missing(hint) } = unseen {
             self.shared.answered();
@@ -269,7 +290,9 @@ impl Tender {
         let what = unseen.with(self.shared.said.newest.lock().as_deref());
         let refusal = self.shared.said.refusal.lock().clone();
         let hint = refusal.as_ref().map(|r| r.hint.clone());
-        if self.shared.troubled(what.clone(), refusal) {
+        let fresh = |(of, at): &(Option<String>, Instant)| *of == hint && at.elapsed() < LOGGED;
+        if self.shared.troubled(what.clone(), refusal) && !self.logged.as_ref().is_some_and(fresh) {
+            self.logged = Some((hint.clone(), Instant::now()));
             warn!(source, what, hint, "the brokers cannot be asked; it is tried again");
         }
     }
