@@ -8,6 +8,10 @@
 
 #[path = "kafka/broker.rs"]
 mod broker;
+#[path = "kafka/login.rs"]
+mod login;
+#[path = "kafka/msk.rs"]
+mod msk;
 mod oracle;
 #[path = "kafka/runs.rs"]
 mod runs;
@@ -420,69 +424,4 @@ fn recreated(run: &Run, brokers: &str) {
     until(run, &mut daemon, "it has read the new topic", |s| {
         (s.position("f.user/0") == Some(all)).then_some(())
     });
-}
-
-#[test]
-fn brokers_are_spoken_to_securely() {
-    let dir = tempfile::tempdir().unwrap();
-    let broker = Broker::start(&dir.path().join("kafka"));
-    create(&broker.address(), "s", 2);
-    let records = generated("s", &Shape::bench(300, 7), 2, false);
-    put(&broker.address(), &records);
-    let config = config(dir.path());
-    let [sasl, tls, both] = broker.secured();
-    let ca = format!("source.kafka.tls.ca={}", broker.authority().display());
-    let password = dir.path().join("password");
-    std::fs::write(&password, "alice-secret\n").unwrap();
-    let user = |mechanism: &str| {
-        let file = password.display();
-        format!(
-            "source.kafka.sasl={{ mechanism = \"{mechanism}\", username = \"alice\", \
-             password = {{ file = \"{file}\" }} }}"
-        )
-    };
-    let bearer = "source.kafka.sasl={ mechanism = \"OAUTHBEARER\", username = \"alice\" }";
-    let scram = (user("SCRAM-SHA-256"), user("SCRAM-SHA-512"));
-    let (plain, set) = (user("PLAIN"), "--set");
-    // As a Java client has it.
-    let java = dir.path().join("client.properties");
-    let module = "org.apache.kafka.common.security.scram.ScramLoginModule";
-    let text = format!(
-        "security.protocol=SASL_SSL\nsasl.mechanism=SCRAM-SHA-256\n\
-         sasl.jaas.config={module} required username=\"alice\" password=\"alice-secret\";\n\
-         ssl.truststore.type=PEM\nssl.truststore.location={}\n",
-        broker.authority().display()
-    );
-    std::fs::write(&java, text).unwrap();
-    let java = format!("source.kafka.client_properties={}", java.display());
-    for (n, (address, settings)) in [
-        (&sasl, vec![set, &scram.0]),
-        (&sasl, vec![set, &plain]),
-        (&sasl, vec![set, bearer]),
-        (&tls, vec![set, &ca]),
-        (&both, vec![set, &ca, set, &scram.1]),
-        (&both, vec![set, &java]),
-    ]
-    .into_iter()
-    .enumerate()
-    {
-        let run = Run::new(&config, address, "s", &dir.path().join(n.to_string()));
-        run.to_the_end(&settings).ok();
-        equal(&config, &run.out, &messages("kafka", &records));
-    }
-    let run = Run::new(&config, &both, "s", &dir.path().join("wrong"));
-    let said = run.validate(&[set, &ca, set, &scram.1]).ok();
-    assert!(said.stdout.contains("s.pin/0: offsets 0 to"), "{}", said.stdout);
-    assert!(said.stdout.contains("readable"), "{}", said.stdout);
-    std::fs::write(&password, "not-her-password").unwrap();
-    let soon = "source.kafka.connect_timeout=2s";
-    for refused in [
-        run.to_the_end(&[set, &ca, set, &scram.1, set, soon]),
-        run.validate(&[set, &ca, set, &scram.1, set, soon]),
-    ] {
-        assert_eq!(refused.code, Some(69), "{}", refused.stderr);
-        let said = format!("{}{}", refused.stdout, refused.stderr);
-        assert!(said.contains("uthentication"), "{said}");
-        assert!(!said.contains("not-her-password"), "{said}");
-    }
 }

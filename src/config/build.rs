@@ -1,5 +1,7 @@
 //! From the tree of settings to a valid [`Config`]: one function per section.
 
+use std::path::PathBuf;
+
 use dataflows::metrics::declare::AgeGroup;
 use dataflows::record::rules::Wrappers;
 use dataflows::record::{Column, Rules};
@@ -219,6 +221,12 @@ pub fn secret(s: &Section<'_>, key: &str, env: &Env) -> Option<Secret> {
             None
         }
     }
+}
+
+/// The file that holds a secret, if it is one that does.
+pub fn secret_file(s: &Section<'_>, key: &str) -> Option<PathBuf> {
+    let Value::Table(table) = &s.get(key)?.value else { return None };
+    table.get("file")?.node.as_text().map(PathBuf::from)
 }
 
 fn labels(s: &Section<'_>) -> Labels {

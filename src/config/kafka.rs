@@ -2,15 +2,15 @@
 //! spoken to. Secrets come from the environment or a file, never from the configuration itself.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use super::load::Env;
 use super::problem::Place;
 use super::properties::Weight;
 use super::section::Section;
+use super::security::{self, Security};
 use super::tree::{Entry, Value};
-use super::{Secret, build, properties, units};
+use super::{Secret, properties, units};
 
 /// The settings of a Kafka source.
 #[derive(Clone, Debug)]
@@ -19,6 +19,8 @@ pub struct Kafka {
     pub brokers: Vec<String>,
     /// What is read.
     pub topics: Vec<Topics>,
+    /// What the names of three of them were made of, if they were.
+    pub prefix: Option<String>,
     /// The consumer group that durable positions are committed to.
     pub group: String,
     /// Whether they are.
@@ -74,55 +76,15 @@ pub enum Gap {
     Stop,
 }
 
-/// How brokers are spoken to.
-#[derive(Clone, Debug, Default)]
-pub struct Security {
-    /// Encrypted.
-    pub tls: bool,
-    /// Who we say we are.
-    pub sasl: Option<Sasl>,
-    /// Certificates that brokers are checked with; none = the system's.
-    pub ca: Option<PathBuf>,
-    /// Our certificate,
-    pub certificate: Option<PathBuf>,
-    /// and its key.
-    pub key: Option<PathBuf>,
-    /// What the key is locked with.
-    pub key_password: Option<Secret>,
-}
-
-/// Who we say we are.
-#[derive(Clone, Debug)]
-pub struct Sasl {
-    /// The mechanism, as librdkafka calls it.
-    pub mechanism: &'static str,
-    /// The name.
-    pub username: String,
-    /// The password; for `OAUTHBEARER` the token, unless an unsecured one is made.
-    pub password: Option<Secret>,
-}
-
 /// What is read ahead if nothing is said.
 const FETCH_MEMORY: u64 = 64 << 20;
-
-/// The mechanisms.
-const MECHANISMS: [(&str, &str); 4] = [
-    ("PLAIN", "PLAIN"),
-    ("SCRAM-SHA-256", "SCRAM-SHA-256"),
-    ("SCRAM-SHA-512", "SCRAM-SHA-512"),
-    ("OAUTHBEARER", "OAUTHBEARER"),
-];
-
-/// A mechanism, as librdkafka calls it.
-pub fn mechanism(name: &str) -> Option<&'static str> {
-    MECHANISMS.iter().find(|m| m.0 == name).map(|m| m.1)
-}
 
 /// A source that says nothing.
 pub fn plain() -> Kafka {
     Kafka {
         brokers: Vec::new(),
         topics: Vec::new(),
+        prefix: None,
         group: "pinflow".into(),
         commit: true,
         start: Start::Earliest,
@@ -147,10 +109,11 @@ pub fn kafka(s: &Section<'_>, env: &Env) -> Kafka {
     let mut settings = plain.properties.clone();
     settings.extend(further(s));
     let topics = topics(s);
-    let kafka = Kafka {
+    let mut kafka = Kafka {
         brokers: brokers(s).unwrap_or(plain.brokers),
         dead_letters: dead_letters(s, &topics),
         topics,
+        prefix: s.filled("prefix").map(str::to_string),
         group: s.filled("group").map_or(plain.group, str::to_string),
         commit: s.flag("commit").unwrap_or(plain.commit),
         start: start(s).unwrap_or(plain.start),
@@ -159,12 +122,13 @@ pub fn kafka(s: &Section<'_>, env: &Env) -> Kafka {
         refresh: s.duration("refresh", "100ms", "1h").unwrap_or(plain.refresh),
         connect_timeout: s.duration("connect_timeout", "1s", "1h").unwrap_or(plain.connect_timeout),
         stall_timeout: s.duration("stall_timeout", "1s", "24h").unwrap_or(plain.stall_timeout),
-        security: security(s, env, plain.security),
+        security: security::security(s, env, plain.security),
         properties: settings,
     };
     if kafka.brokers.is_empty() && !s.has("brokers") && !unread {
         s.missing("brokers");
     }
+    security::region(s, env, &kafka.brokers, &mut kafka.security);
     kafka
 }
 
@@ -323,39 +287,6 @@ fn offsets(s: &Section<'_>, entries: &[Entry]) -> BTreeMap<String, u64> {
         }
     }
     out
-}
-
-fn security(s: &Section<'_>, env: &Env, plain: Security) -> Security {
-    let t = s.section("tls", &["source.kafka.tls"]);
-    let path = |key: &str| t.filled(key).map(PathBuf::from);
-    let security = Security {
-        tls: t.flag("enabled").unwrap_or(plain.tls || s.has("tls")),
-        sasl: if s.has("sasl") { Some(sasl(s, env)) } else { plain.sasl },
-        ca: path("ca").or(plain.ca),
-        certificate: path("certificate").or(plain.certificate),
-        key: path("key").or(plain.key),
-        key_password: build::secret(&t, "key_password", env).or(plain.key_password),
-    };
-    if security.certificate.is_some() != security.key.is_some() {
-        let hint = "our own certificate and its key go together";
-        s.problems.error(s.place_of("tls"), "one of `certificate` and `key` is missing", hint);
-    }
-    security
-}
-
-fn sasl(s: &Section<'_>, env: &Env) -> Sasl {
-    let a = s.section("sasl", &["source.kafka.sasl"]);
-    if !a.has("mechanism") {
-        a.missing("mechanism");
-    }
-    let mechanism = a.choice("mechanism", &MECHANISMS).unwrap_or(MECHANISMS[0].1);
-    let password = build::secret(&a, "password", env);
-    if mechanism != "OAUTHBEARER" {
-        for key in ["username", "password"].into_iter().filter(|key| !a.has(key)) {
-            a.missing(key);
-        }
-    }
-    Sasl { mechanism, username: a.filled("username").unwrap_or_default().to_string(), password }
 }
 
 /// How the password is given.

@@ -152,10 +152,20 @@ keys! {
     }
     "source.kafka.sasl" {
         "mechanism" r#"mechanism = "SCRAM-SHA-512""#
-            "`PLAIN`, `SCRAM-SHA-256`, `SCRAM-SHA-512` or `OAUTHBEARER`.",
+            "`PLAIN`, `SCRAM-SHA-256`, `SCRAM-SHA-512`, `OAUTHBEARER` or `AWS_MSK_IAM`.",
         "username" r#"username = "alice""# "The name.",
         "password" r#"password = { env = "KAFKA_PASSWORD" }"#
-            "The password; of `OAUTHBEARER`, the token.",
+            "The password; of `OAUTHBEARER`, the token, which is read from a file anew whenever \
+             one is needed.",
+        "region" r#"region = "eu-central-1""#
+            "Of `AWS_MSK_IAM`: the brokers' region; not given, what a broker's name says, else \
+             `AWS_REGION`.",
+        "role" r#"role = "arn:aws:iam::123456789012:role/reader""#
+            "Of `AWS_MSK_IAM`: a role to take on.",
+        "role_session" r#"role_session = "pinflow""# "What its session is called.",
+        "profile" r#"profile = "kafka""#
+            "Of `AWS_MSK_IAM`: a profile of `~/.aws`; not given, the usual places are looked \
+             through.",
     }
     "source.kafka.tls" {
         "enabled" "enabled = true" "Whether it is used.",

@@ -13,6 +13,7 @@ mod properties;
 #[cfg(test)]
 mod reference;
 mod section;
+mod security;
 mod sink;
 mod source;
 #[cfg(test)]
@@ -28,9 +29,10 @@ use std::time::Duration;
 use dataflows::metrics::declare::{AgeGroup, Metric};
 use dataflows::record::{Rule, Rules};
 
-pub use kafka::{Gap, Kafka, Sasl, Security, Start, Topics, ours};
+pub use kafka::{Gap, Kafka, Start, Topics, ours};
 pub use load::{BUILTIN, Env, Loaded, Override, load, load_with};
 pub use metric::scope::{FACTS, fact_name};
+pub use security::{Iam, Sasl, Security};
 pub use sink::{ROTATE_BYTES, ROTATE_INTERVAL};
 pub use source::{MAX_UNPACKED, SCAN_INTERVAL};
 

@@ -4,7 +4,8 @@
 use std::path::PathBuf;
 
 use super::Secret;
-use super::kafka::{self, Kafka, Sasl};
+use super::kafka::Kafka;
+use super::security::{self, Iam};
 
 /// What is said of a line that is not taken over.
 #[derive(Clone, Debug)]
@@ -89,20 +90,20 @@ fn escaped(c: char) -> char {
     }
 }
 
-/// The value of an option of a login module: `username="alice"`. A quoted text ends at the quote
+/// The options of a login module, in order: `username="alice"`. A quoted text ends at the quote
 /// that it begins with, and what stands behind a backslash belongs to it.
-fn option(jaas: &str, name: &str) -> Option<String> {
-    let mut chars = jaas.chars();
-    let (mut key, mut word) = (None, String::new());
+fn options(jaas: &str) -> Vec<(String, String)> {
+    let (mut out, mut chars) = (Vec::new(), jaas.chars());
+    let (mut key, mut word): (Option<String>, _) = (None, String::new());
     loop {
-        let c = chars.next();
-        match c {
-            None | Some(';') => return key.filter(|k| k == name).map(|_| word),
+        match chars.next() {
+            None | Some(';') => {
+                out.extend(key.map(|key| (key, word)));
+                return out;
+            }
             Some(c) if c.is_whitespace() => {
-                if key.take().is_some_and(|k| k == name) {
-                    return Some(word);
-                }
-                word.clear();
+                let word = std::mem::take(&mut word);
+                out.extend(key.take().map(|key| (key, word)));
             }
             Some('=') if key.is_none() => key = Some(std::mem::take(&mut word)),
             Some(quote @ ('"' | '\'')) => {
@@ -115,10 +116,11 @@ fn option(jaas: &str, name: &str) -> Option<String> {
     }
 }
 
-/// Whether a protocol is encrypted; none if there is none of this name. Java takes any case.
-fn protocol(name: &str) -> Option<bool> {
+/// Whether a protocol is encrypted, and whether it logs in; none if there is none of this name.
+/// Java takes any case.
+fn protocol(name: &str) -> Option<(bool, bool)> {
     let name = name.to_ascii_uppercase();
-    PROTOCOLS.iter().find(|p| p.0 == name).map(|p| p.1)
+    PROTOCOLS.iter().find(|p| p.0 == name).map(|p| (p.1, name.starts_with("SASL_")))
 }
 
 /// Lays a file's settings over those of a source; what is said of lines that are not taken over.
@@ -127,9 +129,20 @@ pub fn lay_over(text: &str, kafka: &mut Kafka) -> Vec<Said> {
     let settings = settings(text);
     let get = |key: &str| settings.iter().find(|s| s.1 == key).map(|s| s.2.as_str());
     let pem = |of: &str| get(&format!("ssl.{of}.type")).is_some_and(|t| t == "PEM");
+    let spoken = get("security.protocol");
+    let login = Login {
+        // What Java speaks where nothing is said is PLAINTEXT.
+        without: spoken.map_or(Some("PLAINTEXT"), |name| Some(name).filter(|_| !logs_in(name))),
+        iam: settings.iter().any(|s| is_iam(&s.1, &s.2)),
+    };
     for (line, key, value) in &settings {
         let mut explain = |why: &str| {
-            said.push(Said { line: *line, why: format!("`{key}` {why}"), weight: weight(key) });
+            let weight = if login.without.is_some() && key.starts_with("sasl.") {
+                Weight::Passed
+            } else {
+                weight(key)
+            };
+            said.push(Said { line: *line, why: format!("`{key}` {why}"), weight });
         };
         match key.as_str() {
             "bootstrap.servers" => {
@@ -137,24 +150,13 @@ pub fn lay_over(text: &str, kafka: &mut Kafka) -> Vec<Said> {
             }
             "group.id" => kafka.group.clone_from(value),
             "security.protocol" => match protocol(value) {
-                Some(tls) => kafka.security.tls = tls,
+                Some((tls, _)) => kafka.security.tls = tls,
                 None => explain(&format!("cannot be `{value}`")),
             },
-            "sasl.mechanism" => match kafka::mechanism(value) {
-                Some(mechanism) => login(kafka).mechanism = mechanism,
-                None if value == "AWS_MSK_IAM" => explain(
-                    "names MSK IAM, which is not built in: create a SCRAM user for pinflow, \
-                     with mechanism SCRAM-SHA-512",
-                ),
-                None => explain("names a mechanism that is not known here"),
-            },
-            "sasl.jaas.config" if value.contains("IAMLoginModule") => {
-                explain("is for MSK IAM, which is not built in");
-            }
-            "sasl.jaas.config" => {
-                let sasl = login(kafka);
-                sasl.username = option(value, "username").unwrap_or_default();
-                sasl.password = option(value, "password").map(Secret);
+            key if key.starts_with("sasl.") => {
+                for why in login.line(key, value, kafka) {
+                    explain(&why);
+                }
             }
             "ssl.truststore.location" if pem("truststore") => {
                 kafka.security.ca = Some(PathBuf::from(value));
@@ -181,11 +183,93 @@ pub fn lay_over(text: &str, kafka: &mut Kafka) -> Vec<Said> {
             "ssl.truststore.password" | "ssl.keystore.password" => {
                 explain("is that of a Java key store, which is not read");
             }
-            "sasl.client.callback.handler.class" => {
-                explain("names a Java class; nothing is loaded here");
-            }
             "auto.offset.reset" => explain("is `start` here"),
             _ => explain("is not a setting that pinflow takes from this file"),
+        }
+    }
+    said
+}
+
+/// Whether a protocol logs in; one that there is not is an error anyhow.
+fn logs_in(name: &str) -> bool {
+    protocol(name).is_none_or(|p| p.1)
+}
+
+/// Whether a line is of one of the two ways in which guides set up MSK IAM.
+fn is_iam(key: &str, value: &str) -> bool {
+    match key {
+        "sasl.mechanism" => value == security::IAM,
+        "sasl.jaas.config" => value.contains("IAMLoginModule"),
+        _ => key.ends_with("callback.handler.class") && value.contains(".msk.auth.iam."),
+    }
+}
+
+/// What a file's login is.
+struct Login<'a> {
+    /// The protocol, if it does not log in.
+    without: Option<&'a str>,
+    /// It is MSK IAM.
+    iam: bool,
+}
+
+impl Login<'_> {
+    /// Takes a line about the login over; what is to be explained of it.
+    fn line(&self, key: &str, value: &str, kafka: &mut Kafka) -> Vec<String> {
+        if let Some(protocol) = self.without {
+            return vec![format!(
+                "is of a login, and with security.protocol {protocol} there is none; SASL_SSL or \
+                 SASL_PLAINTEXT would log in"
+            )];
+        }
+        let sasl = kafka.security.sasl.get_or_insert_with(|| security::login("PLAIN"));
+        let one = |why: &str| vec![why.to_string()];
+        match key {
+            "sasl.mechanism" => match security::mechanism(value) {
+                Some(mechanism) => {
+                    sasl.mechanism = mechanism;
+                    if self.iam {
+                        sasl.iam.get_or_insert_default();
+                    }
+                    Vec::new()
+                }
+                None => one("names a mechanism that is not known here"),
+            },
+            "sasl.jaas.config" if self.iam => {
+                iam(&options(value), sasl.iam.get_or_insert_default())
+            }
+            "sasl.jaas.config" => {
+                for (name, value) in options(value) {
+                    match name.as_str() {
+                        "username" | "unsecuredLoginStringClaim_sub" => sasl.username = value,
+                        "password" => sasl.password = Some(Secret(value)),
+                        _ => {}
+                    }
+                }
+                Vec::new()
+            }
+            _ if is_iam(key, value) => Vec::new(),
+            _ if key.ends_with("handler.class") => {
+                one("names a Java class; nothing is loaded here")
+            }
+            _ => one("is not a setting that pinflow takes from this file"),
+        }
+    }
+}
+
+/// Takes the options of a login module for MSK IAM over; what is to be explained of them.
+fn iam(options: &[(String, String)], into: &mut Iam) -> Vec<String> {
+    let mut said = Vec::new();
+    for (name, value) in options {
+        match name.as_str() {
+            "awsProfileName" => into.profile = Some(value.clone()),
+            "awsRoleArn" => into.role = Some(value.clone()),
+            "awsRoleSessionName" => into.role_session = Some(value.clone()),
+            "awsStsRegion" => said.push(
+                "asks for the role in a region of its own (awsStsRegion): here it is asked for in \
+                 that of the brokers"
+                    .into(),
+            ),
+            _ => said.push(format!("has an option that is not known here: {name}")),
         }
     }
     said
@@ -203,15 +287,6 @@ fn weight(key: &str) -> Weight {
     }
 }
 
-/// Who we say we are, to be filled in.
-fn login(kafka: &mut Kafka) -> &mut Sasl {
-    kafka.security.sasl.get_or_insert_with(|| Sasl {
-        mechanism: "PLAIN",
-        username: String::new(),
-        password: None,
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -225,13 +300,16 @@ mod tests {
         ssl.truststore.location=/tmp/kafka.client.truststore.jks\n\
         max.poll.records=500\n";
 
-    const IAM: &str = "security.protocol=SASL_SSL\n\
+    const IAM: &str = "bootstrap.servers=b-1.x.c2.kafka.eu-central-1.amazonaws.com:9098\n\
+        security.protocol=SASL_SSL\n\
         sasl.mechanism=AWS_MSK_IAM\n\
-        sasl.jaas.config=software.amazon.msk.auth.iam.IAMLoginModule required awsRoleArn=\"a\";\n\
+        sasl.jaas.config=software.amazon.msk.auth.iam.IAMLoginModule required \\\n    \
+        awsRoleArn=\"arn:aws:iam::1:role/r\" awsRoleSessionName=\"me\" \
+        awsStsRegion=\"us-east-1\";\n\
         sasl.client.callback.handler.class=software.amazon.msk.auth.iam.IAMClientCallbackHandler\n";
 
     fn laid(text: &str) -> (Kafka, Vec<Said>) {
-        let mut kafka = kafka::plain();
+        let mut kafka = crate::config::kafka::plain();
         let said = lay_over(text, &mut kafka);
         (kafka, said)
     }
@@ -252,12 +330,51 @@ mod tests {
     }
 
     #[test]
-    fn each_line_of_a_guides_file_for_iam_is_explained() {
-        let (_, said) = laid(IAM);
+    fn a_guides_file_for_iam_is_understood() {
+        let (kafka, said) = laid(IAM);
         let lines: Vec<usize> = said.iter().map(|s| s.line).collect();
-        assert_eq!(lines, [2, 3, 4], "{said:?}");
-        assert_eq!(said[0].weight, Weight::Login);
-        assert!(said[0].why.contains("SCRAM-SHA-512"), "{}", said[0].why);
+        assert_eq!(lines, [4], "{said:?}");
+        assert!(said[0].why.contains("awsStsRegion"), "{}", said[0].why);
+        assert_eq!(said[0].weight, Weight::Passed);
+        assert!(kafka.security.tls);
+        let sasl = kafka.security.sasl.expect("a login");
+        assert_eq!(sasl.mechanism, "OAUTHBEARER");
+        let (role, role_session) = (Some("arn:aws:iam::1:role/r".into()), Some("me".into()));
+        assert_eq!(sasl.iam, Some(Iam { role, role_session, ..Iam::default() }));
+    }
+
+    /// The other way in which guides write it, and the shortest.
+    #[test]
+    fn iam_is_known_by_its_handler_and_by_its_module() {
+        let handler = "software.amazon.msk.auth.iam.IAMOAuthBearerLoginCallbackHandler";
+        let bearer = "org.apache.kafka.common.security.oauthbearer.OAuthBearerLoginModule";
+        let (kafka, said) = laid(&format!(
+            "security.protocol=SASL_SSL\nsasl.mechanism=OAUTHBEARER\n\
+             sasl.jaas.config={bearer} required awsProfileName=\"p\";\n\
+             sasl.login.callback.handler.class={handler}\n\
+             sasl.client.callback.handler.class={handler}\n"
+        ));
+        assert!(said.is_empty(), "{said:?}");
+        let profile = kafka.security.sasl.and_then(|s| s.iam).and_then(|iam| iam.profile);
+        assert_eq!(profile.as_deref(), Some("p"));
+    }
+
+    /// The login went out although the protocol has none.
+    #[test]
+    fn the_protocol_decides_whether_there_is_a_login() {
+        let module = "org.apache.kafka.common.security.plain.PlainLoginModule required";
+        for protocol in ["security.protocol=SSL\n", "security.protocol=plaintext\n", ""] {
+            let (kafka, said) = laid(&format!(
+                "{protocol}sasl.mechanism=PLAIN\n\
+                 sasl.jaas.config={module} username=\"a\" password=\"hunter2\";\n"
+            ));
+            assert!(kafka.security.sasl.is_none(), "{protocol}");
+            let after = protocol.lines().count();
+            let lines: Vec<usize> = said.iter().map(|s| s.line).collect();
+            assert_eq!(lines, [after + 1, after + 2], "{protocol}{said:?}");
+            assert!(said.iter().all(|s| s.why.contains("SASL_SSL")), "{said:?}");
+            assert!(said.iter().all(|s| !s.why.contains("hunter2")), "{said:?}");
+        }
     }
 
     #[test]
@@ -302,7 +419,10 @@ mod tests {
             ("bare==", "bare=="),
         ] {
             let module = "org.apache.kafka.common.security.plain.PlainLoginModule required";
-            let text = format!("sasl.jaas.config={module} password={written} username=\"bob\";\n");
+            let text = format!(
+                "security.protocol=SASL_SSL\n\
+                 sasl.jaas.config={module} password={written} username=\"bob\";\n"
+            );
             let (kafka, _) = laid(&text);
             let sasl = kafka.security.sasl.expect("a login");
             let got = (sasl.password.map(|p| p.0), sasl.username);

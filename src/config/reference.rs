@@ -117,7 +117,7 @@ fn the_examples_of_the_default_file_hold() {
         line.starts_with(['[', ']', ' ']) || (line.contains(" = ") && key.chars().all(word))
     };
     // One of the two, what does not go together, and what names files that are not there.
-    let other = ["measure = ", "retain = ", "token = ", "client_properties = "];
+    let other = ["measure = ", "retain = ", "token = ", "client_properties = ", "tls = "];
     let on = |line: &str| match line.strip_prefix("# ").filter(example) {
         Some(code) if !other.iter().any(|o| code.starts_with(o)) => format!("{code}\n"),
         _ => format!("{line}\n"),

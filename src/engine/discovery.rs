@@ -102,7 +102,9 @@ impl Coordinator {
         let since = *self.troubled.entry(partition).or_insert_with(Instant::now);
         let fatal = match error {
             SourceError::Changed { .. } => true,
-            SourceError::Unavailable { .. } => self.pace.bounded && since.elapsed() > PATIENCE,
+            SourceError::Unavailable { .. } | SourceError::Unreachable { .. } => {
+                self.pace.bounded && since.elapsed() > PATIENCE
+            }
             SourceError::Refused { .. } => false,
         };
         if fatal {

@@ -56,6 +56,9 @@ impl From<EngineError> for Failure {
             EngineError::Source(SourceError::Unavailable { .. }) => {
                 Failure::new(exit::UNAVAILABLE, message, "see that it is there and readable")
             }
+            EngineError::Source(SourceError::Unreachable { hint, .. }) => {
+                Failure::new(exit::UNAVAILABLE, message, hint)
+            }
             EngineError::Source(SourceError::Refused { .. }) => {
                 Failure::new(exit::DATA, message, "mend the file or take it away, then run again")
             }

@@ -312,8 +312,9 @@ fn watched(status: &mut Status, book: &Book, sources: &Sources) {
         source.counters = counters;
         source.errors = watch.errors;
         source.fetched_bytes = watch.fetched;
-        let hint = "it is tried again; see that the brokers are there, and that we may use them";
-        let trouble = |error| Trouble { error, hint: hint.into(), at: wall() };
+        let usual = "it is tried again; see that the brokers are there, and that we may use them";
+        let hint = watch.hint.map_or(usual.into(), |hint| format!("it is tried again; {hint}"));
+        let trouble = |error| Trouble { error, hint, at: wall() };
         source.trouble = watch.trouble.map(trouble);
     }
 }

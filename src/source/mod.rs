@@ -122,6 +122,8 @@ pub struct Watch {
     pub trouble: Option<String>,
     /// It cannot be reached: other ends than those given are not known any more.
     pub away: bool,
+    /// What to do about that, where it is known.
+    pub hint: Option<String>,
 }
 
 /// The half of a source that finds partitions.
@@ -227,6 +229,14 @@ pub enum SourceError {
     Unavailable {
         /// What was being done, with what, what was seen.
         what: String,
+    },
+    /// As [`Self::Unavailable`], and what to do is known.
+    #[error("{what}")]
+    Unreachable {
+        /// What was being done, with what, what was seen.
+        what: String,
+        /// What to do.
+        hint: String,
     },
     /// What was read before is no longer what is there. Exit 65.
     #[error("{what}")]

@@ -7,21 +7,24 @@
 //! confirmed within [`PATIENCE`] has failed.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use dataflows::record::Stream;
 use parking_lot::Mutex;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::OAuthToken;
-use rdkafka::config::ClientConfig;
+use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::metadata::{Metadata, MetadataTopic};
 use rdkafka::producer::{BaseProducer, BaseRecord, DeliveryResult, Producer, ProducerContext};
 use rdkafka::{ClientContext, Message};
 
 use crate::cli::{Failure, exit};
-use crate::config::{self, Sasl, Secret, Security};
+use crate::config::{self, Secret, Security};
 use crate::source::kafka::client;
+use crate::source::kafka::refusal::{self, Refusal};
+use crate::source::kafka::token::Tokens;
 
 use super::{Record, Target};
 
@@ -117,13 +120,14 @@ struct Seen {
     first: Option<String>,
     /// The last trouble with the brokers, which may pass.
     trouble: Option<String>,
-    /// They do not let us in, which will not.
-    locked_out: bool,
+    /// What to do about it, where that can be told.
+    refusal: Option<Refusal>,
 }
 
 struct Reports {
     seen: Mutex<Seen>,
-    sasl: Option<Sasl>,
+    security: Security,
+    tokens: Arc<Tokens>,
 }
 
 impl ClientContext for Reports {
@@ -133,13 +137,20 @@ impl ClientContext for Reports {
         &self,
         _: Option<&str>,
     ) -> Result<OAuthToken, Box<dyn std::error::Error>> {
-        client::token_now(self.sasl.as_ref())
+        self.tokens.token()
+    }
+
+    fn log(&self, _: RDKafkaLogLevel, facility: &str, text: &str) {
+        if facility == "FAIL" && text.contains("Disconnected") {
+            let mut seen = self.seen.lock();
+            seen.refusal = seen.refusal.take().or(refusal::closed(text, &self.security));
+        }
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
         let mut seen = self.seen.lock();
         let code = error.rdkafka_error_code();
-        seen.locked_out |= code == Some(RDKafkaErrorCode::Authentication);
+        seen.refusal = refusal::of(code, reason, &self.security).or(seen.refusal.take());
         if !client::follows(code, seen.trouble.is_some()) {
             seen.trouble = Some(reason.to_string());
         }
@@ -147,8 +158,9 @@ impl ClientContext for Reports {
 }
 
 impl Reports {
-    fn of(cluster: &Cluster) -> Self {
-        Reports { seen: Mutex::default(), sasl: cluster.security.sasl.clone() }
+    fn new(security: &Security, tokens: &Arc<Tokens>) -> Self {
+        let (security, tokens) = (security.clone(), tokens.clone());
+        Reports { seen: Mutex::default(), security, tokens }
     }
 }
 
@@ -186,8 +198,14 @@ impl KafkaTarget {
     /// Connects; the topics are there afterwards.
     pub fn connect(cluster: Cluster) -> Result<Self, Failure> {
         let config = cluster.producer();
+        let tokens = Arc::new(Tokens::new("emulate", &cluster.security));
+        tokens.wait(HELLO).map_err(|why| {
+            let hint = "see that this machine, or the profile, may use the credentials of AWS";
+            Failure::new(exit::UNAVAILABLE, format!("logging in to Kafka: {why}"), hint)
+        })?;
+        let reports = Reports::new(&cluster.security, &tokens);
         let producer: BaseProducer<Reports> =
-            config.create_with_context(Reports::of(&cluster)).map_err(|e| refused(&e))?;
+            config.create_with_context(reports).map_err(|e| refused(&e))?;
         let topics = Stream::ALL.map(|stream| cluster.topic(stream));
         let now = Instant::now();
         let target = KafkaTarget {
@@ -246,8 +264,8 @@ impl KafkaTarget {
                 Err(error) => {
                     // What the brokers' connections met comes as an event.
                     self.producer.poll(2 * STEP);
-                    let locked_out = self.producer.context().seen.lock().locked_out;
-                    if locked_out || start.elapsed() >= HELLO {
+                    let refusal = self.producer.context().seen.lock().refusal.clone();
+                    if refusal.is_some_and(|r| r.definite) || start.elapsed() >= HELLO {
                         return Err(self.unreachable("asking for topics", &error));
                     }
                 }
@@ -256,9 +274,10 @@ impl KafkaTarget {
     }
 
     fn create(&self, missing: &[&str], partitions: i32) -> Result<(), Failure> {
-        let client = self.cluster.client(&[]);
+        let (client, tokens) = (self.cluster.client(&[]), &self.producer.context().tokens);
+        let reports = Reports::new(&self.cluster.security, tokens);
         let admin: AdminClient<Reports> =
-            client.create_with_context(Reports::of(&self.cluster)).map_err(|e| refused(&e))?;
+            client.create_with_context(reports).map_err(|e| refused(&e))?;
         let topics: Vec<NewTopic<'_>> = missing
             .iter()
             // As many copies as the brokers make by default.
@@ -287,9 +306,10 @@ impl KafkaTarget {
         let trouble = self.producer.context().seen.lock().trouble.clone();
         let trouble = trouble.map_or(String::new(), |t| format!(" ({t})"));
         let message = format!("{doing} at {}: {error}{trouble}", self.cluster.brokers);
-        let hint = "is a broker running there? give --brokers HOST:PORT and, where brokers ask \
-                    who it is, the `sasl` and `tls` of [source.kafka]";
-        Failure::new(exit::UNAVAILABLE, message, hint)
+        let usual = "is a broker running there? give --brokers HOST:PORT and, where brokers ask \
+                     who it is, the `sasl` and `tls` of [source.kafka]";
+        let refusal = self.producer.context().seen.lock().refusal.clone();
+        Failure::new(exit::UNAVAILABLE, message, refusal.map_or(usual.into(), |r| r.hint))
     }
 
     /// A record that could not be delivered is the end.

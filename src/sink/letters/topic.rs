@@ -19,7 +19,11 @@ use rdkafka::producer::{BaseProducer, BaseRecord, DeliveryResult, Producer, Prod
 
 use super::Route;
 use crate::source::kafka::client::{self, Context, Said};
+use crate::source::kafka::token::Tokens;
 use crate::store::dead::{Letter, LetterId};
+
+/// How long it is waited for what a token is made of.
+const CREDENTIALS: Duration = Duration::from_secs(3);
 
 /// The header that says why a record was rejected.
 pub const REASON: &str = "reason";
@@ -133,9 +137,11 @@ pub struct Topic {
 }
 
 impl Topic {
-    /// A producer whose records are at most so large; nobody is asked yet.
+    /// A producer whose records are at most so large; no broker is asked yet.
     pub fn open(route: &Route, most: usize) -> Result<Self, String> {
         let said = Arc::new(Said::default());
+        let tokens = Arc::new(Tokens::new(&route.source, &route.kafka.security));
+        tokens.wait(CREDENTIALS)?;
         let mut config = client::common(&route.kafka);
         config
             .set("enable.idempotence", "true")
@@ -146,7 +152,7 @@ impl Topic {
             .set("partitioner", "murmur2_random")
             .set("topic.metadata.propagation.max.ms", UNKNOWN.as_millis().to_string())
             .set("message.timeout.ms", PATIENCE.as_millis().to_string());
-        let context = Context::new(&route.source, &route.kafka, &said);
+        let context = Context::new(&route.source, &route.kafka, &said, &tokens);
         let reports = Reports { context, seen: Mutex::default() };
         let brokers = route.kafka.brokers.join(",");
         let producer = BaseProducer::from_config_and_context(&config, reports);

@@ -4,12 +4,10 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::time::{Duration, Instant};
 
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use parking_lot::Mutex;
 use rdkafka::client::OAuthToken;
 use rdkafka::config::{ClientConfig, FromClientConfigAndContext, RDKafkaLogLevel};
@@ -18,14 +16,13 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::{ClientContext, TopicPartitionList};
 use tracing::{debug, info, warn};
 
-use crate::config::{Kafka, Sasl, Security};
+use super::refusal::{self, Refusal};
+use super::token::Tokens;
+use crate::config::{Kafka, Security};
 use crate::source::SourceError;
 
 /// A consumer with our context.
 pub type Consumer = BaseConsumer<Context>;
-
-/// How long a token of ours holds, where it does not say so itself; milliseconds.
-const TOKEN_HOLDS: i64 = 3_600_000;
 
 /// What all clients of a source have said.
 #[derive(Debug, Default)]
@@ -36,6 +33,10 @@ pub struct Said {
     pub newest: Mutex<Option<String>>,
     /// Bytes that came from the brokers, for records and all else.
     pub fetched: AtomicU64,
+    /// What it means that brokers do not let us in, where that can be told.
+    pub refusal: Mutex<Option<Refusal>>,
+    /// Brokers have answered once: they speak as we do.
+    pub met: AtomicBool,
     /// When an error of a kind was last logged.
     logged: Mutex<BTreeMap<String, Instant>>,
 }
@@ -71,6 +72,17 @@ pub fn follows(code: Option<RDKafkaErrorCode>, said: bool) -> bool {
     said && code == Some(RDKafkaErrorCode::AllBrokersDown)
 }
 
+impl Said {
+    /// Notes what a failure means; what is certain holds over what is likely.
+    fn refused(&self, refusal: Option<Refusal>) {
+        let mut known = self.refusal.lock();
+        let weaker = |new: &Refusal| known.as_ref().is_some_and(|k| k.definite && !new.definite);
+        if let Some(refusal) = refusal.filter(|new| !weaker(new)) {
+            *known = Some(refusal);
+        }
+    }
+}
+
 /// An error's kind, as librdkafka names it.
 fn kind(code: Option<RDKafkaErrorCode>) -> String {
     code.map_or_else(|| "Client".into(), |code| format!("{code:?}"))
@@ -79,7 +91,8 @@ fn kind(code: Option<RDKafkaErrorCode>) -> String {
 /// The context of our clients.
 pub struct Context {
     source: String,
-    sasl: Option<Sasl>,
+    security: Security,
+    tokens: Arc<Tokens>,
     said: Arc<Said>,
     /// Bytes that this client had fetched when it was last heard of.
     fetched: AtomicU64,
@@ -87,10 +100,14 @@ pub struct Context {
 
 impl Context {
     /// The context of a source's client.
-    pub fn new(source: &str, config: &Kafka, said: &Arc<Said>) -> Self {
-        let sasl = config.security.sasl.clone();
-        let fetched = AtomicU64::new(0);
-        Context { source: source.to_owned(), sasl, said: said.clone(), fetched }
+    pub fn new(source: &str, config: &Kafka, said: &Arc<Said>, tokens: &Arc<Tokens>) -> Self {
+        Context {
+            source: source.to_owned(),
+            security: config.security.clone(),
+            tokens: tokens.clone(),
+            said: said.clone(),
+            fetched: AtomicU64::new(0),
+        }
     }
 }
 
@@ -99,6 +116,16 @@ impl ClientContext for Context {
 
     fn log(&self, level: RDKafkaLogLevel, facility: &str, text: &str) {
         let source = &*self.source;
+        let strange = !self.said.met.load(Relaxed);
+        if strange && facility == "FAIL" && text.contains("Disconnected") {
+            // A connection that is closed is no error to librdkafka.
+            let refusal = refusal::closed(text, &self.security);
+            if refusal.is_some() {
+                let thread = text.find("]: ").map_or(0, |at| at + 3);
+                *self.said.newest.lock() = Some(text[thread..].to_owned());
+            }
+            self.said.refused(refusal);
+        }
         match level {
             RDKafkaLogLevel::Emerg
             | RDKafkaLogLevel::Alert
@@ -125,19 +152,20 @@ impl ClientContext for Context {
         // Errors of single partitions come by here too; that one has ended is none.
         let (code, source) = (error.rdkafka_error_code(), &*self.source);
         match code {
-            Some(RDKafkaErrorCode::PartitionEOF) => {}
+            Some(RDKafkaErrorCode::PartitionEOF) => return,
             _ if self.said.error(code, reason) => {
                 warn!(source, reason, "librdkafka reports an error");
             }
             _ => debug!(source, reason, "librdkafka reports an error, again"),
         }
+        self.said.refused(refusal::of(code, reason, &self.security));
     }
 
     fn generate_oauth_token(
         &self,
         _: Option<&str>,
     ) -> Result<OAuthToken, Box<dyn std::error::Error>> {
-        token_now(self.sasl.as_ref())
+        self.tokens.token()
     }
 }
 
@@ -150,36 +178,6 @@ pub fn known_offsets(list: &TopicPartitionList) -> Vec<(String, u64)> {
         e.error().is_ok().then(|| (super::topics::name(e.topic(), e.partition()), offset))
     };
     list.elements().iter().filter_map(one).collect()
-}
-
-/// The token of who we say we are, as of now.
-pub fn token_now(sasl: Option<&Sasl>) -> Result<OAuthToken, Box<dyn std::error::Error>> {
-    let sasl = sasl.ok_or("there is no `sasl` to make a token of")?;
-    #[allow(clippy::disallowed_methods, reason = "tokens expire by the wall clock")]
-    let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_millis() as i64;
-    Ok(token(sasl, now))
-}
-
-/// The token that is given, or an unsecured one for who we say we are.
-fn token(sasl: &Sasl, now: i64) -> OAuthToken {
-    let (token, lifetime_ms) = match &sasl.password {
-        Some(secret) => (secret.0.clone(), expiry(&secret.0).unwrap_or(now + TOKEN_HOLDS)),
-        None => {
-            let (issued, expires) = (now / 1000, (now + TOKEN_HOLDS) / 1000);
-            let claims = serde_json::json!({ "sub": sasl.username, "iat": issued, "exp": expires });
-            let part = |text: &str| URL_SAFE_NO_PAD.encode(text);
-            let token = format!("{}.{}.", part(r#"{"alg":"none"}"#), part(&claims.to_string()));
-            (token, expires * 1000)
-        }
-    };
-    OAuthToken { token, principal_name: sasl.username.clone(), lifetime_ms }
-}
-
-/// When a JSON web token expires, milliseconds since 1970-01-01 UTC.
-fn expiry(token: &str) -> Option<i64> {
-    let claims = URL_SAFE_NO_PAD.decode(token.split('.').nth(1)?).ok()?;
-    let claims: serde_json::Value = serde_json::from_slice(&claims).ok()?;
-    claims["exp"].as_i64()?.checked_mul(1000)
 }
 
 /// An error as it is shown: what was wrong with which setting, never its value.
@@ -217,6 +215,7 @@ impl Share {
 pub fn common(config: &Kafka) -> ClientConfig {
     let mut c = ClientConfig::new();
     c.set("client.id", "pinflow")
+        .set("enable.metrics.push", "false")
         .set("reconnect.backoff.ms", "50")
         .set("reconnect.backoff.max.ms", "2000")
         .set("topic.metadata.refresh.interval.ms", config.refresh.as_millis().to_string());
@@ -254,6 +253,10 @@ pub fn security(c: &mut ClientConfig, security: &Security) {
         (true, Some(_)) => "sasl_ssl",
     };
     c.set("security.protocol", protocol);
+    // Why connections are closed is told from lines of this level, whatever is logged of them.
+    if !matches!(c.log_level, RDKafkaLogLevel::Debug) {
+        c.set_log_level(RDKafkaLogLevel::Info);
+    }
     if let Some(sasl) = &security.sasl {
         c.set("sasl.mechanism", sasl.mechanism);
         if sasl.mechanism != "OAUTHBEARER" {
@@ -286,6 +289,7 @@ pub fn consumer(
     config: &Kafka,
     share: Option<Share>,
     said: &Arc<Said>,
+    tokens: &Arc<Tokens>,
 ) -> Result<Consumer, SourceError> {
     let mut c = settings(config);
     if let Some(share) = share {
@@ -298,7 +302,7 @@ pub fn consumer(
             .set("fetch.wait.max.ms", "250")
             .set("statistics.interval.ms", "2000");
     }
-    let context = Context::new(source, config, said);
+    let context = Context::new(source, config, said, tokens);
     BaseConsumer::from_config_and_context(&c, context).map_err(|error| {
         let what =
             format!("setting up a client of {}: {}", config.brokers.join(","), shown(&error));
@@ -309,7 +313,6 @@ pub fn consumer(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Secret;
 
     #[test]
     fn a_share_is_bounded_by_memory_and_by_what_is_sensible() {
@@ -332,20 +335,6 @@ mod tests {
         assert_eq!(said.newest.lock().as_deref(), Some("refused"));
         let errors = said.errors.lock();
         assert_eq!((errors.len(), errors["BrokerTransportFailure"]), (1, 2));
-    }
-
-    #[test]
-    fn tokens_say_when_they_expire() {
-        let mut sasl = Sasl { mechanism: "OAUTHBEARER", username: "ann".into(), password: None };
-        let made = token(&sasl, 5_000);
-        assert_eq!(made.principal_name, "ann");
-        assert_eq!(made.lifetime_ms, 5_000 + TOKEN_HOLDS);
-        assert_eq!(expiry(&made.token), Some(made.lifetime_ms));
-        sasl.password = Some(Secret(made.token.clone()));
-        assert_eq!(token(&sasl, 9_000).lifetime_ms, made.lifetime_ms);
-        sasl.password = Some(Secret("opaque".into()));
-        assert_eq!(token(&sasl, 9_000).lifetime_ms, 9_000 + TOKEN_HOLDS);
-        assert!(!format!("{sasl:?}").contains("opaque"));
     }
 
     #[test]

@@ -11,14 +11,17 @@ use rdkafka::{Message, Offset, Timestamp, TopicPartitionList};
 use serde::Serialize;
 
 use super::client::{self, Consumer, Said, Share};
-use super::look::{self, Listed};
+use super::look::{self, Listed, Unseen};
 use super::shared::Part;
+use super::token::Tokens;
 use super::topics;
 use crate::config::{Kafka, Start, Topics};
 use crate::source::{Clock, SourceError};
 
 /// How long a record is waited for.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// How long a broker is waited for at a time: what keeps it away is heard in between.
+const SHORT: Duration = Duration::from_millis(300);
 /// A record that is further ahead of our clock than this is said, seconds.
 const AHEAD: f64 = 5.0;
 
@@ -72,23 +75,21 @@ pub struct Partition {
 
 /// Asks the brokers of a source.
 pub fn connect(name: &str, config: &Kafka, clock: &Clock) -> Result<Answer, SourceError> {
-    let said = Arc::new(Said::default());
-    let share = Share::new(config.fetch_memory, 1);
-    let client = client::consumer(name, config, Some(share), &said)?;
-    let failed =
-        |what: String| SourceError::Unavailable { what: format!("source `{name}`: {what}") };
-    let listed = reach(&client, config, &config.topics, &said).map_err(failed)?;
+    let asker = Asker::new(name, config, &format!("source `{name}`"))?;
+    let failed = |seen| asker.failed(seen);
+    let client = &asker.client;
+    let listed = asker.reach(config, &config.topics)?;
     if let Start::Offsets(given) = &config.start {
         let strange = look::strangers(given, &listed);
         if !strange.is_empty() {
             let what = format!("`start` names {}, which are not there", strange.join(", "));
-            return Err(failed(what));
+            return Err(failed(what.into()));
         }
     }
     let parts: Vec<Arc<Part>> =
         listed.parts.iter().map(|(t, n)| Arc::new(Part::new(t, *n))).collect();
-    let begins = look::asked(&client, &parts, Offset::Beginning).map_err(failed)?;
-    let ends = look::asked(&client, &parts, Offset::End).map_err(failed)?;
+    let asked = |what| look::asked(client, &parts, what, look::PATIENCE).map_err(failed);
+    let (begins, ends) = (asked(Offset::Beginning)?, asked(Offset::End)?);
     let mut topics: Vec<Topic> = Vec::new();
     for part in &parts {
         let offset = |of: &look::Offsets| of.get(&part.name).copied().unwrap_or_default();
@@ -101,16 +102,15 @@ pub fn connect(name: &str, config: &Kafka, clock: &Clock) -> Result<Answer, Sour
         topic.partitions.push(Partition { number: part.number, begin, end });
         // One partition a topic tells whether we may read it.
         if topic.readable.is_none() && end > begin {
-            topic.newest = newest(&client, part, end, clock).map_err(failed)?;
+            topic.newest = newest(client, part, end, clock).map_err(|w| failed(w.into()))?;
             topic.readable = Some(true);
         }
     }
     let metadata = client.fetch_metadata(parts.first().map(|p| &*p.topic), PATIENCE);
-    let metadata = metadata.map_err(|e| failed(client::shown(&e)))?;
+    let metadata = metadata.map_err(|e| failed(client::shown(&e).into()))?;
     let brokers = metadata.brokers().iter().map(|b| format!("{}:{}", b.host(), b.port()));
     let letters = |topic: &String| {
-        let wanted = [Topics::Named(topic.clone())];
-        let listed = reach(&client, config, &wanted, &said).map_err(failed)?;
+        let listed = asker.reach(config, &[Topics::Named(topic.clone())])?;
         Ok((topic.clone(), listed.parts.len()))
     };
     Ok(Answer {
@@ -158,38 +158,68 @@ impl fmt::Display for Newest {
     }
 }
 
-/// The partitions of topics, once the brokers answer; all topics are there.
-pub fn reach(
-    client: &Consumer,
-    config: &Kafka,
-    wanted: &[Topics],
-    said: &Said,
-) -> Result<Listed, String> {
-    let until = Instant::now() + config.connect_timeout;
-    let failed = |what: String| {
-        let why = said.newest.lock().clone().map_or(String::new(), |why| format!(" ({why})"));
-        format!("{what}{why}")
-    };
-    let mut listed = loop {
-        // A token is asked for, and what is wrong is told, by what polls.
-        (0..16).for_each(|_| drop(client.poll(Duration::from_millis(10))));
-        match look::listed(client, wanted) {
-            Ok(listed) if listed.failed.is_empty() || Instant::now() >= until => break listed,
-            Err(what) if Instant::now() >= until => {
-                (0..64).for_each(|_| drop(client.poll(Duration::ZERO)));
-                return Err(failed(what));
-            }
-            Ok(_) | Err(_) => {}
+/// A client that asks the brokers of a source.
+pub struct Asker {
+    /// The client.
+    pub client: Consumer,
+    /// What is done, for what is said of failures.
+    doing: String,
+    said: Arc<Said>,
+    tokens: Arc<Tokens>,
+}
+
+impl Asker {
+    /// A client of a source; nobody is asked yet. `doing` is said of failures.
+    pub fn new(source: &str, config: &Kafka, doing: &str) -> Result<Self, SourceError> {
+        let said = Arc::new(Said::default());
+        let tokens = Arc::new(Tokens::new(source, &config.security));
+        let share = Share::new(config.fetch_memory, 1);
+        let client = client::consumer(source, config, Some(share), &said, &tokens)?;
+        Ok(Asker { client, doing: doing.to_owned(), said, tokens })
+    }
+
+    /// What it means that something was not seen.
+    pub fn failed(&self, seen: Unseen) -> SourceError {
+        let what = format!("{}: {}", self.doing, seen.with(self.said.newest.lock().as_deref()));
+        match self.said.refusal.lock().clone() {
+            Some(refusal) => SourceError::Unreachable { what, hint: refusal.hint },
+            None => SourceError::Unavailable { what },
         }
-    };
-    if let Some((_, what)) = listed.failed.pop_first() {
-        return Err(failed(what));
     }
-    if !listed.missing.is_empty() {
-        let names = listed.missing.join(", ");
-        return Err(failed(format!("topic {names} is not there; make it, or mend its name")));
+
+    /// The partitions of topics, once the brokers answer; all topics are there.
+    pub fn reach(&self, config: &Kafka, wanted: &[Topics]) -> Result<Listed, SourceError> {
+        let (client, said) = (&self.client, &self.said);
+        let until = Instant::now() + config.connect_timeout;
+        self.tokens.wait(config.connect_timeout).map_err(|what| self.failed(what.into()))?;
+        let mut patience = SHORT;
+        let mut listed = loop {
+            // A token is asked for, and what is wrong is told, by what polls.
+            (0..16).for_each(|_| drop(client.poll(Duration::from_millis(10))));
+            let hopeless = said.refusal.lock().as_ref().is_some_and(|refusal| refusal.definite);
+            let last = hopeless || Instant::now() >= until;
+            match look::listed(client, wanted, patience) {
+                Ok(listed) if listed.failed.is_empty() || last => break listed,
+                Err(seen) if last => {
+                    (0..64).for_each(|_| drop(client.poll(Duration::ZERO)));
+                    return Err(self.failed(seen));
+                }
+                Err(seen) if seen.kind == look::Kind::Slow => {
+                    patience = (patience * 2).min(look::PATIENCE);
+                }
+                Ok(_) | Err(_) => {}
+            }
+        };
+        if let Some((_, what)) = listed.failed.pop_first() {
+            return Err(self.failed(what.into()));
+        }
+        if !listed.missing.is_empty() {
+            let what = format!("{}: {}", self.doing, look::absent(&listed.missing));
+            let hint = look::absent_hint(config, &listed.missing);
+            return Err(SourceError::Unreachable { what, hint });
+        }
+        Ok(listed)
     }
-    Ok(listed)
 }
 
 /// Reads the newest record of a partition; when it was made, if it says.

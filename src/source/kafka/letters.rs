@@ -14,10 +14,11 @@ use rdkafka::error::KafkaError;
 use rdkafka::message::{BorrowedMessage, Headers as _};
 use rdkafka::{Message, Offset, TopicPartitionList};
 
-use super::client::{self, Said, Share};
+use super::client;
+use super::connect::Asker;
 use super::look::{self, Offsets};
 use super::shared::Part;
-use super::{connect, topics};
+use super::topics;
 use crate::config::{Kafka, Topics};
 use crate::sink::letters::{ARRIVAL, REASON, RULED, STATE, TRUNCATED, id_of_key};
 use crate::source::SourceError;
@@ -37,17 +38,16 @@ pub struct Sent {
 
 /// Reads the topic of a source's letters up to the end that it has now.
 pub fn read(source: &str, config: &Kafka, topic: &str) -> Result<Sent, SourceError> {
-    let said = Arc::new(Said::default());
-    let client = client::consumer(source, config, Some(Share::new(config.fetch_memory, 1)), &said)?;
-    let unavailable = |what: String| SourceError::Unavailable {
-        what: format!("reading the dead letters in topic {topic}: {what}"),
-    };
-    let wanted = [Topics::Named(topic.to_owned())];
-    let listed = connect::reach(&client, config, &wanted, &said).map_err(unavailable)?;
+    let doing = format!("reading the dead letters in topic {topic}");
+    let asker = Asker::new(source, config, &doing)?;
+    let unavailable = |what: String| asker.failed(what.into());
+    let client = &asker.client;
+    let listed = asker.reach(config, &[Topics::Named(topic.to_owned())])?;
     let parts: Vec<Arc<Part>> =
         listed.parts.iter().map(|(t, n)| Arc::new(Part::new(t, *n))).collect();
-    let begins = look::asked(&client, &parts, Offset::Beginning).map_err(unavailable)?;
-    let ends = look::asked(&client, &parts, Offset::End).map_err(unavailable)?;
+    let asked = |what| look::asked(client, &parts, what, look::PATIENCE);
+    let begins = asked(Offset::Beginning).map_err(|seen| asker.failed(seen))?;
+    let ends = asked(Offset::End).map_err(|seen| asker.failed(seen))?;
     let failed = |error: &KafkaError| unavailable(client::shown(error));
     let mut list = TopicPartitionList::new();
     let mut left: HashMap<i32, u64> = HashMap::new();

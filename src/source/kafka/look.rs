@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use rdkafka::consumer::Consumer as _;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::metadata::MetadataTopic;
 use rdkafka::types::RDKafkaRespErr;
 use rdkafka::{Offset, TopicPartitionList};
@@ -13,10 +14,60 @@ use rdkafka::{Offset, TopicPartitionList};
 use super::client::{self, Consumer, known_offsets};
 use super::shared::{Part, Shared};
 use super::topics;
-use crate::config::{Start, Topics};
+use crate::config::{Kafka, Start, Topics};
 
-/// How long an answer of the brokers is waited for.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// How long an answer of brokers that are there is waited for.
+pub const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Why there was nothing to be seen.
+#[derive(Debug)]
+pub struct Unseen {
+    /// What was being asked for, and what was seen.
+    pub what: String,
+    /// What kept it from us.
+    pub kind: Kind,
+}
+
+/// What keeps a look from seeing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Brokers are there, and did not answer in time.
+    Slow,
+    /// No broker is there, or none lets us in; what was being asked for.
+    Away(String),
+    /// Topics that have to be there are not; what to do.
+    Missing(String),
+    /// Something else.
+    Other,
+}
+
+impl From<String> for Unseen {
+    fn from(what: String) -> Self {
+        Unseen { what, kind: Kind::Other }
+    }
+}
+
+fn unseen(of: &str, error: &KafkaError) -> Unseen {
+    let asking = format!("asking the brokers for {of}");
+    let what = format!("{asking}: {}", client::shown(error));
+    let kind = match error.rdkafka_error_code() {
+        Some(RDKafkaErrorCode::OperationTimedOut) => Kind::Slow,
+        Some(RDKafkaErrorCode::BrokerTransportFailure) => Kind::Away(asking),
+        _ => Kind::Other,
+    };
+    Unseen { what, kind }
+}
+
+impl Unseen {
+    /// With what connections met, where that is known.
+    pub fn with(self, met: Option<&str>) -> String {
+        match (self.kind, met) {
+            (Kind::Away(asking), Some(met)) => format!("{asking}: {met}"),
+            (_, Some(met)) => format!("{} ({met})", self.what),
+            (_, None) => self.what,
+        }
+    }
+}
 
 /// Offsets by partition.
 pub type Offsets = BTreeMap<String, u64>;
@@ -44,6 +95,8 @@ pub struct Look {
     pub ends: Offsets,
     /// What could not be seen, if anything.
     pub partial: Option<String>,
+    /// Topics that are not there.
+    pub missing: Vec<String>,
     /// A topic that was not there is there again, perhaps another one of its name.
     pub returned: bool,
 }
@@ -73,10 +126,9 @@ impl Listed {
 }
 
 /// Asks which topics and partitions there are of those that are meant.
-pub fn listed(control: &Consumer, wanted: &[Topics]) -> Result<Listed, String> {
-    let failed = |e: rdkafka::error::KafkaError| {
-        format!("asking the brokers for topics: {}", client::shown(&e))
-    };
+/// Each answer is waited for so long.
+pub fn listed(control: &Consumer, wanted: &[Topics], patience: Duration) -> Result<Listed, Unseen> {
+    let failed = |e: KafkaError| unseen("topics", &e);
     let (mut found, mut seen) = (BTreeSet::new(), Listed::default());
     let mut take = |topic: &MetadataTopic, seen: &mut Listed| -> bool {
         match topic.error() {
@@ -86,7 +138,7 @@ pub fn listed(control: &Consumer, wanted: &[Topics]) -> Result<Listed, String> {
                 | RDKafkaRespErr::RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC,
             ) => return false,
             Some(error) => {
-                let error = rdkafka::error::RDKafkaErrorCode::from(error);
+                let error = RDKafkaErrorCode::from(error);
                 let what = format!("asking the brokers for topic {}: {error}", topic.name());
                 seen.failed.insert(topic.name().to_owned(), what);
                 return true;
@@ -103,7 +155,7 @@ pub fn listed(control: &Consumer, wanted: &[Topics]) -> Result<Listed, String> {
     };
     for one in wanted {
         if let Topics::Named(name) = one {
-            let metadata = control.fetch_metadata(Some(name), PATIENCE).map_err(failed)?;
+            let metadata = control.fetch_metadata(Some(name), patience).map_err(failed)?;
             let mut there = false;
             for topic in metadata.topics().iter().filter(|t| t.name() == name) {
                 there = take(topic, &mut seen);
@@ -114,7 +166,7 @@ pub fn listed(control: &Consumer, wanted: &[Topics]) -> Result<Listed, String> {
         }
     }
     if wanted.iter().any(|t| matches!(t, Topics::Matching(_))) {
-        let metadata = control.fetch_metadata(None, PATIENCE).map_err(failed)?;
+        let metadata = control.fetch_metadata(None, patience).map_err(failed)?;
         for topic in metadata.topics().iter().filter(|t| topics::meant(wanted, t.name())) {
             take(topic, &mut seen);
         }
@@ -124,32 +176,40 @@ pub fn listed(control: &Consumer, wanted: &[Topics]) -> Result<Listed, String> {
 }
 
 /// Offsets of partitions: the oldest, the one behind the newest, or the first of a time
-/// (milliseconds); partitions without an answer are left out.
-pub fn asked(control: &Consumer, parts: &[Arc<Part>], what: Offset) -> Result<Offsets, String> {
+/// (milliseconds); partitions without an answer are left out. It is waited for so long.
+pub fn asked(
+    control: &Consumer,
+    parts: &[Arc<Part>],
+    what: Offset,
+    patience: Duration,
+) -> Result<Offsets, Unseen> {
     if parts.is_empty() {
         return Ok(Offsets::new());
     }
-    let failed = |e: rdkafka::error::KafkaError| {
-        format!("asking the brokers for offsets: {}", client::shown(&e))
-    };
+    let failed = |e: KafkaError| unseen("offsets", &e);
     let mut list = TopicPartitionList::with_capacity(parts.len());
     for part in parts {
         list.add_partition_offset(&part.topic, part.number, what).map_err(failed)?;
     }
-    let list = control.offsets_for_times(list, PATIENCE).map_err(failed)?;
+    let list = control.offsets_for_times(list, patience).map_err(failed)?;
     Ok(known_offsets(&list).into_iter().collect())
 }
 
 /// Brings begins and ends up to date; only those of partitions that are still there and read.
-pub fn refresh(shared: &Shared, control: &Consumer, begins: bool) -> Result<(), String> {
+pub fn refresh(
+    shared: &Shared,
+    control: &Consumer,
+    begins: bool,
+    patience: Duration,
+) -> Result<(), Unseen> {
     let live = |p: &&Arc<Part>| p.live();
     let parts: Vec<Arc<Part>> = shared.parts.lock().values().filter(live).cloned().collect();
     let quiet = |p: &Arc<Part>| p.at_end.load(Relaxed) && p.ended.get().is_none();
     let ended: Vec<bool> = parts.iter().map(quiet).collect();
     let asking: Vec<Arc<Part>> =
         parts.iter().filter(|p| begins || p.asks.load(Relaxed)).cloned().collect();
-    let begin = asked(control, &asking, Offset::Beginning)?;
-    let end = asked(control, &parts, Offset::End)?;
+    let begin = asked(control, &asking, Offset::Beginning, patience)?;
+    let end = asked(control, &parts, Offset::End, patience)?;
     for (part, ended) in parts.iter().zip(ended) {
         let (begin, end) = (begin.get(&part.name), end.get(&part.name));
         if let Some(begin) = begin {
@@ -169,45 +229,46 @@ pub fn refresh(shared: &Shared, control: &Consumer, begins: bool) -> Result<(), 
     Ok(())
 }
 
-/// Looks for partitions. `warned` are topics that are known not to be there.
+/// Looks for partitions; each answer is waited for so long.
 pub fn look(
     shared: &Shared,
     control: &Consumer,
     wish: &mut Wish,
     first: bool,
-    warned: &mut BTreeSet<String>,
-) -> Result<Look, String> {
-    let listed = listed(control, &shared.config.topics)?;
+    patience: Duration,
+) -> Result<Look, Unseen> {
+    let listed = listed(control, &shared.config.topics, patience)?;
     if first && wish.bounded && !listed.missing.is_empty() {
-        return Err(format!("topic {} is not there", listed.missing.join(", ")));
+        let hint = absent_hint(&shared.config, &listed.missing);
+        return Err(Unseen { what: absent(&listed.missing), kind: Kind::Missing(hint) });
     }
     // Which partitions there are at the first start is kept: all are to be known then.
     let insists = first && (wish.bounded || wish.known.is_none());
     let mut partial = listed.partial();
     if let Some(what) = partial.take_if(|_| insists) {
-        return Err(what);
+        return Err(what.into());
     }
-    warn_of(shared, &listed.missing, warned);
     let strange = match &shared.config.start {
         Start::Offsets(given) if wish.known.is_none() => strangers(given, &listed),
         _ => Vec::new(),
     };
     let known = shared.parts.lock().clone();
     let returned = mark(&known, &listed);
+    let missing = listed.missing;
     if wish.bounded && !first {
-        return Ok(Look { partial, returned, ..Look::default() });
+        return Ok(Look { partial, missing, returned, ..Look::default() });
     }
     let led = listed.parts.iter().filter(|name| !listed.leaderless.contains(name));
     let new = led.map(|(topic, n)| Arc::new(Part::new(topic, *n)));
     let new: Vec<Arc<Part>> = new.filter(|p| !known.contains_key(&p.name)).collect();
-    let begins = asked(control, &new, Offset::Beginning)?;
-    let ends = asked(control, &new, Offset::End)?;
+    let begins = asked(control, &new, Offset::Beginning, patience)?;
+    let ends = asked(control, &new, Offset::End, patience)?;
     let (new, silent): (Vec<_>, Vec<_>) =
         new.into_iter().partition(|p| begins.contains_key(&p.name) && ends.contains_key(&p.name));
     if let Some(part) = silent.first() {
         let what = format!("the offsets of {} are not known to the brokers", part.name);
         if insists {
-            return Err(what);
+            return Err(what.into());
         }
         partial.get_or_insert(what);
     }
@@ -222,7 +283,7 @@ pub fn look(
         tracing::warn!(source, partition, "`start` names a partition that is not there");
     }
     wish.known.get_or_insert_default().extend(new.iter().map(|p| p.name.clone()));
-    let mut look = Look { found: Vec::new(), ends: stops, partial, returned };
+    let mut look = Look { found: Vec::new(), ends: stops, partial, missing, returned };
     for part in new {
         part.stop.set(look.ends.get(&part.name).copied());
         let start = starts.get(&part.name).copied().unwrap_or_default();
@@ -239,13 +300,21 @@ pub fn strangers(given: &Offsets, listed: &Listed) -> Vec<String> {
     given.keys().filter(|name| !there.contains(*name)).cloned().collect()
 }
 
-/// Says which topics are not there, once each.
-fn warn_of(shared: &Shared, missing: &[String], warned: &mut BTreeSet<String>) {
-    warned.retain(|topic| missing.contains(topic));
-    for topic in missing {
-        if warned.insert(topic.clone()) {
-            tracing::warn!(source = &*shared.source, topic, "the topic is not there");
-        }
+/// That topics are not there.
+pub fn absent(topics: &[String]) -> String {
+    let (s, are) = if topics.len() > 1 { ("s", "are") } else { ("", "is") };
+    format!("topic{s} {} {are} not there", topics.join(", "))
+}
+
+/// What to do where topics are not there.
+pub fn absent_hint(config: &Kafka, topics: &[String]) -> String {
+    let of = |prefix: &&String| topics.iter().any(|t| t.starts_with(&format!("{prefix}.")));
+    match config.prefix.as_ref().filter(of) {
+        Some(prefix) => format!(
+            "make them, or mend `prefix`: \"{prefix}\" reads {prefix}.pin, {prefix}.geo and \
+             {prefix}.user; or list what there is in `topics`"
+        ),
+        None => "make it, or mend `topics`".into(),
     }
 }
 
@@ -273,7 +342,7 @@ fn starts(
     control: &Consumer,
     wish: &Wish,
     new: &[Arc<Part>],
-) -> Result<Offsets, String> {
+) -> Result<Offsets, Unseen> {
     let mut starts: Offsets =
         new.iter().filter_map(|p| Some((p.name.clone(), p.begin.get()?))).collect();
     // What comes while pinflow runs, or came while it did not, is read from its beginning.
@@ -286,7 +355,7 @@ fn starts(
             starts.extend(new.iter().filter_map(end));
         }
         Start::At(micros) => {
-            let at = asked(control, new, Offset::Offset(micros.div_euclid(1000).max(0)))?;
+            let at = asked(control, new, Offset::Offset(micros.div_euclid(1000).max(0)), PATIENCE)?;
             for part in new {
                 // No record is as new as that: what comes from now on.
                 let none = part.end.get().unwrap_or_default();
@@ -319,7 +388,7 @@ fn within(shared: &Shared, part: &Part, wanted: u64) -> u64 {
 
 /// Where a bounded run ends: where an earlier start fixed it, else at the time that is given or
 /// the end of now.
-fn stops(control: &Consumer, wish: &Wish, new: &[Arc<Part>]) -> Result<Offsets, String> {
+fn stops(control: &Consumer, wish: &Wish, new: &[Arc<Part>]) -> Result<Offsets, Unseen> {
     if let Some(ends) = &wish.ends {
         return Ok(new
             .iter()
@@ -329,7 +398,7 @@ fn stops(control: &Consumer, wish: &Wish, new: &[Arc<Part>]) -> Result<Offsets, 
     let mut stops: Offsets =
         new.iter().filter_map(|p| Some((p.name.clone(), p.end.get()?))).collect();
     if let Some(until) = wish.until {
-        stops.extend(asked(control, new, Offset::Offset(until.max(0)))?);
+        stops.extend(asked(control, new, Offset::Offset(until.max(0)), PATIENCE)?);
     }
     Ok(stops)
 }

@@ -18,13 +18,17 @@
 
 pub mod client;
 mod connect;
+mod iam;
 pub mod letters;
 mod look;
+mod presign;
 mod reader;
+pub mod refusal;
 mod shared;
 mod tender;
 #[cfg(test)]
 mod tests;
+pub mod token;
 pub mod topics;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -46,6 +50,7 @@ use self::look::{Look, Offsets, Wish};
 use self::reader::{KafkaReader, Known};
 use self::shared::{Counts, Part, Shared};
 use self::tender::Tender;
+use self::token::Tokens;
 use super::glob::Routes;
 use super::{Discovery, Done, Found, Memos, Reader, Setup, Source, SourceError, Watch};
 use crate::config::Kafka;
@@ -56,12 +61,16 @@ const BORN: &str = "born";
 const KNOWN: &str = "known";
 /// The memo that holds where the bounded run that is under way ends; null if none is.
 const ENDS: &str = "ends";
+/// The kind of error that AWS gives no credentials.
+const CREDENTIALS: &str = "Credentials";
 /// How often the tender is asked what it has found, at the start,
 const INTERVAL: Duration = Duration::from_millis(50);
 /// and at most, later.
 const LATER: Duration = Duration::from_secs(1);
-/// How long the tender may take to end.
+/// How long the tender may take to end,
 const PARTING: Duration = Duration::from_secs(10);
+/// and where brokers are away, so that there is nothing to commit.
+const AWAY: Duration = Duration::from_millis(700);
 
 /// Topics as a source.
 pub struct KafkaSource {
@@ -73,6 +82,8 @@ pub struct KafkaSource {
     positions: HashMap<String, u64>,
     arrivals: HashMap<String, i64>,
     looks: Option<Receiver<Look>>,
+    /// When brokers were first asked.
+    begun: Instant,
     looked: bool,
     /// The tender could not be started.
     failed: bool,
@@ -88,6 +99,7 @@ impl KafkaSource {
             source: name.to_owned(),
             config: config.clone(),
             said: Arc::new(Said::default()),
+            tokens: Arc::new(Tokens::new(name, &config.security)),
             counts: Counts::default(),
             began: Instant::now(),
             reading: RwLock::new(None),
@@ -95,7 +107,7 @@ impl KafkaSource {
             parts: Mutex::default(),
             durable: Mutex::default(),
             trouble: Mutex::default(),
-            answered: AtomicU64::new(0),
+            answered_at: AtomicU64::new(0),
             partial: Mutex::default(),
             stop: AtomicBool::new(false),
         };
@@ -113,6 +125,7 @@ impl KafkaSource {
             positions: HashMap::new(),
             arrivals: HashMap::new(),
             looks: None,
+            begun: Instant::now(),
             looked: false,
             failed: false,
             tender: None,
@@ -131,6 +144,7 @@ impl KafkaSource {
         };
         self.tender = Some(thread.spawn(move || tender.run()).map_err(failed)?);
         self.looks = Some(looks);
+        self.begun = Instant::now();
         Ok(())
     }
 
@@ -163,6 +177,21 @@ impl KafkaSource {
         }
         into.memos.insert(KNOWN.into(), json!(known));
         Ok(())
+    }
+
+    /// Ends a bounded run that cannot begin: at once where to wait does not help, else after a
+    /// while.
+    fn give_up(&self) -> Result<(), SourceError> {
+        let Some(trouble) = self.shared.trouble.lock().clone() else { return Ok(()) };
+        let late = self.begun.elapsed() >= self.shared.config.connect_timeout;
+        if !late && !trouble.refusal.as_ref().is_some_and(|r| r.definite) {
+            return Ok(());
+        }
+        let what = format!("reading {}: {}", self.shared.config.brokers.join(","), trouble.what);
+        Err(match trouble.refusal {
+            Some(refusal) => SourceError::Unreachable { what, hint: refusal.hint },
+            None => SourceError::Unavailable { what },
+        })
     }
 
     /// Whether the partitions that a bounded run had begun with are still there.
@@ -215,14 +244,8 @@ impl Source for KafkaSource {
         for look in looks.iter().flat_map(Receiver::try_iter) {
             self.taken(look, &mut discovery)?;
         }
-        let trouble = self.shared.trouble.lock().clone();
-        if let Some((what, since)) = trouble
-            && self.setup.bounded
-            && !self.looked
-            && since.elapsed() >= self.shared.config.connect_timeout
-        {
-            let brokers = self.shared.config.brokers.join(",");
-            return Err(SourceError::Unavailable { what: format!("reading {brokers}: {what}") });
+        if self.setup.bounded && !self.looked {
+            self.give_up()?;
         }
         discovery.pending = !self.looked;
         discovery.complete = self.looked && self.setup.bounded;
@@ -302,14 +325,23 @@ impl Source for KafkaSource {
         // Where a bounded run ends is known, whoever answers.
         let known = |p: &&Arc<Part>| !away || p.stop.get().is_some();
         let end = |p: &Arc<Part>| Some((p.name.clone(), p.end()?));
-        let trouble = self.shared.trouble.lock().clone().map(|(what, _)| what);
-        let silent = || away.then(|| "the brokers do not answer".to_owned());
+        let trouble = self.shared.trouble.lock().clone();
+        let trouble = trouble.map(|t| (t.what, t.refusal.map(|r| r.hint)));
+        let silent = || away.then(|| ("the brokers do not answer".to_owned(), None));
+        let partial = || self.shared.partial.lock().clone();
+        let tokens = || Some((self.shared.tokens.trouble()?, None));
+        let trouble = trouble.or_else(silent).or_else(partial).or_else(tokens);
+        let (trouble, hint) = trouble.unzip();
+        let mut errors = self.shared.said.errors.lock().clone();
+        let failures = self.shared.tokens.failures();
+        errors.extend((failures > 0).then(|| (CREDENTIALS.to_owned(), failures)));
         Watch {
             away,
             fetched: Some(self.shared.said.fetched.load(Relaxed)),
             ends: parts.values().filter(known).filter_map(end).collect(),
-            errors: self.shared.said.errors.lock().clone(),
-            trouble: trouble.or_else(silent).or_else(|| self.shared.partial.lock().clone()),
+            errors,
+            trouble,
+            hint: hint.flatten(),
         }
     }
 }
@@ -319,13 +351,19 @@ impl Drop for KafkaSource {
     fn drop(&mut self) {
         self.shared.stop.store(true, Relaxed);
         let Some(tender) = self.tender.take() else { return };
-        let until = Instant::now() + PARTING;
-        while !tender.is_finished() && Instant::now() < until {
-            std::thread::sleep(Duration::from_millis(5));
-        }
-        if tender.is_finished() {
-            // It has nothing to return, and a panic of it has been printed.
-            let _ = tender.join();
+        // Each client takes a tenth of a second to close.
+        let reading = self.shared.reading.write().take();
+        let closing = std::thread::spawn(move || drop(reading));
+        let away = self.shared.said.newest.lock().is_some();
+        let until = Instant::now() + if away { AWAY } else { PARTING };
+        for thread in [tender, closing] {
+            while !thread.is_finished() && Instant::now() < until {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            if thread.is_finished() {
+                // It has nothing to return, and a panic of it has been printed.
+                let _ = thread.join();
+            }
         }
     }
 }

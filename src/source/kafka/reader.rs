@@ -288,8 +288,8 @@ impl KafkaReader {
             return self.trouble(what);
         }
         let silent = self.shared.trouble.lock().clone();
-        match silent.filter(|(_, since)| since.elapsed() >= SILENT) {
-            Some((what, _)) => self.trouble(what),
+        match silent.filter(|trouble| trouble.since.elapsed() >= SILENT) {
+            Some(trouble) => self.trouble(trouble.what),
             None => Ok(Read::Pending(SOON)),
         }
     }

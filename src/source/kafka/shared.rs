@@ -11,6 +11,8 @@ use std::time::{Duration, Instant};
 use parking_lot::{Mutex, RwLock};
 
 use super::client::{Consumer, Said};
+use super::refusal::Refusal;
+use super::token::Tokens;
 use crate::config::Kafka;
 
 /// What the brokers said this long ago of where partitions end is not known any more. They are
@@ -165,6 +167,17 @@ pub struct Reading {
     pub consumer: Arc<Consumer>,
 }
 
+/// Why a source cannot go on.
+#[derive(Clone, Debug)]
+pub struct Trouble {
+    /// What was being done, with what, what was seen.
+    pub what: String,
+    /// What to do, where that can be told.
+    pub refusal: Option<Refusal>,
+    /// Since when.
+    pub since: Instant,
+}
+
 /// What is shared.
 pub struct Shared {
     /// The source's name.
@@ -173,6 +186,8 @@ pub struct Shared {
     pub config: Kafka,
     /// What clients said.
     pub said: Arc<Said>,
+    /// What clients log in with, where that is a token.
+    pub tokens: Arc<Tokens>,
     /// Counts of this run.
     pub counts: Counts,
     /// When the source began.
@@ -186,12 +201,12 @@ pub struct Shared {
     pub parts: Mutex<BTreeMap<String, Arc<Part>>>,
     /// Durable positions that are to be committed, by partition.
     pub durable: Mutex<BTreeMap<String, u64>>,
-    /// Why the brokers cannot be asked, and since when.
-    pub trouble: Mutex<Option<(String, Instant)>>,
+    /// Why the brokers cannot be asked, or a bounded run cannot begin.
+    pub trouble: Mutex<Option<Trouble>>,
     /// When the brokers last answered, milliseconds since the source began.
-    pub answered: AtomicU64,
-    /// What the last look could not see, where it saw the rest.
-    pub partial: Mutex<Option<String>>,
+    pub answered_at: AtomicU64,
+    /// What the last look could not see, where it saw the rest; what to do, where that is known.
+    pub partial: Mutex<Option<(String, Option<String>)>>,
     /// The source ends.
     pub stop: AtomicBool,
 }
@@ -205,23 +220,32 @@ impl Shared {
     /// Whether the brokers cannot be asked, or have not answered for [`STALE`]: then where
     /// partitions end is not known any more.
     pub fn away(&self) -> bool {
-        let silent = self.millis().saturating_sub(self.answered.load(Relaxed));
+        let silent = self.millis().saturating_sub(self.answered_at.load(Relaxed));
         u128::from(silent) >= STALE.as_millis() || self.trouble.lock().is_some()
     }
 
     /// Notes that the brokers answered.
     pub fn well(&self) {
-        self.answered.store(self.millis(), Relaxed);
+        self.answered_at.store(self.millis(), Relaxed);
         *self.trouble.lock() = None;
-        *self.said.newest.lock() = None;
+        self.answered();
     }
 
-    /// Notes that the brokers could not be asked; the first of several in a row counts.
-    pub fn troubled(&self, what: String) {
+    /// Forgets what kept us apart.
+    pub fn answered(&self) {
+        *self.said.newest.lock() = None;
+        *self.said.refusal.lock() = None;
+        self.said.met.store(true, Relaxed);
+    }
+
+    /// Notes that the brokers could not be asked; the first of several in a row counts. Whether it
+    /// is news.
+    pub fn troubled(&self, what: String, refusal: Option<Refusal>) -> bool {
         let mut trouble = self.trouble.lock();
-        match &mut *trouble {
-            Some((said, _)) => *said = what,
-            None => *trouble = Some((what, Instant::now())),
-        }
+        let before = trouble.as_ref();
+        let news = before.is_none_or(|t| refusal.is_some() && t.refusal != refusal);
+        let since = before.map_or_else(Instant::now, |t| t.since);
+        *trouble = Some(Trouble { what, refusal, since });
+        news
     }
 }

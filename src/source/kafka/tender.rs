@@ -16,7 +16,8 @@ use rdkafka::{Offset, TopicPartitionList};
 use tracing::{info, warn};
 
 use super::client::{self, Consumer, Share};
-use super::look::{self, Look, Offsets, Wish};
+use super::look::{self, Kind, Look, Offsets, Unseen, Wish};
+use super::refusal::Refusal;
 use super::shared::{Part, Reading, Shared};
 use super::topics;
 use crate::source::SourceError;
@@ -33,6 +34,16 @@ const ASKED: Duration = Duration::from_millis(200);
 const BEGINS: Duration = Duration::from_secs(10);
 /// How soon a failed look is tried again.
 const AGAIN: Duration = Duration::from_millis(300);
+/// How long an answer is waited for at first, and longer only where brokers are there and slow:
+/// what keeps them away is heard in between, and the end of the source too.
+const SHORT: Duration = Duration::from_millis(500);
+/// The same trouble is logged again after so long.
+const LOGGED: Duration = Duration::from_mins(1);
+/// What to do where they do not come.
+const CREDENTIALS: &str = "see what AWS offers here: the environment, ~/.aws, the metadata of the \
+                           machine or container; `role` and `profile` of `sasl`";
+/// How long nothing is said of answers or credentials that do not come.
+const SILENT: Duration = Duration::from_secs(3);
 /// How long a commit is waited for, and how soon one is tried again that was refused.
 const COMMIT: Duration = Duration::from_secs(5);
 /// How long the last commit may take, at the end.
@@ -45,6 +56,14 @@ pub struct Tender {
     wish: Wish,
     looks: Sender<Look>,
     first: bool,
+    /// The last look saw nothing.
+    away: bool,
+    /// How long an answer is waited for.
+    patience: Duration,
+    /// When there was one.
+    answered_at: Instant,
+    /// What was last logged of what keeps brokers away: what to do, and when.
+    logged: Option<(Option<String>, Instant)>,
     warned: BTreeSet<String>,
     look_at: Instant,
     ends_at: Instant,
@@ -66,7 +85,7 @@ pub struct Tender {
 impl Tender {
     /// A tender that has asked nothing yet.
     pub fn new(shared: Arc<Shared>, wish: Wish, looks: Sender<Look>) -> Result<Self, SourceError> {
-        let control = client::consumer(&shared.source, &shared.config, None, &shared.said)?;
+        let control = shared.client(None)?;
         let now = Instant::now();
         Ok(Tender {
             shared,
@@ -74,6 +93,10 @@ impl Tender {
             wish,
             looks,
             first: true,
+            away: false,
+            patience: SHORT,
+            answered_at: now,
+            logged: None,
             warned: BTreeSet::new(),
             look_at: now,
             ends_at: now + ENDS,
@@ -90,6 +113,10 @@ impl Tender {
     /// Works until the source ends.
     pub fn run(mut self) {
         while !self.shared.stop.load(Relaxed) {
+            if !self.may_log_in() {
+                std::thread::sleep(TURN);
+                continue;
+            }
             self.hear(TURN);
             let now = Instant::now();
             if now >= self.look_at {
@@ -97,11 +124,18 @@ impl Tender {
             }
             let asks = |p: &Arc<Part>| p.live() && p.asks.load(Relaxed);
             let asked = || now >= self.asked_at && self.shared.parts.lock().values().any(asks);
-            if !self.first && (now >= self.ends_at || asked()) {
+            if !self.first && !self.away && (now >= self.ends_at || asked()) {
                 self.refresh();
                 self.watch();
             }
-            self.commit();
+            if !self.away {
+                self.commit();
+            }
+        }
+        self.hear(Duration::ZERO);
+        if self.away || self.shared.said.newest.lock().is_some() {
+            // Nobody is there to commit to; the next start commits what was durable.
+            return;
         }
         let until = Instant::now() + LAST;
         self.commit_at = Instant::now();
@@ -110,6 +144,26 @@ impl Tender {
             self.hear(TURN);
             self.commit();
         }
+    }
+
+    /// Whether what clients log in with is at hand; that it is not is said once it takes long.
+    fn may_log_in(&self) -> bool {
+        let (what, long) = match self.shared.tokens.ready() {
+            Ok(true) => return true,
+            Ok(false) => match self.shared.tokens.trouble() {
+                Some(why) => (why, true),
+                None => (
+                    "waiting for AWS to give credentials".into(),
+                    self.shared.began.elapsed() >= SILENT,
+                ),
+            },
+            Err(what) => (what, true),
+        };
+        let refusal = Some(Refusal { hint: CREDENTIALS.into(), definite: false });
+        if long && self.shared.troubled(what.clone(), refusal) {
+            warn!(source = &*self.shared.source, what, "clients cannot log in yet");
+        }
+        false
     }
 
     /// Lets clients say what they have to.
@@ -136,10 +190,10 @@ impl Tender {
     fn look(&mut self) {
         let (shared, control) = (&self.shared, &self.control);
         let before = self.first;
-        match look::look(shared, control, &mut self.wish, self.first, &mut self.warned) {
+        match look::look(shared, control, &mut self.wish, before, self.patience) {
             Ok(look) => {
-                shared.well();
-                self.look_at = Instant::now() + shared.config.refresh;
+                self.answered();
+                self.look_at = Instant::now() + self.shared.config.refresh;
                 self.first = false;
                 self.seen_in_part(&look);
                 if look.returned {
@@ -148,7 +202,7 @@ impl Tender {
                     self.sharers = 0;
                 }
                 if let Err(error) = self.share_out() {
-                    self.shared.troubled(error.to_string());
+                    self.shared.troubled(error.to_string(), None);
                     self.look_at = Instant::now() + AGAIN;
                 }
                 if before || !look.found.is_empty() {
@@ -156,10 +210,34 @@ impl Tender {
                     let _ = self.looks.send(look);
                 }
             }
-            Err(what) => {
-                self.troubled(what);
-                self.look_at = Instant::now() + AGAIN;
-            }
+            Err(unseen) => self.unseen(unseen),
+        }
+    }
+
+    /// Brokers gave an answer.
+    fn answered(&mut self) {
+        if self.shared.said.newest.lock().is_some() {
+            // They had been away, which is not slow.
+            self.patience = SHORT;
+        }
+        self.shared.well();
+        self.away = false;
+        self.answered_at = Instant::now();
+    }
+
+    /// Brokers gave none. For a moment that is no news: connections take time, and brokers pause.
+    fn unseen(&mut self, unseen: Unseen) {
+        // What connections met comes as an event.
+        self.hear(Duration::ZERO);
+        self.look_at = Instant::now() + AGAIN;
+        self.away = !matches!(unseen.kind, Kind::Missing(_));
+        if unseen.kind == Kind::Slow {
+            self.patience = (self.patience * 2).min(look::PATIENCE);
+        }
+        let silent = matches!(unseen.kind, Kind::Slow | Kind::Away(_));
+        let known = self.shared.said.newest.lock().is_some();
+        if known || !silent || self.answered_at.elapsed() >= SILENT {
+            self.troubled(unseen);
         }
     }
 
@@ -167,34 +245,56 @@ impl Tender {
         let now = Instant::now();
         self.ends_at = now + ENDS;
         let begins = now >= self.begins_at;
-        match look::refresh(&self.shared, &self.control, begins) {
+        match look::refresh(&self.shared, &self.control, begins, self.patience) {
             Ok(()) => {
-                self.shared.well();
+                self.answered();
                 if begins {
                     self.begins_at = now + BEGINS;
                 }
             }
-            Err(what) => self.troubled(what),
+            Err(unseen) => self.unseen(unseen),
         }
         self.asked_at = Instant::now() + ASKED;
     }
 
     /// Says what a look could not see, once, and keeps it for the status.
-    fn seen_in_part(&self, look: &Look) {
-        let before = std::mem::replace(&mut *self.shared.partial.lock(), look.partial.clone());
-        if let Some(what) = look.partial.as_ref().filter(|what| before.as_ref() != Some(what)) {
-            warn!(source = &*self.shared.source, what, "it is tried again; the rest is read");
+    fn seen_in_part(&mut self, look: &Look) {
+        let (source, missing) = (&*self.shared.source, &look.missing);
+        let hint = |topics: &[String]| look::absent_hint(&self.shared.config, topics);
+        let new: Vec<String> =
+            missing.iter().filter(|t| !self.warned.contains(*t)).cloned().collect();
+        if !new.is_empty() {
+            warn!(source, hint = hint(&new), "{}; they are looked for again", look::absent(&new));
+        }
+        self.warned = missing.iter().cloned().collect();
+        let absent = (!missing.is_empty()).then(|| (look::absent(missing), Some(hint(missing))));
+        let partial = look.partial.clone().map(|what| (what, None));
+        let before =
+            std::mem::replace(&mut *self.shared.partial.lock(), partial.clone().or(absent));
+        if let Some((what, _)) = partial.as_ref().filter(|_| before != partial) {
+            warn!(source, what, "it is tried again; the rest is read");
         }
     }
 
-    fn troubled(&self, what: String) {
-        if self.shared.trouble.lock().is_none() {
-            let source = &*self.shared.source;
-            warn!(source, what, "the brokers cannot be asked; it is tried again");
+    /// Says why there is nothing to be seen, once for each reason, and keeps it for the status.
+    fn troubled(&mut self, unseen: Unseen) {
+        let source = &*self.shared.source;
+        if let Unseen { what, kind: Kind::Missing(hint) } = unseen {
+            self.shared.answered();
+            let refusal = Refusal { hint, definite: false };
+            if self.shared.troubled(what.clone(), Some(refusal.clone())) {
+                warn!(source, hint = refusal.hint, "{what}; they are waited for");
+            }
+            return;
         }
-        let newest = self.shared.said.newest.lock().clone();
-        let what = newest.map_or_else(|| what.clone(), |why| format!("{what} ({why})"));
-        self.shared.troubled(what);
+        let what = unseen.with(self.shared.said.newest.lock().as_deref());
+        let refusal = self.shared.said.refusal.lock().clone();
+        let hint = refusal.as_ref().map(|r| r.hint.clone());
+        let fresh = |(of, at): &(Option<String>, Instant)| *of == hint && at.elapsed() < LOGGED;
+        if self.shared.troubled(what.clone(), refusal) && !self.logged.as_ref().is_some_and(fresh) {
+            self.logged = Some((hint.clone(), Instant::now()));
+            warn!(source, what, hint, "the brokers cannot be asked; it is tried again");
+        }
     }
 
     /// Makes a client that reads; a new one where there are twice as many partitions to share
@@ -229,7 +329,7 @@ impl Tender {
         parts.iter().for_each(|p| p.waits.set(None));
         self.sharers = 0;
         if let Err(error) = self.share_out() {
-            self.shared.troubled(error.to_string());
+            self.shared.troubled(error.to_string(), None);
         }
     }
 
@@ -317,9 +417,14 @@ impl Tender {
 }
 
 impl Shared {
+    /// A client; one that reads if it is given a share.
+    fn client(&self, share: Option<Share>) -> Result<Consumer, SourceError> {
+        client::consumer(&self.source, &self.config, share, &self.said, &self.tokens)
+    }
+
     /// Makes a client that reads; readers go over to it at their own positions.
     pub fn begin_reading(&self, share: Share) -> Result<(), SourceError> {
-        let consumer = client::consumer(&self.source, &self.config, Some(share), &self.said)?;
+        let consumer = self.client(Some(share))?;
         let mut reading = self.reading.write();
         let generation = reading.as_ref().map_or(0, |r| r.generation) + 1;
         if generation > 1 {

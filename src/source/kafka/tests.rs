@@ -54,6 +54,7 @@ impl Mock {
         Kafka {
             brokers: vec![self.cluster.bootstrap_servers()],
             topics: vec![Topics::Named(TOPIC.into())],
+            prefix: None,
             group: "g".into(),
             commit: true,
             start: Start::Earliest,
