@@ -308,6 +308,14 @@ fn replayed(case: &Case, brokers: &str, letters: &[Value]) {
     assert!(from_disk.starts_with(&format!("{} dead letters read again", letters.len())));
     assert_eq!(case.replay(&["--from-topic"], "topic"), from_disk);
     assert_eq!(case.holds("topic"), case.holds("disk"));
+    // Letters that the disk has lost are still in the topic.
+    case.copy("lost");
+    let file = case.dir.join("lost/dead-letters-0.jsonl");
+    let mut bytes = std::fs::read(&file).unwrap();
+    bytes.iter_mut().step_by(7).for_each(|byte| *byte ^= 1);
+    std::fs::write(&file, bytes).unwrap();
+    assert_eq!(case.replay(&["--from-topic"], "lost"), from_disk);
+    assert_eq!(case.holds("lost"), case.holds("disk"));
     let listed = case.replay(&["--list", "--from-topic"], "state");
     assert_eq!(listed.lines().count(), letters.len());
     // A letter that was mended in the topic is taken up, once.
@@ -402,4 +410,42 @@ fn records_of_one_topic_are_ruled_by_key_and_header() {
     let doubled: BTreeMap<String, u64> =
         twice(&before[1]).into_iter().map(|(name, count)| (name, 2 * count)).collect();
     assert_eq!(twice(&after[1]), doubled);
+    too_large(&broker, &dir.path().join("large"));
+}
+
+/// A letter that is larger than the topic takes is cut, and holds up none of the others.
+fn too_large(broker: &Broker, dir: &Path) {
+    let brokers = broker.address();
+    broker::create(&brokers, &["large"], 1);
+    let most = [("max.message.bytes", "20000")];
+    broker::create_with(&brokers, &["large.rejected"], 1, &most);
+    let case = Case::new(dir, &brokers, "large", "[]");
+    // No text that can be packed: how large a record is, is how large it is on its way.
+    let mut random = Random::new(4);
+    let long: String = (0..100_000).map(|_| (b'A' + random.below(26) as u8) as char).collect();
+    let texts = ["one", &*long, "three"];
+    let records = texts.map(|text| Record {
+        topic: "large".into(),
+        partition: 0,
+        at: topics::BEGAN,
+        payload: Some(text.as_bytes().to_vec()),
+        rule: Rule::Auto,
+        key: None,
+        headers: Vec::new(),
+    });
+    put(&brokers, &records);
+    case.to_the_end();
+    let (sent, _) = of_topic(broker, "large.rejected");
+    let sent: BTreeMap<String, (Vec<u8>, String)> =
+        sent.into_iter().map(|(key, payload, said)| (key, (payload, said[2].clone()))).collect();
+    let at = |position: usize| &sent[&format!("kafka/large/0/{position}/0")];
+    assert_eq!(sent.len(), 3);
+    for whole in [0, 2] {
+        assert_eq!(*at(whole), (texts[whole].as_bytes().to_vec(), "false".to_owned()));
+    }
+    let (payload, truncated) = at(1);
+    assert!(long.as_bytes().starts_with(payload) && truncated == "true");
+    assert!(payload.len() > 5_000, "{} bytes", payload.len());
+    let disk = compare::letters(&dir.join("state"));
+    assert_eq!(disk[1]["payload"].as_str(), Some(&*long));
 }
