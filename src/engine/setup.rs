@@ -182,12 +182,7 @@ fn conduct(
     let threads = start::workers(workers, setup, &events)?;
     let seconds = began.elapsed().as_secs_f64();
     info!(seconds, records = book.records(), "the state is in memory");
-    let Keep { store, dead, sinks } = keep;
-    let partitions = book.partitions.clone();
-    let (unwritten, repeats) = (None, Repeats::default());
-    let keeper =
-        Keeper { store, dead, sinks, partitions, unwritten, machine: machine.clone(), repeats };
-    let (tasks, keeper) = start::keeper(keeper, &events)?;
+    let (tasks, kept) = start::keeper(keeper(keep, &book, &machine), &events)?;
     start::signals(&events)?;
     let schemas = plan.metrics.iter().map(|m| m.schema.clone()).collect();
     let published = Arc::new(Published::new(schemas));
@@ -220,13 +215,27 @@ fn conduct(
         }
     };
     // All threads have been told to end; the keeper has answered for its last cut.
-    drop(keeper.join());
+    drop(kept.join());
     drop(threads.guards);
     drop(server);
     if end.over.is_none() {
         writer.map_or(Ok(()), Writer::finish)?;
     }
     Ok(end)
+}
+
+/// The keeper of a run.
+fn keeper(keep: Keep, book: &Book, machine: &Arc<Machine>) -> Keeper {
+    let Keep { store, dead, sinks } = keep;
+    Keeper {
+        store,
+        dead,
+        sinks,
+        partitions: book.partitions.clone(),
+        unwritten: None,
+        machine: machine.clone(),
+        repeats: Repeats::default(),
+    }
 }
 
 /// The configured sources, fresh.
