@@ -4,6 +4,7 @@
 # make bench   the benchmarks
 # make figures   latency, restarts, the price of checkpoints, metrics and cleaned rows
 # make growth  cost from 0.1 to 10 M posts, with curves in docs/: an hour or more
+# make overload   1.5 times what can be kept up with, for ten minutes: within the memory budget
 # make soak    a day of records in an hour: memory must not grow
 # make instructions   what decoding and assembling cost, counted: the same on a busy machine
 # make fuzz    the decoder against its judge, guided by coverage, for FUZZ_SECONDS
@@ -13,7 +14,7 @@
 # Each installs what it needs and lacks, and nothing where all is there.
 # ARGS go to what is run: make run ARGS="--rate 3000", make test ARGS=golden.
 
-.PHONY: run test check instructions bench figures growth soak fuzz kafka run-kafka
+.PHONY: run test check instructions bench figures growth overload soak fuzz kafka run-kafka
 .DEFAULT_GOAL := run
 
 run:
@@ -43,7 +44,7 @@ bench:
 	@scripts/setup build test
 	cargo bench --locked $(ARGS)
 
-figures growth soak:
+figures growth overload soak:
 	@scripts/setup build
 	cargo bench --locked --bench load -- $@
 

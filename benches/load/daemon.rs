@@ -8,8 +8,10 @@ use std::time::{Duration, Instant};
 use pinflow::cli::{Failure, exit};
 use serde_json::Value;
 
-/// How long a daemon may take to answer, or to end.
-const PATIENCE: Duration = Duration::from_mins(10);
+/// How long a daemon may run here.
+const PATIENCE: Duration = Duration::from_hours(12);
+/// And how long its lag may stand still.
+const STALLED: Duration = Duration::from_mins(5);
 
 /// A daemon; killed when dropped.
 pub struct Daemon {
@@ -85,20 +87,24 @@ impl Daemon {
     /// Fails if it has ended or takes too long.
     fn look(&mut self, what: &str) -> Result<(), Failure> {
         let ended = self.child.try_wait().is_ok_and(|status| status.is_some());
-        if ended || self.started.elapsed() > PATIENCE * 12 { Err(self.gone(what)) } else { Ok(()) }
+        if ended || self.started.elapsed() > PATIENCE { Err(self.gone(what)) } else { Ok(()) }
     }
 
     /// Waits until everything is read.
     pub fn catch_up(&mut self) -> Result<(), Failure> {
-        let began = Instant::now();
+        let (mut moved, mut last) = (Instant::now(), None);
         loop {
             let status = self.status()?;
             let parts = status["partitions"].as_array().cloned().unwrap_or_default();
             if !parts.is_empty() && parts.iter().all(|p| p["lag"] == 0) {
                 return Ok(());
             }
-            if began.elapsed() > PATIENCE {
-                return Err(self.gone("did not read everything within ten minutes"));
+            let lag = Some(parts.iter().filter_map(|p| p["lag"].as_u64()).sum::<u64>());
+            if lag != last {
+                (moved, last) = (Instant::now(), lag);
+            }
+            if moved.elapsed() > STALLED {
+                return Err(self.gone("has more to read, and does not"));
             }
             std::thread::sleep(Duration::from_millis(50));
         }

@@ -49,6 +49,9 @@ pub struct Latency {
 /// A drop that has not been shown: when it was sent, and where the files ended with it.
 type Sent = Arc<Mutex<VecDeque<(Instant, [u64; 3])>>>;
 
+/// In place of a drop: nothing more comes.
+const END: [u64; 3] = [u64::MAX; 3];
+
 /// Loads a running daemon that follows the pump's files for so long.
 pub fn load(
     daemon: &mut Daemon,
@@ -91,9 +94,8 @@ pub fn load(
         std::thread::sleep(DROP);
     }
     let after = Counts::of(daemon)?;
-    sent.lock().expect("no panic holds it").push_back((Instant::now(), [u64::MAX; 3]));
-    // One more record makes one more event, by which the listener ends.
-    pump.send(3)?;
+    sent.lock().expect("no panic holds it").push_back((Instant::now(), END));
+    // The next event, at the latest that of a second without changes, ends the listener.
     let shown = listener.join().map_err(|_| Failure::new(exit::SOFTWARE, "listening", ""))?;
     let counted = shown.into_iter().filter(|(at, _)| *at >= since).map(|(_, took)| took);
     Ok(Latency { rate, ..summed(counted.collect(), &before, &after, records) })
@@ -146,6 +148,9 @@ fn listen(feed: impl Read, names: &[String], sent: &Sent) -> Vec<(Instant, f64)>
         let Some(data) = line.strip_prefix("data: ") else { continue };
         let now = Instant::now();
         let Ok(event) = serde_json::from_str::<Value>(data) else { continue };
+        if sent.lock().expect("no panic holds it").front().is_some_and(|(_, ends)| *ends == END) {
+            return shown;
+        }
         let Some(positions) = event.get("positions") else { continue };
         let sources = positions.as_object().into_iter().flat_map(|o| o.values());
         let parts: Vec<_> = sources.filter_map(Value::as_object).collect();
@@ -153,9 +158,6 @@ fn listen(feed: impl Read, names: &[String], sent: &Sent) -> Vec<(Instant, f64)>
         let reached: Vec<u64> = names.iter().map(at).collect();
         let mut sent = sent.lock().expect("no panic holds it");
         while let Some((when, ends)) = sent.front().copied() {
-            if ends == [u64::MAX; 3] {
-                return shown;
-            }
             if !ends.iter().zip(&reached).all(|(end, reached)| reached >= end) {
                 break;
             }
@@ -195,7 +197,9 @@ impl Setup<'_> {
         self.set.iter().for_each(|set| args.extend(["--set".into(), set.clone()]));
         let mut daemon = Daemon::start(&args, &self.dir.join("log"))?;
         daemon.wait("/readyz")?;
-        daemon.catch_up()?;
+        if self.posts > 0 {
+            daemon.catch_up()?;
+        }
         let latency = load(&mut daemon, &mut pump, rate, seconds)?;
         daemon.stop()?;
         Ok(latency)

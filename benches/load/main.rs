@@ -3,6 +3,7 @@
 //! ```text
 //! cargo bench --bench load -- growth     make growth
 //! cargo bench --bench load -- figures    make figures
+//! cargo bench --bench load -- overload   make overload
 //! cargo bench --bench load -- soak       make soak
 //! ```
 //!
@@ -16,6 +17,7 @@ mod daemon;
 mod figures;
 mod growth;
 mod latency;
+mod overload;
 mod pool;
 mod soak;
 
@@ -31,9 +33,10 @@ fn main() {
     let done = match word.as_deref() {
         Some("growth") if !only_starts => growth::run(),
         Some("figures") if !only_starts => figures::run(),
+        Some("overload") if !only_starts => overload::run(),
         Some("soak") if !only_starts => soak::run(),
         _ => {
-            println!("load: say which: make growth, make figures, make soak");
+            println!("load: say which: make growth, make figures, make overload, make soak");
             Ok(())
         }
     };

@@ -53,6 +53,7 @@ impl Pool {
 /// Where the index of a line stands, and which it is.
 fn index(line: &[u8], start: usize) -> Option<(usize, usize, u64)> {
     let text = str::from_utf8(line).ok()?;
+    serde_json::from_str::<&serde_json::value::RawValue>(text).ok()?;
     let at =
         ["{\"index\":", "{\"ind\":"].iter().find_map(|k| text.starts_with(k).then_some(k.len()))?;
     let from = at + text[at..].len() - text[at..].trim_start().len();
@@ -73,7 +74,7 @@ pub struct Pump<'a> {
     next: [(usize, u64); 3],
     /// Each round is of new posts.
     fresh: bool,
-    /// What is put before the end of each line.
+    /// What ends each line in place of its brace; the dirt, which has none, is left out then.
     pub tail: String,
     buffer: Vec<u8>,
 }
@@ -100,16 +101,33 @@ impl<'a> Pump<'a> {
     pub fn send(&mut self, records: u64) -> Result<u64, Failure> {
         let each = records.div_ceil(3);
         for n in 0..3 {
-            self.buffer.clear();
-            for _ in 0..each {
-                self.line(n);
-            }
-            self.files[n]
-                .write_all(&self.buffer)
-                .map_err(|e| Failure::io(format!("writing to {}", self.paths[n].display()), &e))?;
-            self.ends[n] += self.buffer.len() as u64;
+            self.append(n, each)?;
         }
         Ok(each * 3)
+    }
+
+    /// Sends what is left of the round of each stream; how many records.
+    pub fn finish(&mut self) -> Result<u64, Failure> {
+        let mut all = 0;
+        for n in 0..3 {
+            let (at, lines) = (self.next[n].0, self.pool.streams[n].1.len());
+            let left = (lines - at) as u64 % lines as u64;
+            self.append(n, left)?;
+            all += left;
+        }
+        Ok(all)
+    }
+
+    fn append(&mut self, n: usize, lines: u64) -> Result<(), Failure> {
+        self.buffer.clear();
+        for _ in 0..lines {
+            self.line(n);
+        }
+        self.files[n]
+            .write_all(&self.buffer)
+            .map_err(|e| Failure::io(format!("writing to {}", self.paths[n].display()), &e))?;
+        self.ends[n] += self.buffer.len() as u64;
+        Ok(())
     }
 
     fn line(&mut self, n: usize) {
@@ -118,6 +136,7 @@ impl<'a> Pump<'a> {
         let line = &lines[*at];
         let body = text[line.start..line.end].trim_ascii_end();
         let out = &mut self.buffer;
+        let before = out.len();
         match line.index {
             Some((from, to, index)) if self.fresh => {
                 out.extend_from_slice(&text[line.start..from]);
@@ -127,11 +146,16 @@ impl<'a> Pump<'a> {
             }
             _ => out.extend_from_slice(body),
         }
-        if !self.tail.is_empty() && line.index.is_some() && out.last() == Some(&b'}') {
+        if !self.tail.is_empty() && line.index.is_some() {
             out.pop();
             out.extend_from_slice(self.tail.as_bytes());
         }
-        out.push(b'\n');
+        // What cannot say when it was sent would come now, and the clock with it.
+        if !self.tail.is_empty() && line.index.is_none() {
+            out.truncate(before);
+        } else {
+            out.push(b'\n');
+        }
         *at += 1;
         if *at == lines.len() {
             (*at, *round) = (0, *round + 1);

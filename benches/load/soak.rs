@@ -1,8 +1,8 @@
 //! `make soak`: a day of the demo's records in an hour. A daemon with the built-in metrics follows
 //! files that grow; the records say when they were sent, 24 times as fast as the clock on the wall,
 //! so that windows slide, fill and retire as in a day. Those of 24 hours are left out: they would
-//! fill to the end. Memory is sampled; what it grows by beyond what the operators say they hold must
-//! not be more than the bound.
+//! fill to the end. Memory is sampled; what it grows by beyond what goes with the bytes that
+//! operators hold must not be more than the bound.
 //!
 //! From the environment: `PINFLOW_SOAK_MINUTES` (default 60), `PINFLOW_SOAK_RATE` (records a second
 //! of the day; default 300), `PINFLOW_SOAK_SLOPE` (the bound: percent of memory an hour; default
@@ -10,6 +10,7 @@
 //!
 //! A slope is over the bound if it is so by more than two standard errors: a short run is noise.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -18,7 +19,7 @@ use pinflow::cli::{Failure, exit};
 use pinflow::engine::clock::wall;
 use pinflow::publish::print::rfc3339;
 use serde::Serialize;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::curve::Curve;
 use super::daemon::Daemon;
@@ -37,7 +38,7 @@ const LONGEST: &str = "    { size = \"24h\", every = \"15min\" },\n";
 const MIB: f64 = 1_048_576.0;
 
 /// The daemon at a moment.
-#[derive(Clone, Copy, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize)]
 struct Sample {
     /// Since the first record.
     seconds: f64,
@@ -47,6 +48,9 @@ struct Sample {
     held_bytes: u64,
     posts: u64,
     records: u64,
+    /// Of these bytes, what each operator holds.
+    #[serde(skip)]
+    operators: BTreeMap<String, u64>,
 }
 
 pub fn run() -> Result<(), Failure> {
@@ -55,23 +59,28 @@ pub fn run() -> Result<(), Failure> {
     let bound: f64 = super::number("PINFLOW_SOAK_SLOPE", 0.1);
     let samples = sampled(minutes, day_rate)?;
     let from = (samples.last().map_or(0.0, |s| s.seconds) / 4.0).max(WARM_UP.as_secs_f64());
-    let warm: Vec<Sample> = samples.iter().copied().filter(|s| s.seconds >= from).collect();
-    let beyond = |s: &Sample| s.resident_bytes as f64 - s.held_bytes as f64;
-    let points: Vec<(f64, f64)> = warm.iter().map(|s| (s.seconds / 3600.0, beyond(s))).collect();
+    let warm: Vec<Sample> = samples.iter().filter(|s| s.seconds >= from).cloned().collect();
     let mean = warm.iter().map(|s| s.resident_bytes as f64).sum::<f64>() / warm.len() as f64;
-    let (slope, error) = slope(&points);
+    let (slope, error) = slope(&warm);
     let (slope, error) = (slope / mean * 100.0, error / mean * 100.0);
     let last = samples.last().map_or(0, |s| s.records);
     println!(
-        "{last} records in {minutes} min; memory {:.0} MiB after the warm-up; beyond what operators \
-         hold it grows by {slope:.2} % an hour (+- {error:.2}), the bound is {bound}",
+        "{last} records in {minutes} min; memory {:.0} MiB after the warm-up; beyond what \
+         operators hold it grows by {slope:.2} % an hour (+- {error:.2}), the bound is {bound}",
         mean / MIB
     );
+    for (name, last) in samples.last().into_iter().flat_map(|s| &s.operators) {
+        let first = warm.first().and_then(|s| s.operators.get(name)).unwrap_or(&0);
+        let (first, last) = (*first as f64 / MIB, *last as f64 / MIB);
+        if last > first + 0.5 {
+            println!("{name}: {first:.1} -> {last:.1} MiB");
+        }
+    }
     let docs = std::env::var_os("PINFLOW_SOAK_DOCS").map_or_else(super::docs, PathBuf::from);
     let all = json!({
         "machine": machine(), "minutes": minutes, "records_a_second": day_rate * f64::from(FASTER),
         "slope_percent_an_hour": slope, "standard_error": error, "bound": bound,
-        "samples": samples,
+        "held_at_the_end": samples.last().map(|s| &s.operators), "samples": samples,
     });
     super::write(&docs.join("soak.json"), &format!("{all:#}\n"))?;
     let line = |of: fn(&Sample) -> u64| {
@@ -141,24 +150,44 @@ fn sampled(minutes: u64, day_rate: f64) -> Result<Vec<Sample>, Failure> {
 
 fn sample(daemon: &mut Daemon, began: Instant) -> Result<Sample, Failure> {
     let status = daemon.status()?;
-    let operators = status["operators"].as_array().cloned().unwrap_or_default();
+    let list = status["operators"].as_array().cloned().unwrap_or_default();
+    let one = |o: &Value| Some((o["name"].as_str()?.to_owned(), o["bytes"].as_u64()?));
+    let operators: BTreeMap<String, u64> = list.iter().filter_map(one).collect();
     Ok(Sample {
         seconds: began.elapsed().as_secs_f64(),
         resident_bytes: daemon.resident(),
-        held_bytes: operators.iter().filter_map(|o| o["bytes"].as_u64()).sum(),
+        held_bytes: operators.values().sum(),
         posts: status["posts"]["held"].as_u64().unwrap_or(0),
         records: status["totals"]["read"].as_u64().unwrap_or(0),
+        operators,
     })
 }
 
-/// The slope of the line through points by least squares, and its standard error.
-fn slope(points: &[(f64, f64)]) -> (f64, f64) {
-    let n = points.len() as f64;
-    let mean = |of: fn(&(f64, f64)) -> f64| points.iter().map(of).sum::<f64>() / n;
-    let (mx, my) = (mean(|p| p.0), mean(|p| p.1));
-    let xx: f64 = points.iter().map(|p| (p.0 - mx).powi(2)).sum();
-    let xy: f64 = points.iter().map(|p| (p.0 - mx) * (p.1 - my)).sum();
-    let slope = xy / xx;
-    let rest: f64 = points.iter().map(|p| (p.1 - my - slope * (p.0 - mx)).powi(2)).sum();
-    (slope, (rest / (n - 2.0) / xx).sqrt())
+/// How steeply memory grows with time, bytes an hour, and the standard error of that, by least
+/// squares of memory = a + b held + c time: what operators hold explains its part of it, with
+/// whatever the allocator adds to a byte that is held.
+fn slope(samples: &[Sample]) -> (f64, f64) {
+    let n = samples.len() as f64;
+    let centred = |of: fn(&Sample) -> f64| -> Vec<f64> {
+        let mean = samples.iter().map(of).sum::<f64>() / n;
+        samples.iter().map(|s| of(s) - mean).collect()
+    };
+    let time = centred(|s| s.seconds / 3600.0);
+    let held = centred(|s| s.held_bytes as f64);
+    let memory = centred(|s| s.resident_bytes as f64);
+    let sum = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
+    let (tt, th, hh) = (sum(&time, &time), sum(&time, &held), sum(&held, &held));
+    let (tm, hm) = (sum(&time, &memory), sum(&held, &memory));
+    let most = samples.iter().map(|s| s.held_bytes).max().unwrap_or(0) as f64;
+    // What does not move explains nothing.
+    let still = (hh / n).sqrt() < most / 200.0;
+    let det = tt * hh - th * th;
+    let (slope, factor, spread) = if still {
+        (tm / tt, 0.0, 1.0 / tt)
+    } else {
+        ((tm * hh - hm * th) / det, (hm * tt - tm * th) / det, hh / det)
+    };
+    let rest = |n: usize| memory[n] - slope * time[n] - factor * held[n];
+    let squares: f64 = (0..samples.len()).map(|n| rest(n).powi(2)).sum();
+    (slope, (squares / (n - 3.0) * spread).sqrt())
 }

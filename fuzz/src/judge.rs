@@ -1,5 +1,5 @@
-//! What is judged, by `make fuzz` and by `tests/fuzzed.rs` alike: whatever a message holds, what the
-//! fast path makes of it is what the general parser does, to the last field and note.
+//! What is judged, by `make fuzz` and by `tests/fuzzed.rs` alike: whatever a message holds, what
+//! the fast path makes of it is what the general parser does, to the last field and note.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;

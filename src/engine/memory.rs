@@ -303,8 +303,9 @@ mod tests {
         let one = |name: &str, bytes| Operator { name: name.into(), records: 1, bytes };
         let all = [one("a", 1 << 20), one("none", 0), one("b", 5 << 20)];
         let said = used_up(250 << 20, 256 << 20, 7, Some(3), &all).to_string();
-        let head = "the memory budget is used up: 250 MiB of 256 MiB (engine.memory) after 7 posts; \
-                    most of it: b 5 MiB, a 1 MiB; all that was read is stored (checkpoint 3)\nhint: ";
+        let head = "the memory budget is used up: 250 MiB of 256 MiB (engine.memory) after 7 \
+                    posts; most of it: b 5 MiB, a 1 MiB; all that was read is stored \
+                    (checkpoint 3)\nhint: ";
         assert!(said.starts_with(head), "{said}");
     }
 }

@@ -217,7 +217,7 @@ fn conduct(
     let seconds = began.elapsed().as_secs_f64();
     info!(seconds, records = book.records(), "the state is in memory");
     let sending = keep.outlets.iter().map(Outlet::sent).collect();
-    let (tasks, keeper) = start::keeper(keep.keeper(&book, &machine), &events)?;
+    let (tasks, kept) = start::keeper(keep.keeper(&book, &machine), &events)?;
     start::signals(&events)?;
     let schemas = plan.metrics.iter().map(|m| m.schema.clone()).collect();
     let published = Arc::new(Published::new(schemas));
@@ -250,7 +250,7 @@ fn conduct(
         }
     };
     // All threads have been told to end; the keeper has answered for its last cut.
-    drop(keeper.join());
+    drop(kept.join());
     drop(threads.guards);
     drop(server);
     if end.over.is_none() {

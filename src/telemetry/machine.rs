@@ -93,11 +93,7 @@ impl Machine {
                 "checkpoint_duration_seconds",
                 "From a cut's due time until it is durable.",
             ),
-            memory_holds: counter(
-                &r,
-                "memory_holds_total",
-                "How often reading was held back for lack of memory.",
-            ),
+            memory_holds: counter(&r, "memory_holds_total", "Reading held back to save memory."),
             sink_rows: counters(&r, "sink_rows_total", "Cleaned rows committed.", &["table"]),
             sink_bytes: counters(
                 &r,
