@@ -235,7 +235,15 @@ pub fn committed(brokers: &str, group: &str, topics: &[&str], partitions: i32) -
     for topic in topics {
         list.add_partition_range(topic, 0, partitions - 1);
     }
-    let known = asked.committed_offsets(list, Duration::from_secs(20)).expect("an answer");
+    let start = Instant::now();
+    let known = loop {
+        // A broker that has just started may not know yet that it is the one to ask.
+        match asked.committed_offsets(list.clone(), Duration::from_secs(20)) {
+            Ok(known) => break known,
+            Err(error) => assert!(start.elapsed() < Duration::from_mins(1), "no answer: {error}"),
+        }
+        std::thread::sleep(Duration::from_millis(100));
+    };
     let one = |e: &rdkafka::topic_partition_list::TopicPartitionListElem<'_>| match e.offset() {
         Offset::Offset(at) => Some((format!("{}/{}", e.topic(), e.partition()), at as u64)),
         _ => None,
