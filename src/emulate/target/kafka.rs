@@ -14,7 +14,7 @@ use dataflows::record::Stream;
 use parking_lot::Mutex;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::OAuthToken;
-use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
+use rdkafka::config::ClientConfig;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::metadata::{Metadata, MetadataTopic};
 use rdkafka::producer::{BaseProducer, BaseRecord, DeliveryResult, Producer, ProducerContext};
@@ -138,13 +138,6 @@ impl ClientContext for Reports {
         _: Option<&str>,
     ) -> Result<OAuthToken, Box<dyn std::error::Error>> {
         self.tokens.token()
-    }
-
-    fn log(&self, _: RDKafkaLogLevel, facility: &str, text: &str) {
-        if facility == "FAIL" && text.contains("Disconnected") {
-            let mut seen = self.seen.lock();
-            seen.refusal = seen.refusal.take().or(refusal::closed(text, &self.security));
-        }
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
@@ -309,7 +302,8 @@ impl KafkaTarget {
         let usual = "is a broker running there? give --brokers HOST:PORT and, where brokers ask \
                      who it is, the `sasl` and `tls` of [source.kafka]";
         let refusal = self.producer.context().seen.lock().refusal.clone();
-        Failure::new(exit::UNAVAILABLE, message, refusal.map_or(usual.into(), |r| r.hint))
+        let hint = refusal.filter(|r| r.definite).map_or(usual.into(), |r| r.hint);
+        Failure::new(exit::UNAVAILABLE, message, hint)
     }
 
     /// A record that could not be delivered is the end.
