@@ -1,11 +1,11 @@
-//! `make overload`: half as much again as can be kept up with, for ten minutes. The lag grows, as it
-//! must; memory stays within the budget, and when the load ends the lag goes, and the answers are
-//! those of a run that was never pressed.
+//! `make overload`: half as much again as can be kept up with, for ten minutes. The lag grows, as
+//! it must; memory stays within the budget, and when the load ends the lag goes, and the answers
+//! are those of a run that was never pressed.
 //!
 //! From the environment: `OVERLOAD_MINUTES` (default 10), `OVERLOAD_MEMORY` (the budget; default
 //! 1GiB), `OVERLOAD_TIMES` (of the sustainable rate; default 1.5), `BENCH_WORKERS`. The files take
-//! about 300 bytes a record, 100 GB for ten minutes of 600 000 records a second; they are taken away
-//! at the end.
+//! about 300 bytes a record, 100 GB for ten minutes of 600 000 records a second; they are taken
+//! away at the end.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -76,8 +76,8 @@ pub fn run() -> Result<(), Failure> {
     let lag: u64 = parts.iter().filter_map(|p| p["lag"].as_u64()).sum();
     let (budget, read) = (status["memory"]["budget_bytes"].as_u64(), &status["totals"]["read"]);
     println!(
-        "sent {:.0} records/s for {pressed_seconds:.0} s ({sent} records); {read} were read; behind \
-         by {:.0} MiB; at most {:.0} MiB in memory",
+        "sent {:.0} records/s for {pressed_seconds:.0} s ({sent} records); {read} were read; \
+         behind by {:.0} MiB; at most {:.0} MiB in memory",
         sent as f64 / pressed_seconds,
         lag as f64 / MIB,
         most as f64 / MIB

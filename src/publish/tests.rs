@@ -38,7 +38,8 @@ proptest! {
             measure("mean", Kind::Mean(Expr::Column(Column::Age))),
             measure("max", Kind::Max(Expr::Column(Column::Category))),
         ];
-        let mut table = Table::new(&Schema::of(&metric("m", &["age"], measures.clone(), Vec::new())));
+        let schema = Schema::of(&metric("m", &["age"], measures, Vec::new()));
+        let mut table = Table::new(&schema);
         let mut map: HashMap<GroupKey, Vec<Values>> = HashMap::new();
         let mut kept = None;
         for round in 0..rounds {
@@ -61,7 +62,7 @@ proptest! {
             }
         }
         // A list shows the same, and becomes a table again.
-        let mut list = Table::new(&Schema::of(&metric("m", &["age"], measures, Vec::new())));
+        let mut list = Table::new(&schema);
         list.list();
         map.iter().for_each(|(key, rows)| list.set(key, rows));
         for sorted in [false, true] {
