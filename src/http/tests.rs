@@ -289,7 +289,11 @@ fn silent_and_slow_clients_lock_nobody_out() {
         let _ = stream.read_to_end(&mut rest);
     }
     assert!(begun.elapsed() < Duration::from_secs(15), "{:?}", begun.elapsed());
-    assert!(parts.machine.http_connections.get() <= 1);
+    // A client sees the end a moment before it is counted.
+    while parts.machine.http_connections.get() > 1 {
+        assert!(begun.elapsed() < Duration::from_secs(30), "connections are still counted");
+        std::thread::sleep(Duration::from_millis(10));
+    }
 }
 
 /// Reads events from a feed until the text holds what is wanted.
