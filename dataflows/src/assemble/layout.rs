@@ -132,7 +132,7 @@ pub(crate) fn array<const N: usize>(bytes: &[u8], at: usize) -> [u8; N] {
     bytes[at..][..N].try_into().expect("a slice of N bytes is an array of N bytes")
 }
 
-/// Bytes of a side's header: arrival time, hash, the rest of where it came from (see [`Far`]).
+/// Bytes of a side's header: arrival time, hash, the rest of where it came from (see `far`).
 pub const HEADER: usize = 24;
 
 /// What a header says.

@@ -5,7 +5,7 @@
 //! the sending has come is part of the next cut, so after a crash what was sent since is sent
 //! again, with the same key. Nothing waits for it: while the brokers are away letters stay on the
 //! disk, that is said in the status, and they are sent when the brokers are back.
-//! Limits: [`WINDOW`] bytes of letters are in memory and on their way at a time.
+//! Limits: `WINDOW` bytes of letters are in memory and on their way at a time.
 
 mod topic;
 
