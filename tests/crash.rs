@@ -23,11 +23,12 @@ use oracle::{Message, Rules, metric, print};
 use serde_json::Value;
 use support::generate::{Shape, streams};
 use support::http::{self, Api, Scrape};
+use support::metrics::{ARRIVED, ARRIVED_LATELY, MEDIANS, REFUSED, TOPS, declared};
 use support::port::free_port;
 use support::process::{Running, command, once, pinflow};
 use support::{Random, compare, table, wire};
 
-const CONFIG: &str = r#"
+const SETTINGS: &str = r#"
 [engine]
 workers = 2
 clock = "arrival"
@@ -35,36 +36,10 @@ withhold = "100ms"
 
 [state]
 cut_interval = "100ms"
+"#;
 
-[[metric]]
-name = "arrived"
-meaning = "pins that arrived, by category"
-of = "arrivals"
-by = ["category"]
-measure = "count"
-
-[[metric]]
-name = "arrived_lately"
-meaning = "pins that arrived in the last hour, by country"
-of = "arrivals+geo"
-by = ["country"]
-measure = "count"
-windows = [{ size = "1h", every = "1min" }]
-
-[[metric]]
-name = "medians"
-meaning = "median of followers by age group"
-of = "pin+user"
-by = ["age_group"]
-measures = [{ median = "follower_count" }, "count"]
-
-[[metric]]
-name = "tops"
-meaning = "the most followed poster of each country"
-of = "posts"
-by = ["country"]
-measure = { argmax = "follower_count", returning = "poster_name" }
-
+/// Declarations of this test alone.
+const OWN: &str = r#"
 [[metric]]
 name = "days"
 meaning = "posts by day and category"
@@ -74,20 +49,15 @@ measure = "count"
 windows = ["day"]
 
 [[metric]]
-name = "refused"
-meaning = "rejections by reason"
-of = "records"
-where = "outcome = 'rejected'"
-by = ["reason"]
-measure = "count"
-
-[[metric]]
 name = "persons"
 meaning = "people by the year they joined"
 of = "people"
 by = ["join_year"]
 measure = "count"
 "#;
+
+/// Declarations that it shares with others.
+const SHARED: &[&str] = &[ARRIVED, ARRIVED_LATELY, MEDIANS, TOPS, REFUSED];
 
 /// Positions by file.
 type Places = BTreeMap<String, u64>;
@@ -289,7 +259,7 @@ fn crashes_change_nothing() {
     let room = tempfile::tempdir().unwrap();
     let dir = room.path();
     std::fs::create_dir(dir.join("in")).unwrap();
-    std::fs::write(dir.join("config.toml"), CONFIG).unwrap();
+    std::fs::write(dir.join("config.toml"), declared(SETTINGS, SHARED, OWN)).unwrap();
     let growing = Growing::new(dir.join("in"), records, seed);
     let writer = std::thread::spawn({
         let growing = growing.clone();

@@ -14,10 +14,11 @@ use oracle::model::Model;
 use oracle::rows::Now;
 use oracle::{Rules, metric};
 use support::generate::{Shape, streams};
+use support::metrics::{ARRIVED, MEDIANS, declared};
 use support::process::{Finished, Running, command, once};
 use support::{Random, compare, wire};
 
-const CONFIG: &str = r#"
+const SETTINGS: &str = r#"
 [engine]
 workers = 2
 max_epoch_records = 150
@@ -25,7 +26,10 @@ max_epoch_records = 150
 [state]
 cut_interval = "10ms"
 cut_bytes = "64KiB"
+"#;
 
+/// Declarations of this test alone.
+const OWN: &str = r#"
 [[metric]]
 name = "pairs"
 meaning = "posts by country and category"
@@ -34,26 +38,15 @@ by = ["country", "category"]
 measure = "count"
 
 [[metric]]
-name = "arrived"
-meaning = "pins that arrived, by category"
-of = "arrivals"
-by = ["category"]
-measure = "count"
-
-[[metric]]
-name = "medians"
-meaning = "median of followers by age group"
-of = "pin+user"
-by = ["age_group"]
-measure = { median = "follower_count" }
-
-[[metric]]
 name = "outcomes"
 meaning = "records by outcome and reason"
 of = "records"
 by = ["outcome", "reason"]
 measure = "count"
 "#;
+
+/// Declarations that it shares with others.
+const SHARED: &[&str] = &[ARRIVED, MEDIANS];
 
 /// The names of the fault points, from the text of the store.
 fn points() -> Vec<String> {
@@ -76,7 +69,7 @@ impl Room {
     fn new(events: usize, seed: u64) -> Self {
         let dir = tempfile::tempdir().unwrap();
         std::fs::create_dir(dir.path().join("in")).unwrap();
-        std::fs::write(dir.path().join("config.toml"), CONFIG).unwrap();
+        std::fs::write(dir.path().join("config.toml"), declared(SETTINGS, SHARED, OWN)).unwrap();
         Room { dir, lines: streams(&Shape::dirty(events, seed)) }
     }
 

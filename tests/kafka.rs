@@ -26,12 +26,13 @@ use std::time::{Duration, Instant};
 use broker::{Broker, committed};
 use runs::{Run, create, names};
 use support::generate::{Shape, streams};
+use support::metrics::{ARRIVED, ARRIVED_LATELY, MEDIANS, REFUSED, TOPS, declared};
 use support::process::Running;
 use support::{Random, number};
 use topics::{Record, equal, equal_to_rows, generated, messages, put, real};
 
-/// Metrics that tell whether anything is lost, doubled, or of another time.
-const METRICS: &str = r#"
+/// Settings of its runs.
+const SETTINGS: &str = r#"
 [engine]
 clock = "arrival"
 
@@ -40,44 +41,10 @@ cut_interval = "100ms"
 
 [http]
 listen = "none"
+"#;
 
-[[metric]]
-name = "arrived"
-meaning = "pins that arrived, by category"
-of = "arrivals"
-by = ["category"]
-measure = "count"
-
-[[metric]]
-name = "arrived_lately"
-meaning = "pins that arrived in the last hour, by country"
-of = "arrivals+geo"
-by = ["country"]
-measure = "count"
-windows = [{ size = "1h", every = "1min" }]
-
-[[metric]]
-name = "medians"
-meaning = "median of followers by age group"
-of = "pin+user"
-by = ["age_group"]
-measures = [{ median = "follower_count" }, "count"]
-
-[[metric]]
-name = "tops"
-meaning = "the most followed poster of each country"
-of = "posts"
-by = ["country"]
-measure = { argmax = "follower_count", returning = "poster_name" }
-
-[[metric]]
-name = "refused"
-meaning = "rejections by reason"
-of = "records"
-where = "outcome = 'rejected'"
-by = ["reason"]
-measure = "count"
-
+/// Declarations of this test alone.
+const OWN: &str = r#"
 [[metric]]
 name = "rows"
 meaning = "records read, by stream"
@@ -86,9 +53,12 @@ by = ["stream"]
 measure = "count"
 "#;
 
+/// Declarations that it shares with others.
+const SHARED: &[&str] = &[ARRIVED, ARRIVED_LATELY, MEDIANS, TOPS, REFUSED];
+
 fn config(dir: &Path) -> std::path::PathBuf {
     let path = dir.join("metrics.toml");
-    std::fs::write(&path, METRICS).unwrap();
+    std::fs::write(&path, declared(SETTINGS, SHARED, OWN)).unwrap();
     path
 }
 

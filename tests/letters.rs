@@ -29,13 +29,14 @@ use rdkafka::message::{Headers as _, OwnedMessage};
 use serde_json::Value;
 use support::generate::Shape;
 use support::http::Api;
+use support::metrics::{ARRIVED, MEDIANS, declared};
 use support::port::free_port;
 use support::process::{Finished, Running, command};
 use support::{Random, compare, number};
 use topics::{Record, equal, generated, messages, put};
 
-/// Metrics that tell how each record was ruled, and whether one is lost or doubled.
-const METRICS: &str = r#"
+/// Settings of its runs.
+const SETTINGS: &str = r#"
 [engine]
 clock = "arrival"
 
@@ -44,28 +45,20 @@ cut_interval = "50ms"
 
 [http]
 listen = "none"
+"#;
 
-[[metric]]
-name = "arrived"
-meaning = "pins that arrived, by category"
-of = "arrivals"
-by = ["category"]
-measure = "count"
-
+/// Declarations of this test alone.
+const OWN: &str = r#"
 [[metric]]
 name = "rows"
 meaning = "records read, by stream, outcome and reason"
 of = "records"
 by = ["stream", "outcome", "reason"]
 measure = "count"
-
-[[metric]]
-name = "medians"
-meaning = "median of followers by age group"
-of = "pin+user"
-by = ["age_group"]
-measures = [{ median = "follower_count" }, "count"]
 "#;
+
+/// Declarations that it shares with others.
+const SHARED: &[&str] = &[ARRIVED, MEDIANS];
 
 /// How records of the shared topic are ruled.
 const ROUTES: &str = r#"[
@@ -95,7 +88,11 @@ impl Case {
             "[source.kafka]\nbrokers = \"{brokers}\"\ntopics = [\"{topic}\"]\nroute = {routes}\n\
              dead_letters = {{ topic = \"{topic}.rejected\" }}\nrefresh = \"300ms\"\n"
         );
-        std::fs::write(dir.join("run.toml"), format!("{METRICS}\n{source}")).unwrap();
+        std::fs::write(
+            dir.join("run.toml"),
+            format!("{}\n{source}", declared(SETTINGS, SHARED, OWN)),
+        )
+        .unwrap();
         Case { dir: dir.to_owned(), port: free_port() }
     }
 

@@ -21,7 +21,7 @@ use crate::outbox::Outbox;
 use crate::record::{
     Column, Decoded, Decoder, Defect, Fields, Origin, Record, Rule, Rules, project, table,
 };
-use crate::sealed::{CleanRows, Counters, Reject, Tally};
+use crate::sealed::{CleanRows, Counters, Reject, Sealed, Tally};
 use crate::symbol::intern;
 use crate::time::floor;
 
@@ -53,35 +53,20 @@ pub fn decode<'s>(
     outbox: Outbox,
 ) -> StreamVec<'s, u64, Rec> {
     let mut work = Work::new(plan.clone(), options.clone());
-    batches.unary(
-        Exchange::new(|dealt: &Dealt| dealt.to),
-        crate::names::DECODE.name,
-        move |_capability, _info| {
-            move |input, output| {
-                input.for_each(|cap, batches| {
-                    let Some(&epoch) = cap.least() else { return };
-                    let mut session = output.session(&cap);
-                    for Dealt { batch, .. } in batches.drain(..) {
-                        let left = work.batch(&batch, |rec| session.give(rec));
-                        outbox.decoded(left.tally.read);
-                        outbox.at(epoch, |sealed| {
-                            sealed.tallies.push((batch.partition, left.tally));
-                            sealed.rejects.extend(left.rejects);
-                            sealed
-                                .rows
-                                .extend(left.rows.into_iter().filter(|r| !r.ends.is_empty()));
-                            for (key, n) in left.ledger {
-                                *sealed.ledger.entry(key).or_insert(0) += n;
-                            }
-                            for (name, n) in left.counters {
-                                *sealed.counters.entry(name).or_insert(0) += n;
-                            }
-                        });
-                    }
-                });
-            }
-        },
-    )
+    let deal = Exchange::new(|dealt: &Dealt| dealt.to);
+    batches.unary(deal, crate::names::DECODE.name, move |_capability, _info| {
+        move |input, output| {
+            input.for_each(|cap, batches| {
+                let Some(&epoch) = cap.least() else { return };
+                let mut session = output.session(&cap);
+                for Dealt { batch, .. } in batches.drain(..) {
+                    let left = work.batch(&batch, |rec| session.give(rec));
+                    outbox.decoded(left.tally.read);
+                    outbox.at(epoch, |sealed| left.leave(batch.partition, sealed));
+                }
+            });
+        }
+    })
 }
 
 /// What a batch leaves behind besides its records.
@@ -92,6 +77,21 @@ struct Left {
     rows: SmallVec<[CleanRows; 3]>,
     ledger: Ledger,
     counters: Counters,
+}
+
+impl Left {
+    /// Adds it to what an epoch says.
+    fn leave(self, partition: u32, sealed: &mut Sealed) {
+        sealed.tallies.push((partition, self.tally));
+        sealed.rejects.extend(self.rejects);
+        sealed.rows.extend(self.rows.into_iter().filter(|r| !r.ends.is_empty()));
+        for (key, n) in self.ledger {
+            *sealed.ledger.entry(key).or_insert(0) += n;
+        }
+        for (name, n) in self.counters {
+            *sealed.counters.entry(name).or_insert(0) += n;
+        }
+    }
 }
 
 /// States of a field, as places in the counts.

@@ -8,6 +8,7 @@ pub mod declare;
 pub mod generate;
 pub mod golden;
 pub mod http;
+pub mod metrics;
 pub mod port;
 pub mod process;
 pub mod table;
