@@ -8,6 +8,8 @@ use std::time::{Duration, Instant};
 use pinflow::cli::{Failure, exit};
 use serde_json::Value;
 
+use crate::port::free_port;
+
 /// How long a daemon may run here.
 const PATIENCE: Duration = Duration::from_hours(12);
 /// And how long its lag may stand still.
@@ -27,10 +29,7 @@ impl Daemon {
     /// Starts `pinflow run` with these arguments and a port of its own.
     pub fn start(args: &[String], log: &Path) -> Result<Self, Failure> {
         let failed = |e: std::io::Error| Failure::io("starting the daemon", &e);
-        let port = std::net::TcpListener::bind("127.0.0.1:0")
-            .and_then(|l| l.local_addr())
-            .map_err(failed)?
-            .port();
+        let port = free_port();
         let said = File::create(log).map_err(failed)?;
         let started = Instant::now();
         let child = Command::new(env!("CARGO_BIN_EXE_pinflow"))

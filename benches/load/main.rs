@@ -19,6 +19,8 @@ mod growth;
 mod latency;
 mod overload;
 mod pool;
+#[path = "../../tests/support/port.rs"]
+mod port;
 mod soak;
 
 use std::path::{Path, PathBuf};
