@@ -25,4 +25,7 @@ pub struct Tick {
     pub cut: CutKind,
     /// The bounded run ends with this epoch: sliding windows reach beyond `now`.
     pub ended: bool,
+    /// Nothing comes after this epoch and nobody asks: what is held is let go once it is handed
+    /// out, which leaves the last results its room.
+    pub last: bool,
 }

@@ -20,7 +20,7 @@ use dataflows::metrics::value::{Change, NULL, Value};
 use dataflows::operators::{by_epoch, sealed};
 use dataflows::record::Column;
 use dataflows::symbol::{Sym, intern};
-use dataflows::tick::{CutKind, Tick};
+use dataflows::tick::Tick;
 use differential_dataflow::VecCollection;
 use differential_dataflow::input::Input;
 use differential_dataflow::operators::CountTotal;
@@ -220,7 +220,7 @@ fn run(epochs: Vec<Vec<(Cells, isize)>>, workers: usize) -> (Vec<Shown>, Vec<Sho
             rows.advance_to(e as u64 + 1);
             rows.flush();
             ticks.advance_to(e as u64);
-            ticks.send(Tick { now: 0, publish: true, cut: CutKind::No, ended: false });
+            ticks.send(Tick { publish: true, ..Tick::default() });
             ticks.advance_to(e as u64 + 1);
             ticks.flush();
             while probe.less_equal(&(e as u64)) {

@@ -396,7 +396,7 @@ impl Coordinator {
         if ended {
             self.published.set_ended();
         }
-        let tick = Tick { now, publish, cut, ended };
+        let tick = Tick { now, publish, cut, ended, last: last.is_some() && !self.watched };
         if let Some(flight) = self.epochs.flight(epoch) {
             flight.tick = Some(tick);
         }

@@ -19,7 +19,6 @@ use std::time::{Duration, Instant};
 use tracing::{info, warn};
 
 use super::coordinator::{Coordinator, Phase};
-use super::purge::Purge;
 use crate::cli::{Failure, exit};
 use crate::telemetry::process::resident;
 use crate::telemetry::status::{Level, Operator};
@@ -30,9 +29,9 @@ const RESUME: u64 = 80;
 const LAST: u64 = 97;
 /// How often at most the process is looked at.
 const LOOK: Duration = Duration::from_millis(5);
-/// So long after everything is worked off the allocator may take to give memory back: it waits a
-/// second itself.
-const SETTLE: Duration = Duration::from_secs(2);
+/// So long after everything is worked off the allocator may take to give memory back: it waits
+/// two seconds itself (`.cargo/config.toml`).
+const SETTLE: Duration = Duration::from_secs(3);
 
 /// What comes of a look at the process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,20 +51,12 @@ pub struct Budget {
     looked: Option<Instant>,
     /// Since when everything has been worked off.
     settled: Option<Instant>,
-    purge: Purge,
 }
 
 impl Budget {
     /// A budget of so many bytes; none = no bound.
     pub fn new(bytes: Option<u64>) -> Self {
-        Budget {
-            bytes,
-            used: 0,
-            level: Level::Free,
-            looked: None,
-            settled: None,
-            purge: Purge::default(),
-        }
+        Budget { bytes, used: 0, level: Level::Free, looked: None, settled: None }
     }
 
     /// Whether nothing is to be read.
@@ -115,9 +106,6 @@ impl Coordinator {
         self.budget.looked = Some(now);
         let Some(used) = resident() else { return };
         let settled = self.settled();
-        if self.budget.held() && settled {
-            self.budget.purge.look();
-        }
         let verdict = self.budget.step(used, settled, now);
         self.report.memory(used, self.budget.level, verdict != Verdict::Same);
         if self.budget.held() && self.compacting {
@@ -129,7 +117,6 @@ impl Coordinator {
             Verdict::Changed => {
                 let tight = self.budget.level == Level::Tight;
                 self.shared.small_epochs.store(tight, Relaxed);
-                self.shared.memory_held.store(self.budget.held(), Relaxed);
                 let (used_bytes, budget_bytes) = (used, self.budget.bytes);
                 match self.budget.level {
                     Level::Held => warn!(used_bytes, budget_bytes, "{HELD}"),

@@ -20,8 +20,6 @@ pub struct Shared {
     pub open: AtomicU64,
     /// Workers read from their partitions.
     pub reading: AtomicBool,
-    /// Nothing is read for lack of memory: what is free is to be given back.
-    pub memory_held: AtomicBool,
     /// Epochs are full earlier, because memory is short.
     pub small_epochs: AtomicBool,
     /// Records in the dataflow.

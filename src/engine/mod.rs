@@ -23,7 +23,6 @@ mod keeper;
 mod memory;
 mod messages;
 mod posts;
-mod purge;
 mod rebuild;
 mod recompute;
 mod refuse;

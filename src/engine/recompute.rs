@@ -137,7 +137,7 @@ fn replayed(plan: Plan, mut state: ReadOnly) -> Result<Published, EngineError> {
     let head = std::mem::take(&mut state.restored.head);
     let book = Book::new(&head, 1);
     let ended = head.marks.get(ENDED) == Some(&Value::Bool(true));
-    let tick = Tick { now: head.now, publish: true, cut: CutKind::No, ended };
+    let tick = Tick { now: head.now, publish: true, cut: CutKind::No, ended, last: true };
     let options =
         DecodeOptions { rules: Arc::default(), partitions: book.partitions.clone(), rows: None };
     let restore = Arc::new(restore(state.restored)?);

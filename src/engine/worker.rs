@@ -16,15 +16,12 @@ use timely::worker::Worker;
 
 use super::messages::{Closed, Event, PartRead, Shared, ToWorker};
 use super::posts;
-use super::purge::Purge;
 use crate::source::{Read, Reader};
 
 /// How much a reader is asked for at a time.
 const READ_BYTES: usize = 256 << 10;
 /// How long a worker without anything to do sleeps at most.
 const NAP: Duration = Duration::from_millis(500);
-/// And while reading is held back for lack of memory.
-const HELD_NAP: Duration = Duration::from_millis(100);
 /// A worker says so often at most what its operators hold.
 const SIZES: Duration = Duration::from_millis(500);
 /// How long a partition that cannot be read is left alone.
@@ -72,7 +69,6 @@ pub struct Feeder {
     busy: Duration,
     /// When it last said what its operators hold.
     sized: Option<Instant>,
-    purge: Purge,
     exit: bool,
 }
 
@@ -103,7 +99,6 @@ impl Feeder {
             queued: VecDeque::new(),
             busy: Duration::ZERO,
             sized: None,
-            purge: Purge::default(),
             exit: false,
         }
     }
@@ -197,10 +192,6 @@ impl Feeder {
     /// Asks each partition once; how long there is nothing to do, if there was nothing.
     fn feed(&mut self) -> Option<Duration> {
         let mut nap = NAP;
-        if self.shared.memory_held.load(Relaxed) {
-            self.purge.look();
-            nap = HELD_NAP;
-        }
         if self.full || !self.shared.reading.load(Relaxed) {
             return Some(nap);
         }

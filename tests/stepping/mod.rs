@@ -166,13 +166,13 @@ fn fed(ops: &[Op], saved: &Saved, messages: &[Vec<Message>; 3], end: bool) -> Ar
         let Op::Epoch { take, advance, arrival, publish, cut } = op else { continue };
         epoch(take.map(usize::from), &mut |latest| {
             now = if *arrival { now.max(latest) } else { now } + i64::from(*advance) * SECOND;
-            Tick { now, publish: *publish, cut: *cut, ended: false }
+            Tick { now, publish: *publish, cut: *cut, ..Tick::default() }
         });
     }
     if end {
         let mut tick = |latest, ended| {
             now = now.max(latest);
-            Tick { now, publish: true, cut: CutKind::Changed, ended }
+            Tick { now, publish: true, cut: CutKind::Changed, ended, last: false }
         };
         epoch([usize::MAX / 2; 3], &mut |latest| tick(latest, false));
         epoch([0; 3], &mut |latest| tick(latest, true));

@@ -16,7 +16,7 @@ use std::sync::Arc;
 use dataflows::assemble::{Assemble, Partitions};
 use dataflows::record::{Decoder, Rule, Rules, Stream};
 use dataflows::sealed::Sealed;
-use dataflows::tick::{CutKind, Tick};
+use dataflows::tick::Tick;
 
 /// Messages a stream.
 const LINES: u64 = 1000;
@@ -71,7 +71,7 @@ fn assemble() {
     let mut epochs = Some(epochs);
     measured(&mut || {
         for (n, records) in epochs.take().into_iter().flatten().enumerate() {
-            let tick = Tick { now: 0, publish: false, cut: CutKind::No, ended: false };
+            let tick = Tick::default();
             let (mut sealed, mut distinct) = (Sealed::default(), Vec::new());
             let combine = table.epoch(n as u64 + 1, &[records], &tick, &mut sealed, &mut distinct);
             combine.drain(|update| {

@@ -9,7 +9,7 @@ use dataflows::metrics::declare::{
 use dataflows::metrics::plan::Plan;
 use dataflows::record::{Column, Decoded, Decoder, Rule, Rules, Stream};
 use dataflows::sealed::Sealed;
-use dataflows::tick::{CutKind, Tick};
+use dataflows::tick::Tick;
 use divan::Bencher;
 use divan::counter::ItemsCount;
 
@@ -74,7 +74,7 @@ fn epoch(bencher: Bencher<'_, '_>, indexes: u64) {
     let mut random = Random::new(3);
     let epochs: Vec<Vec<Rec>> = (0..16).map(|_| records(&plan, indexes, &mut random)).collect();
     let mut assemble = Assemble::new(plan, Partitions::default());
-    let tick = Tick { now: 0, publish: false, cut: CutKind::No, ended: false };
+    let tick = Tick::default();
     let mut epoch = 0;
     bencher
         .counter(ItemsCount::new(N))

@@ -5,7 +5,7 @@
 
 use smallvec::SmallVec;
 
-use super::far::Far;
+use super::far::{self, Far};
 use crate::metrics::value::NULL;
 use crate::record::project::{self, Form};
 use crate::record::{Column, Fields, Origin, Stream, Type};
@@ -132,15 +132,15 @@ pub(crate) fn array<const N: usize>(bytes: &[u8], at: usize) -> [u8; N] {
     bytes[at..][..N].try_into().expect("a slice of N bytes is an array of N bytes")
 }
 
-/// Bytes of a side's header: arrival time, hash, the rest of where it came from (see `far`).
-pub const HEADER: usize = 24;
+/// Bytes of a side's header.
+pub const HEADER: usize = far::VERSION;
 
 /// What a header says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Header {
     /// Where the held version came from.
     pub origin: Origin,
-    /// Its content's hash.
+    /// Its content's hash; of one that was held only [`far::HASH`] bits.
     pub hash: u64,
 }
 
@@ -148,31 +148,33 @@ impl Header {
     /// Whether the side is there.
     #[inline]
     pub fn is_there(side: &[u8]) -> bool {
-        side[..8] != NULL.to_le_bytes()
+        far::is_there(side)
     }
 
     /// Reads a header; none where the side is not there.
     #[inline]
     pub fn read(side: &[u8], far: &Far) -> Option<Header> {
-        let word = |at| u64::from_le_bytes(array(side, at));
-        Header::is_there(side)
-            .then(|| Header { origin: far.get(word(0) as i64, word(16)), hash: word(8) })
+        Header::is_there(side).then(|| {
+            let (origin, hash) = far.get(side);
+            Header { origin, hash }
+        })
     }
 
     /// Writes the header over what was there.
     #[inline]
     pub fn write(&self, side: &mut [u8], far: &mut Far) {
-        if Header::is_there(side) {
-            far.drop(u64::from_le_bytes(array(side, 16)));
-        }
-        side[..8].copy_from_slice(&self.origin.arrived_at.to_le_bytes());
-        side[8..16].copy_from_slice(&self.hash.to_le_bytes());
-        side[16..24].copy_from_slice(&far.put(&self.origin).to_le_bytes());
+        far.put(side, &self.origin, self.hash);
+    }
+
+    /// Whether a record's content is that of the held version.
+    #[inline]
+    pub fn is_of(&self, hash: u64) -> bool {
+        (self.hash ^ hash) & far::HASH == 0
     }
 
     /// Marks a side as not there.
     pub fn clear(side: &mut [u8]) {
-        side[..8].copy_from_slice(&NULL.to_le_bytes());
+        far::clear(side);
     }
 }
 

@@ -184,6 +184,9 @@ impl Assemble {
         self.cut(tick.cut, sealed);
         sealed.unsaved_bytes = self.unsaved_bytes;
         sealed.posts = (self.table.len() as u64, self.present);
+        if tick.last {
+            self.table = Table::new(&self.plan.layout);
+        }
         &mut self.combine
     }
 
@@ -216,7 +219,7 @@ impl Assemble {
             }
             Some(held) => {
                 let wins = newer(&origin, &held.origin, &self.partitions);
-                match (held.hash == rec.hash, wins) {
+                match (held.is_of(rec.hash), wins) {
                     (true, _) => tally.duplicate += 1,
                     (false, true) => tally.accepted += 1,
                     (false, false) => tally.superseded += 1,

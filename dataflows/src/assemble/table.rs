@@ -9,7 +9,7 @@ use crate::index::Index;
 use crate::record::Stream;
 
 /// Slots a chunk.
-const CHUNK: usize = 1024;
+const CHUNK: usize = 4096;
 
 /// The slots of one worker.
 pub struct Table {

@@ -94,6 +94,9 @@ impl Groups {
             let moved = groups.slide(node, tick) | groups.retire(node, tick.now);
             if tick.publish {
                 groups.publish(node, &plan.metrics, changes);
+                if tick.last {
+                    groups.groups = Store::new(node);
+                }
             } else if moved {
                 groups.forget();
             }

@@ -4,21 +4,18 @@
 //! values, unknown or doubled keys, exponents, control characters, whatever is not JSON) it
 //! leaves to it. No allocation.
 
-use memchr::memchr2;
-
+use super::bytes::{BLOCK, telling};
 use super::wire::{SLOTS, Slot, Wire};
 
 /// Scans a message. The object's text, with its values in `wire`; none if the message is not of
 /// the usual layout, and `wire` is then of no use.
 pub(super) fn scan<'a>(message: &'a [u8], wire: &mut Wire<'a>) -> Option<&'a str> {
     let message = trim(message);
-    // One look at all bytes, so that no string has to be looked at again for these.
-    let has_control = message.iter().fold(0, |any, b| any | u8::from(*b < 0x20)) > 0;
-    if has_control || message.first() != Some(&b'{') {
+    if message.first() != Some(&b'{') {
         return None;
     }
     let text = str::from_utf8(message).ok()?;
-    let mut scan = Scan { text, at: 1 };
+    let mut scan = Scan { rest: &message[1..] };
     let mut guess = 0;
     scan.blanks();
     loop {
@@ -27,20 +24,14 @@ pub(super) fn scan<'a>(message: &'a [u8], wire: &mut Wire<'a>) -> Option<&'a str
             return None;
         }
         scan.blanks();
-        scan.expect(b':')?;
-        scan.blanks();
-        let from = scan.at;
+        let from = text.len() - scan.rest.len();
         let escaped = scan.value()?;
-        wire.put(slot, &text[from..scan.at], escaped);
+        wire.put(slot, &text[from..text.len() - scan.rest.len()], escaped);
         guess = slot as usize + 1;
-        scan.blanks();
-        match scan.next()? {
-            b',' => scan.blanks(),
-            b'}' => break,
-            _ => return None,
+        if !scan.more()? {
+            return scan.rest.is_empty().then_some(text);
         }
     }
-    (scan.at == text.len()).then_some(text)
 }
 
 /// A message without JSON's white space around it.
@@ -54,47 +45,66 @@ fn trim(mut message: &[u8]) -> &[u8] {
     message
 }
 
+/// What has not been looked at yet.
 struct Scan<'a> {
-    text: &'a str,
-    at: usize,
+    rest: &'a [u8],
 }
 
-impl<'a> Scan<'a> {
-    fn rest(&self) -> &'a [u8] {
-        &self.text.as_bytes()[self.at..]
-    }
-
+impl Scan<'_> {
+    #[inline]
     fn next(&mut self) -> Option<u8> {
-        let byte = *self.rest().first()?;
-        self.at += 1;
-        Some(byte)
+        let (first, rest) = self.rest.split_first()?;
+        self.rest = rest;
+        Some(*first)
     }
 
+    #[inline]
     fn expect(&mut self, byte: u8) -> Option<()> {
         (self.next()? == byte).then_some(())
     }
 
+    #[inline]
     fn blanks(&mut self) {
-        while self.rest().first() == Some(&b' ') {
-            self.at += 1;
+        while let [b' ', rest @ ..] = self.rest {
+            self.rest = rest;
         }
     }
 
-    /// A known key, most likely that of the slot `guess`.
+    /// A known key and the colon behind it, most likely those of the slot `guess`.
+    #[inline]
     fn key(&mut self, guess: usize) -> Option<Slot> {
-        self.expect(b'"')?;
-        let rest = self.rest();
-        if let Some(slot) = SLOTS.get(guess).filter(|s| s.is_at(rest)) {
-            self.at += slot.name().len() + 1;
+        if let Some(slot) = SLOTS.get(guess)
+            && let Some(rest) = slot.behind(self.rest)
+        {
+            self.rest = rest;
             return Some(*slot);
         }
-        let end = memchr::memchr(b'"', rest)?;
-        self.at += end + 1;
+        self.expect(b'"')?;
+        let end = memchr::memchr(b'"', self.rest)?;
         // A key with an escape is not among the names.
-        Slot::of(&rest[..end])
+        let slot = Slot::of(&self.rest[..end])?;
+        self.rest = &self.rest[end + 1..];
+        self.blanks();
+        self.expect(b':')?;
+        Some(slot)
+    }
+
+    /// Whether another field follows, or the object ends.
+    #[inline]
+    fn more(&mut self) -> Option<bool> {
+        self.blanks();
+        match self.next()? {
+            b',' => {
+                self.blanks();
+                Some(true)
+            }
+            b'}' => Some(false),
+            _ => None,
+        }
     }
 
     /// A value that is neither an object nor an array; whether it has an escape.
+    #[inline]
     fn value(&mut self) -> Option<bool> {
         match self.next()? {
             b'"' => return self.string(),
@@ -108,31 +118,56 @@ impl<'a> Scan<'a> {
     }
 
     /// The rest of a string; whether it has an escape.
+    #[inline]
     fn string(&mut self) -> Option<bool> {
         let mut escaped = false;
         loop {
-            let rest = self.rest();
-            let at = memchr2(b'"', b'\\', rest)?;
-            self.at += at + 1;
-            if rest[at] == b'"' {
-                return Some(escaped);
-            }
-            escaped = true;
+            self.plain();
             match self.next()? {
-                b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't' => {}
-                b'u' => {
-                    let digits = self.rest().get(..4)?;
-                    if !digits.iter().all(u8::is_ascii_hexdigit) {
-                        return None;
-                    }
-                    self.at += 4;
-                }
+                b'"' => return Some(escaped),
+                b'\\' => self.escape()?,
                 _ => return None,
             }
+            escaped = true;
         }
     }
 
+    /// Goes to the next byte that ends or escapes a string, or may not be in one.
+    #[inline]
+    fn plain(&mut self) {
+        while let Some((block, behind)) = self.rest.split_first_chunk::<BLOCK>() {
+            let telling = telling(block);
+            if telling != 0 {
+                self.rest = &self.rest[telling.trailing_zeros() as usize..];
+                return;
+            }
+            self.rest = behind;
+        }
+        while let [first, rest @ ..] = self.rest
+            && !matches!(first, b'"' | b'\\' | 0..0x20)
+        {
+            self.rest = rest;
+        }
+    }
+
+    /// The rest of an escape.
+    fn escape(&mut self) -> Option<()> {
+        match self.next()? {
+            b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't' => {}
+            b'u' => {
+                let (digits, rest) = self.rest.split_first_chunk::<4>()?;
+                if !digits.iter().all(u8::is_ascii_hexdigit) {
+                    return None;
+                }
+                self.rest = rest;
+            }
+            _ => return None,
+        }
+        Some(())
+    }
+
     /// The rest of a number without an exponent.
+    #[inline]
     fn number(&mut self, first: u8) -> Option<()> {
         let lead = if first == b'-' { self.next()? } else { first };
         match lead {
@@ -140,26 +175,26 @@ impl<'a> Scan<'a> {
             b'1'..=b'9' => self.digits(),
             _ => return None,
         }
-        if self.rest().first() == Some(&b'.') {
-            self.at += 1;
-            let from = self.at;
-            self.digits();
-            if self.at == from {
+        if let [b'.', digit, rest @ ..] = self.rest {
+            if !digit.is_ascii_digit() {
                 return None;
             }
+            self.rest = rest;
+            self.digits();
         }
         Some(())
     }
 
+    #[inline]
     fn digits(&mut self) {
-        while self.rest().first().is_some_and(u8::is_ascii_digit) {
-            self.at += 1;
+        while let [b'0'..=b'9', rest @ ..] = self.rest {
+            self.rest = rest;
         }
     }
 
     fn literal(&mut self, rest: &[u8]) -> Option<()> {
-        self.at += rest.len();
-        (self.text.as_bytes().get(self.at - rest.len()..self.at)? == rest).then_some(())
+        self.rest = self.rest.strip_prefix(rest)?;
+        Some(())
     }
 }
 

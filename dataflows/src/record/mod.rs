@@ -3,6 +3,7 @@
 //! Promises: nothing that a payload holds stops the flow or costs a neighbour; a verdict depends
 //! on the payload, its rule, its arrival time and the [`Rules`], and on nothing else.
 
+mod bytes;
 mod clean;
 pub mod column;
 mod decoder;

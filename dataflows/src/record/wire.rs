@@ -23,11 +23,11 @@ macro_rules! slots {
                 match self { $(Slot::$variant => $name,)* }
             }
 
-            /// Whether a text starts with the key and a quote.
+            /// What stands behind the key, its quotes and the colon, if a text starts with them.
             #[inline]
-            pub(super) fn is_at(self, text: &[u8]) -> bool {
+            pub(super) fn behind(self, text: &[u8]) -> Option<&[u8]> {
                 match self { $(Slot::$variant => {
-                    text.starts_with(concat!($name, "\"").as_bytes())
+                    text.strip_prefix(concat!("\"", $name, "\":").as_bytes())
                 })* }
             }
 
@@ -150,7 +150,9 @@ impl<'a> Wire<'a> {
     pub(super) fn strangers(&self, stream: Stream) -> impl Iterator<Item = &'static str> {
         const FOREIGN: [u32; 3] = [foreign(0), foreign(1), foreign(2)];
         let there = self.present & FOREIGN[stream as usize];
-        SLOTS.iter().filter(move |s| there & s.bit() != 0).map(|s| s.name())
+        // Hardly ever one: no walk for nothing.
+        let slots = if there == 0 { &[] } else { SLOTS };
+        slots.iter().filter(move |s| there & s.bit() != 0).map(|s| s.name())
     }
 }
 

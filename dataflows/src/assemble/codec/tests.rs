@@ -42,7 +42,7 @@ fn made() -> impl Strategy<Value = Made> {
 }
 
 /// A slot with one side.
-fn slot(layout: &Layout, made: &Made) -> Vec<u8> {
+fn slot(layout: &Layout, made: &Made, far: &mut Far) -> Vec<u8> {
     let (index, stream, (arrived_at, partition, position, sub), hash, cells, _) = made;
     let mut slot = vec![0; layout.stride];
     slot[..8].copy_from_slice(&index.to_le_bytes());
@@ -51,7 +51,7 @@ fn slot(layout: &Layout, made: &Made) -> Vec<u8> {
     let part = &mut slot[side.offset..][..HEADER + side.bytes];
     let origin =
         Origin { arrived_at: *arrived_at, partition: *partition, position: *position, sub: *sub };
-    Header { origin, hash: *hash }.write(part, &mut Far::default());
+    Header { origin, hash: *hash }.write(part, far);
     for (place, cell) in side.places.iter().zip(cells) {
         let name = |n: i64| intern(&format!("text {}", n.rem_euclid(7))).cell();
         let cell = if place.is_symbol() && *cell != NULL { name(*cell) } else { *cell };
@@ -71,7 +71,8 @@ fn encoded(
         let (index, stream, (arrived_at, partition, position, sub), hash, ..) = *made;
         let header = Header { origin: Origin { arrived_at, partition, position, sub }, hash };
         let arrivals = made.5.iter().copied().collect();
-        encoder.side((index, header), &slot(layout, made), Stream::ALL[stream], &arrivals);
+        let slot = slot(layout, made, &mut Far::default());
+        encoder.side((index, header), &slot, Stream::ALL[stream], &arrivals);
     }
     encoder.finish()
 }
@@ -94,10 +95,18 @@ proptest! {
         let entries = blocks.iter().flat_map(|b| block::entries(b));
         let mut read = 0;
         for (entry, made) in entries.zip(&list) {
-            let mut got = slot(&layout, &(made.0, made.1, (0, 0, 0, 0), 0, Vec::new(), Vec::new()));
-            let to = (&mut got[..], &mut Far::default());
+            let mut far = Far::default();
+            let wanted = slot(&layout, made, &mut far);
+            let nothing = (made.0, made.1, (0, 0, 0, 0), 0, Vec::new(), Vec::new());
+            let mut got = slot(&layout, &nothing, &mut far);
+            let to = (&mut got[..], &mut far);
             let counts = decode(&layout, &entry.unwrap(), &texts, to).unwrap();
-            prop_assert_eq!(got, slot(&layout, made));
+            for stream in Stream::ALL {
+                let part = |slot| layout.part(slot, stream);
+                let header = |slot| Header::read(part(slot), &far);
+                prop_assert_eq!(header(&got), header(&wanted));
+                prop_assert_eq!(&part(&got)[HEADER..], &part(&wanted)[HEADER..]);
+            }
             let arrivals = if made.1 == 0 { &made.5[..] } else { &[] };
             prop_assert_eq!(counts.as_slice(), arrivals);
             read += 1;
