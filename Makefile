@@ -1,7 +1,7 @@
 # make run     builds pinflow and runs its demo: http://127.0.0.1:8765
 # make test    every test
 # make check   format, lints, documentation, dependencies
-# make bench   the benchmarks
+# make bench   the benchmarks, into docs/performance.md
 # make figures   latency, restarts, the price of checkpoints, metrics and cleaned rows
 # make growth  cost from 0.1 to 10 M posts, with curves in docs/: an hour or more
 # make overload   1.5 times what can be kept up with, for ten minutes: within the memory budget
@@ -12,7 +12,7 @@
 # make run-kafka   the broker, the emulator and pinflow together
 #
 # Each installs what it needs and lacks, and nothing where all is there.
-# ARGS go to what is run: make run ARGS="--rate 3000", make test ARGS=golden.
+# ARGS go to run, test, fuzz and run-kafka: make run ARGS="--rate 3000", make test ARGS=golden.
 
 .PHONY: run test check instructions bench figures growth overload soak fuzz kafka run-kafka
 .DEFAULT_GOAL := run
@@ -42,11 +42,11 @@ instructions:
 
 bench:
 	@scripts/setup build test
-	cargo bench --locked $(ARGS)
+	@scripts/bench workload kafka parts
 
 figures growth overload soak:
 	@scripts/setup build
-	cargo bench --locked --bench load -- $@
+	@scripts/bench $@
 
 fuzz:
 	@scripts/setup build

@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 
 use broker::{Broker, Sent, create_with, send};
 use pinflow::cli::Failure;
-use pinflow::cli::bench::cost::{Cost, machine, measure, median};
+use pinflow::cli::bench::cost::{Cost, measure, measured_on, median};
 use pinflow::cli::bench::data;
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
@@ -59,7 +59,7 @@ fn compare() -> Result<(), Failure> {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let workers = number("BENCH_WORKERS", cores.min(2) as u64).to_string();
     let runs = number("BENCH_RUNS", 3);
-    println!("{}, {cores} cores; {workers} workers; medians of {runs}, interleaved", machine());
+    println!("{}, {cores} cores; {workers} workers; medians of {runs}, interleaved", measured_on());
     println!("{records} records, {:.0} MiB\n", data::bytes(&input) as f64 / 1_048_576.0);
     let (mut bare, mut kafka, mut files) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..runs {

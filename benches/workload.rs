@@ -13,7 +13,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use pinflow::cli::bench::cost::{Cost, machine, measure, median};
+use pinflow::cli::bench::cost::{Cost, measure, measured_on, median};
 use pinflow::cli::bench::{Bench, Run, data};
 use pinflow::cli::{ConfigArgs, Failure};
 
@@ -115,7 +115,7 @@ fn workload() -> Result<(), Failure> {
         workers,
         scratch: scratch.clone(),
     };
-    println!("{}, {cores} cores; {workers} workers; medians of {runs}, interleaved", machine());
+    println!("{}, {cores} cores; {workers} workers; medians of {runs}, interleaved", measured_on());
     let empty = bench.empty()?;
     for events in list("BENCH_EVENTS", 200_000) {
         for seed in list("BENCH_SEEDS", 1) {

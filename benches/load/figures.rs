@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use pinflow::cli::Failure;
-use pinflow::cli::bench::cost::{Cost, machine, measure, median};
+use pinflow::cli::bench::cost::{Cost, measure, measured_on, median};
 use pinflow::cli::bench::data;
 use pinflow::engine::stored_posts;
 
@@ -50,7 +50,7 @@ pub fn run() -> Result<(), Failure> {
     };
     let only = std::env::var("FIGURES_ONLY").unwrap_or_default();
     let wanted = |row: &str| only.is_empty() || only.split(',').any(|o| o.trim() == row);
-    println!("{}, {} workers, {posts} posts", machine(), super::workers());
+    println!("{}, {} workers, {posts} posts\n", measured_on(), super::workers());
     println!("| | what | measured |");
     println!("|---|---|---|");
     let plain = figures.once("plain", &[])?;

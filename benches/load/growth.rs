@@ -10,7 +10,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use pinflow::cli::Failure;
-use pinflow::cli::bench::cost::{Cost, machine, measure, median};
+use pinflow::cli::bench::cost::{Cost, measure, measured_on, median};
 use pinflow::cli::bench::data;
 use pinflow::engine::{stored_posts, stored_status};
 use serde::Serialize;
@@ -61,7 +61,7 @@ pub fn run() -> Result<(), Failure> {
     let dir = super::scratch("growth")?;
     let kept = std::env::var_os("GROWTH_DATA").map_or_else(|| dir.join("data"), PathBuf::from);
     let pool = Pool::new(&dir.join("pool"), 100_000, 99)?;
-    println!("{}, {} workers", machine(), super::workers());
+    println!("{}, {} workers\n", measured_on(), super::workers());
     println!("| posts | records/s | CPU s | peak MiB | bytes/post | recovery s | p99 ms |");
     println!("|---|---|---|---|---|---|---|");
     let empty = measured(&dir, &nothing(&dir)?)?.peak_bytes.unwrap_or(0);
@@ -85,7 +85,7 @@ pub fn run() -> Result<(), Failure> {
         points.push(point);
     }
     let docs = std::env::var_os("GROWTH_DOCS").map_or_else(super::docs, PathBuf::from);
-    let (machine, workers) = (machine(), super::workers());
+    let (machine, workers) = (measured_on(), super::workers());
     let all = json!({ "machine": machine, "workers": workers, "points": points });
     super::write(&docs.join("growth.json"), &format!("{all:#}\n"))?;
     pictures(&docs.join("img"), &points)

@@ -11,7 +11,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use pinflow::cli::bench::cost::{machine, measure};
+use pinflow::cli::bench::cost::{measure, measured_on};
 use pinflow::cli::{Failure, exit};
 
 use super::daemon::Daemon;
@@ -61,7 +61,7 @@ pub fn run() -> Result<(), Failure> {
     std::thread::sleep(Duration::from_millis(500));
     daemon.catch_up()?;
     let rate = behind as f64 / began.elapsed().as_secs_f64();
-    println!("{}, {} workers; sustainable: {rate:.0} records/s", machine(), super::workers());
+    println!("{}, {} workers; sustainable: {rate:.0} records/s\n", measured_on(), super::workers());
     let (began, length) = (Instant::now(), Duration::from_mins(minutes));
     let (mut most, mut sent) = (0, 0);
     while began.elapsed() < length {

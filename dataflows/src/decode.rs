@@ -11,6 +11,7 @@ use timely::dataflow::StreamVec;
 use timely::dataflow::channels::pact::Exchange;
 use timely::dataflow::operators::generic::Operator;
 
+use crate::assemble::version::HASH_MASK;
 use crate::assemble::{Partitions, Rec};
 use crate::batch::{Batch, Dealt, Ruled};
 use crate::metrics::declare::Time;
@@ -281,7 +282,7 @@ fn write_row(
 fn rec(plan: &Plan, record: &Record<'_>, origin: &Origin) -> Rec {
     Rec {
         index: record.index,
-        hash: record.hash,
+        hash: record.hash & HASH_MASK,
         arrived_at: origin.arrived_at,
         position: origin.position,
         partition: origin.partition,

@@ -25,7 +25,7 @@ pub struct Tick {
     pub cut: CutKind,
     /// The bounded run ends with this epoch: sliding windows reach beyond `now`.
     pub ended: bool,
-    /// Nothing comes after this epoch and nobody asks: what is held is let go once it is handed
-    /// out, which leaves the last results its room.
+    /// No epoch comes after this one and nobody asks: posts and groups are let go once they are
+    /// handed out, which leaves their room to the last results.
     pub last: bool,
 }

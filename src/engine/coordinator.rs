@@ -58,6 +58,8 @@ pub(super) enum Phase {
     Closing {
         /// Whether a bounded run has come to its end.
         ended: bool,
+        /// The last epoch, and its clock.
+        at: (u64, i64),
     },
     /// The sinks are being finished.
     Finishing,
@@ -270,7 +272,7 @@ impl Coordinator {
                 }
             }
             Event::Trouble { partition, error } => self.trouble(partition, error)?,
-            Event::Kept(kept) => self.kept(kept.map_err(|e| *e)?),
+            Event::Kept(kept) => self.kept(kept.map_err(|e| *e)?)?,
             Event::Post { index, reply } => {
                 for worker in 0..self.lines.workers.len() {
                     self.tell(worker, ToWorker::Post { index, reply: reply.clone() });
@@ -396,7 +398,7 @@ impl Coordinator {
         if ended {
             self.published.set_ended();
         }
-        let tick = Tick { now, publish, cut, ended, last: last.is_some() && !self.watched };
+        let tick = Tick { now, publish, cut, ended, last: last.is_some() && self.lets_go() };
         if let Some(flight) = self.epochs.flight(epoch) {
             flight.tick = Some(tick);
         }
@@ -441,7 +443,7 @@ impl Coordinator {
             let cut = self.book.cut();
             self.submit(cut, due, (flight.epoch, tick.now), kind);
             if let Phase::Last { ended } = self.phase {
-                self.phase = Phase::Closing { ended };
+                self.phase = Phase::Closing { ended, at: (flight.epoch, tick.now) };
             }
         }
         if tick.publish {

@@ -5,10 +5,12 @@ use std::time::{Duration, Instant};
 use dataflows::tick::CutKind;
 use tracing::{info, warn};
 
+use super::EngineError;
 use super::coordinator::{Coordinator, Phase};
 use super::keeper::Task;
 use super::messages::Kept;
 use super::rebuild;
+use crate::cli::{Failure, exit};
 use crate::store::Cut;
 
 impl Coordinator {
@@ -62,7 +64,7 @@ impl Coordinator {
         let _ = self.lines.keeper.send(task);
     }
 
-    pub(super) fn kept(&mut self, kept: Kept) {
+    pub(super) fn kept(&mut self, kept: Kept) -> Result<(), EngineError> {
         self.unanswered -= 1;
         self.report.kept(&kept);
         self.full_wanted = kept.full_wanted;
@@ -87,14 +89,35 @@ impl Coordinator {
                 self.unanswered += 1;
                 self.phase = Phase::Finishing;
             }
-            Phase::Closing { ended } if self.unanswered == 0 => {
-                // The last cut could not be written: another last epoch is tried.
-                std::thread::sleep(RETRY);
-                self.phase = Phase::Draining { ended };
-            }
+            Phase::Closing { ended, at } if self.unanswered == 0 => self.close_again(ended, at)?,
             Phase::Finishing => self.phase = Phase::Done,
             _ => {}
         }
+        Ok(())
+    }
+
+    /// The last cut could not be written: the keeper has it still, and writes it with one more of
+    /// the same epoch. Where the files need all slots anew another last epoch hands them out.
+    fn close_again(&mut self, ended: bool, at: (u64, i64)) -> Result<(), EngineError> {
+        std::thread::sleep(RETRY);
+        if !self.full_wanted {
+            let cut = self.book.cut();
+            self.submit(cut, Instant::now(), at, CutKind::Changed);
+        } else if self.lets_go() {
+            let what = "the last checkpoint could not be written, and the files before it can no \
+                        longer be added to";
+            let hint = "see to the disk and start again: it goes on from the checkpoint before";
+            return Err(Failure::new(exit::IO, what, hint).into());
+        } else {
+            self.phase = Phase::Draining { ended };
+        }
+        Ok(())
+    }
+
+    /// Whether the last epoch leaves nothing in the operators: nobody asks for posts then, and the
+    /// end of the budget has been told with what they hold.
+    pub(super) fn lets_go(&self) -> bool {
+        !self.watched && !self.over
     }
 }
 
@@ -109,7 +132,7 @@ mod tests {
     use std::sync::Arc;
     use std::sync::atomic::Ordering::Relaxed;
 
-    use crossbeam_channel::bounded;
+    use crossbeam_channel::{Receiver, bounded};
 
     use super::super::Pace;
     use super::super::book::Book;
@@ -126,10 +149,15 @@ mod tests {
     use crate::telemetry::{Machine, SharedStatus};
 
     fn coordinator(status: &SharedStatus) -> Coordinator {
+        with_keeper(status).0
+    }
+
+    /// A coordinator, and what its keeper is told.
+    fn with_keeper(status: &SharedStatus) -> (Coordinator, Receiver<Task>) {
         let config = load(&[], &[], &Env::new()).expect("the default").config;
         let (worker, events, keeper) = (bounded(9), bounded(9), bounded(9));
         let book = Book::new(&Head::default(), 1);
-        Coordinator::new(Parts {
+        let coordinator = Coordinator::new(Parts {
             lines: Lines {
                 events: events.1,
                 workers: vec![(worker.0, std::thread::current())],
@@ -148,7 +176,35 @@ mod tests {
             watched: false,
             budget: Budget::new(None),
             results: None,
-        })
+        });
+        (coordinator, keeper.1)
+    }
+
+    /// A second last epoch would have handed out what the first had let go: nothing, as the whole
+    /// state.
+    #[test]
+    fn a_last_cut_that_cannot_be_written_is_tried_again_without_another_epoch() {
+        let status = SharedStatus::default();
+        let (mut coordinator, keeper) = with_keeper(&status);
+        let at = (7, 1_500_000);
+        let closing = |phase| matches!(phase, Phase::Closing { at: (7, 1_500_000), .. });
+        coordinator.phase = Phase::Closing { ended: true, at };
+        coordinator.unanswered = 1;
+        let trouble = || Some("no space left".to_owned());
+        let full = || Kept { trouble: trouble(), ..Kept::default() };
+        coordinator.kept(full()).expect("it is tried again");
+        let Ok(Task::Cut { cut, whole: true, full: false, .. }) = keeper.try_recv() else {
+            panic!("not the same cut again");
+        };
+        assert_eq!((cut.head.epoch, cut.head.now), at);
+        assert!(closing(coordinator.phase) && coordinator.unanswered == 1);
+        // Where the files need everything anew, there is nothing to hand out any more.
+        let lost = || Kept { trouble: trouble(), full_wanted: true, ..Kept::default() };
+        assert!(coordinator.kept(lost()).is_err());
+        coordinator.watched = true;
+        coordinator.unanswered = 1;
+        coordinator.kept(lost()).expect("the state is still held");
+        assert!(matches!(coordinator.phase, Phase::Draining { ended: true }));
     }
 
     /// A bounded run waited for ever for a file that had gone.
@@ -181,7 +237,7 @@ mod tests {
         coordinator.shared.reading.store(true, Relaxed);
         let mut after = |kept: Kept| {
             coordinator.unanswered = 1;
-            coordinator.kept(kept);
+            coordinator.kept(kept).expect("no last cut");
             let (reading, status) = (coordinator.shared.reading.load(Relaxed), status.read());
             assert_eq!(status.held_by.is_none(), reading, "{:?}", status.held_by);
             reading

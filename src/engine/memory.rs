@@ -30,8 +30,13 @@ const LAST: u64 = 97;
 /// How often at most the process is looked at.
 const LOOK: Duration = Duration::from_millis(5);
 /// So long after everything is worked off the allocator may take to give memory back: it waits
-/// two seconds itself (`.cargo/config.toml`).
-const SETTLE: Duration = Duration::from_secs(3);
+/// two seconds itself, or ten where it was built without `.cargo/config.toml`.
+const SETTLE: Duration =
+    Duration::from_secs(if option_env!("JEMALLOC_SYS_WITH_MALLOC_CONF").is_some() {
+        3
+    } else {
+        12
+    });
 
 /// What comes of a look at the process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -235,12 +240,12 @@ pub fn guard(limit: Option<u64>) {
 mod tests {
     use super::*;
 
-    /// Steps 400 ms apart, each (bytes held, settled) with the level after it.
+    /// Steps a fifth of [`SETTLE`] apart, each (bytes held, settled) with the level after it.
     fn steps(script: &[(u64, bool, Level)]) -> (Budget, Verdict) {
         let (mut budget, mut verdict) = (Budget::new(Some(1000)), Verdict::Same);
         let start = Instant::now();
         for (n, (used, settled, level)) in script.iter().enumerate() {
-            let now = start + Duration::from_millis(400) * n as u32;
+            let now = start + SETTLE / 5 * n as u32;
             verdict = budget.step(*used, *settled, now);
             assert_eq!(budget.level, *level, "step {n}");
         }

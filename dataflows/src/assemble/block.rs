@@ -4,6 +4,7 @@
 //!
 //! ```text
 //! block = entry* (hash:u64)* entries_len:u32                      numbers little-endian
+//!         of a hash 48 bits count; those above are 0 since pinflow keeps no more
 //! entry = flags:u8 [index] [partition] [arrival] position [sub] len body
 //!         all but flags and body varints; index and position as distances, their signs in the
 //!         flags; arrival as a zigzag distance; distances are to the block's last entry (index) or

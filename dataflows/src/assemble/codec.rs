@@ -17,8 +17,8 @@ use rustc_hash::FxHashMap;
 
 use super::arrivals::Counts;
 use super::block::{self, Block, Entry, put_varint, take_varint, unzigzag, zigzag};
-use super::far::Far;
 use super::layout::{HEADER, Header, Layout, Place};
+use super::version::Versions;
 use crate::metrics::value::NULL;
 use crate::record::project::Form;
 use crate::record::{Stream, Type};
@@ -200,7 +200,7 @@ pub fn decode(
     layout: &Layout,
     entry: &Entry<'_>,
     texts: &Texts,
-    (slot, far): (&mut [u8], &mut Far),
+    (slot, versions): (&mut [u8], &mut Versions),
 ) -> Result<Counts, CodecError> {
     let side = layout.side(stream(entry)?);
     let mut rest = entry.body;
@@ -213,7 +213,7 @@ pub fn decode(
         Layout::put(place, &mut part[HEADER..], cell);
     }
     let Entry { origin, hash, .. } = *entry;
-    Header { origin, hash }.write(part, far);
+    Header { origin, hash }.write(part, versions);
     let mut counts = Counts::new();
     let mut last = origin.arrived_at.div_euclid(SECOND).wrapping_mul(SECOND);
     while !rest.is_empty() {

@@ -5,7 +5,7 @@
 
 use smallvec::SmallVec;
 
-use super::far::{self, Far};
+use super::version::{self, Versions};
 use crate::metrics::value::NULL;
 use crate::record::project::{self, Form};
 use crate::record::{Column, Fields, Origin, Stream, Type};
@@ -133,14 +133,14 @@ pub(crate) fn array<const N: usize>(bytes: &[u8], at: usize) -> [u8; N] {
 }
 
 /// Bytes of a side's header.
-pub const HEADER: usize = far::VERSION;
+pub const HEADER: usize = version::BYTES;
 
 /// What a header says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Header {
     /// Where the held version came from.
     pub origin: Origin,
-    /// Its content's hash; of one that was held only [`far::HASH`] bits.
+    /// Its content's hash, [`version::HASH_MASK`].
     pub hash: u64,
 }
 
@@ -148,33 +148,27 @@ impl Header {
     /// Whether the side is there.
     #[inline]
     pub fn is_there(side: &[u8]) -> bool {
-        far::is_there(side)
+        version::is_there(side)
     }
 
     /// Reads a header; none where the side is not there.
     #[inline]
-    pub fn read(side: &[u8], far: &Far) -> Option<Header> {
+    pub fn read(side: &[u8], versions: &Versions) -> Option<Header> {
         Header::is_there(side).then(|| {
-            let (origin, hash) = far.get(side);
+            let (origin, hash) = versions.get(side);
             Header { origin, hash }
         })
     }
 
     /// Writes the header over what was there.
     #[inline]
-    pub fn write(&self, side: &mut [u8], far: &mut Far) {
-        far.put(side, &self.origin, self.hash);
-    }
-
-    /// Whether a record's content is that of the held version.
-    #[inline]
-    pub fn is_of(&self, hash: u64) -> bool {
-        (self.hash ^ hash) & far::HASH == 0
+    pub fn write(&self, side: &mut [u8], versions: &mut Versions) {
+        versions.put(side, &self.origin, self.hash);
     }
 
     /// Marks a side as not there.
     pub fn clear(side: &mut [u8]) {
-        far::clear(side);
+        version::clear(side);
     }
 }
 

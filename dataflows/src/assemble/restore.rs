@@ -63,7 +63,7 @@ impl Assemble {
             *slot = self.table.find_or_add(&self.plan.layout, entry.index);
         }
         for (slot, entry) in slots.into_iter().zip(batch.drain(..)) {
-            let to = self.table.slot_and_far(slot);
+            let to = self.table.slot_and_versions(slot);
             let counts = codec::decode(&self.plan.layout, &entry, texts, to)?;
             if self.plan.arrivals && codec::stream(&entry)? == Stream::Pin {
                 arrived.insert(slot, counts);

@@ -3,12 +3,12 @@
 //! Promises: a slot never moves and is never dropped; growth never copies slots.
 //! Limits: 2^32 slots a worker.
 
-use super::far::Far;
 use super::layout::{Header, Layout, array};
+use super::version::Versions;
 use crate::index::Index;
 use crate::record::Stream;
 
-/// Slots a chunk.
+/// Slots a chunk: half a megabyte or more of them, which allocators hand out without rounding up.
 const CHUNK: usize = 4096;
 
 /// The slots of one worker.
@@ -17,7 +17,7 @@ pub struct Table {
     chunks: Vec<Vec<u8>>,
     len: usize,
     index: Index,
-    far: Far,
+    versions: Versions,
 }
 
 /// Spreads an index over 64 bits; also decides which worker owns it.
@@ -38,7 +38,7 @@ impl Table {
     /// An empty table.
     pub fn new(layout: &Layout) -> Self {
         let (chunks, index) = (Vec::new(), Index::default());
-        Table { stride: layout.stride, chunks, len: 0, index, far: Far::default() }
+        Table { stride: layout.stride, chunks, len: 0, index, versions: Versions::default() }
     }
 
     /// Makes room for so many more slots in the index.
@@ -58,7 +58,7 @@ impl Table {
 
     /// Bytes held.
     pub fn bytes(&self) -> usize {
-        self.chunks.len() * CHUNK * self.stride + self.index.bytes() + self.far.bytes()
+        self.chunks.len() * CHUNK * self.stride + self.index.bytes() + self.versions.bytes()
     }
 
     /// A slot's bytes.
@@ -71,21 +71,21 @@ impl Table {
     /// A slot's bytes, to be changed.
     #[inline]
     pub fn slot_mut(&mut self, slot: u32) -> &mut [u8] {
-        self.slot_and_far(slot).0
+        self.slot_and_versions(slot).0
     }
 
     /// A slot's bytes, to be changed, and what its headers need.
     #[inline]
-    pub fn slot_and_far(&mut self, slot: u32) -> (&mut [u8], &mut Far) {
+    pub fn slot_and_versions(&mut self, slot: u32) -> (&mut [u8], &mut Versions) {
         let slot = slot as usize;
         let bytes = &mut self.chunks[slot / CHUNK][slot % CHUNK * self.stride..][..self.stride];
-        (bytes, &mut self.far)
+        (bytes, &mut self.versions)
     }
 
     /// The header of a slot's side, which begins at `side`.
     #[inline]
     pub fn header(&self, slot: u32, side: usize) -> Option<Header> {
-        Header::read(&self.slot(slot)[side..], &self.far)
+        Header::read(&self.slot(slot)[side..], &self.versions)
     }
 
     /// Stamps a slot with an epoch; whether it had another stamp.

@@ -61,14 +61,7 @@ pub struct Groups {
 impl Groups {
     /// No groups yet.
     pub fn new(plan: Arc<Plan>) -> Self {
-        let node = |n: &Node| NodeGroups {
-            groups: Store::new(n),
-            dirty: Vec::new(),
-            starts: BTreeMap::new(),
-            buckets: BTreeMap::new(),
-            edges: vec![(i64::MIN, i64::MIN); n.windows.len()],
-        };
-        Groups { nodes: plan.nodes.iter().map(node).collect(), plan, now: i64::MIN }
+        Groups { nodes: plan.nodes.iter().map(NodeGroups::new).collect(), plan, now: i64::MIN }
     }
 
     /// Takes an update.
@@ -95,7 +88,7 @@ impl Groups {
             if tick.publish {
                 groups.publish(node, &plan.metrics, changes);
                 if tick.last {
-                    groups.groups = Store::new(node);
+                    *groups = NodeGroups::new(node);
                 }
             } else if moved {
                 groups.forget();
@@ -115,6 +108,16 @@ fn retired(node: &Node, window: u16, start: i64, now: i64) -> bool {
 }
 
 impl NodeGroups {
+    fn new(node: &Node) -> Self {
+        NodeGroups {
+            groups: Store::new(node),
+            dirty: Vec::new(),
+            starts: BTreeMap::new(),
+            buckets: BTreeMap::new(),
+            edges: vec![(i64::MIN, i64::MIN); node.windows.len()],
+        }
+    }
+
     /// Adds sums and members to a group, made if need be, `sign` times.
     fn change(
         &mut self,

@@ -5,7 +5,7 @@
 //! leaves to it. No allocation.
 
 use super::bytes::{BLOCK, telling};
-use super::wire::{SLOTS, Slot, Wire};
+use super::wire::{Bits, SLOTS, Slot, Wire};
 
 /// Scans a message. The object's text, with its values in `wire`; none if the message is not of
 /// the usual layout, and `wire` is then of no use.
@@ -16,19 +16,20 @@ pub(super) fn scan<'a>(message: &'a [u8], wire: &mut Wire<'a>) -> Option<&'a str
     }
     let text = str::from_utf8(message).ok()?;
     let mut scan = Scan { rest: &message[1..] };
-    let mut guess = 0;
+    let (mut guess, mut bits) = (0, Bits::default());
     scan.blanks();
     loop {
         let slot = scan.key(guess)?;
-        if wire.has(slot) {
-            return None;
-        }
         scan.blanks();
         let from = text.len() - scan.rest.len();
         let escaped = scan.value()?;
-        wire.put(slot, &text[from..text.len() - scan.rest.len()], escaped);
+        if !bits.add(slot, escaped) {
+            return None;
+        }
+        wire.put_raw(slot, text.get(from..text.len() - scan.rest.len())?);
         guess = slot as usize + 1;
         if !scan.more()? {
+            wire.set_bits(bits);
             return scan.rest.is_empty().then_some(text);
         }
     }
@@ -143,11 +144,11 @@ impl Scan<'_> {
             }
             self.rest = behind;
         }
-        while let [first, rest @ ..] = self.rest
-            && !matches!(first, b'"' | b'\\' | 0..0x20)
-        {
-            self.rest = rest;
-        }
+        let mut block = [0; BLOCK];
+        let last = &mut block[..self.rest.len()];
+        last.copy_from_slice(self.rest);
+        // What is behind the last byte is telling, too.
+        self.rest = &self.rest[telling(&block).trailing_zeros() as usize..];
     }
 
     /// The rest of an escape.

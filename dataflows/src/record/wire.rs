@@ -93,28 +93,54 @@ pub(super) enum Raw<'a> {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Wire<'a> {
     values: [&'a str; COUNT],
+    bits: Bits,
+}
+
+/// Which keys are there, and which of their values have a backslash.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Bits {
     present: u32,
     escaped: u32,
+}
+
+impl Bits {
+    /// Adds a key; whether it was not there before.
+    #[inline]
+    pub(super) fn add(&mut self, slot: Slot, escaped: bool) -> bool {
+        let fresh = self.present & slot.bit() == 0;
+        self.present |= slot.bit();
+        self.escaped = self.escaped & !slot.bit() | u32::from(escaped) << slot as u32;
+        fresh
+    }
 }
 
 impl<'a> Wire<'a> {
     #[inline]
     pub(super) fn new() -> Self {
-        Wire { values: [""; COUNT], present: 0, escaped: 0 }
+        Wire { values: [""; COUNT], bits: Bits::default() }
     }
 
     /// Whether a key is there.
     #[inline]
     pub(super) fn has(&self, slot: Slot) -> bool {
-        self.present & slot.bit() != 0
+        self.bits.present & slot.bit() != 0
     }
 
     /// Puts a value; of a doubled key the last counts. `escaped`: it has a backslash.
-    #[inline]
     pub(super) fn put(&mut self, slot: Slot, raw: &'a str, escaped: bool) {
         self.values[slot as usize] = raw;
-        self.present |= slot.bit();
-        self.escaped = self.escaped & !slot.bit() | if escaped { slot.bit() } else { 0 };
+        self.bits.add(slot, escaped);
+    }
+
+    /// Puts a value alone: its bits follow with [`Wire::set_bits`], all at once.
+    #[inline]
+    pub(super) fn put_raw(&mut self, slot: Slot, raw: &'a str) {
+        self.values[slot as usize] = raw;
+    }
+
+    #[inline]
+    pub(super) fn set_bits(&mut self, bits: Bits) {
+        self.bits = bits;
     }
 
     /// The raw JSON of a value; empty if absent.
@@ -128,7 +154,7 @@ impl<'a> Wire<'a> {
         let raw = self.values[slot as usize];
         match raw.as_bytes().first() {
             None | Some(b'n') => Raw::Null,
-            Some(b'"') if self.escaped & slot.bit() == 0 => {
+            Some(b'"') if self.bits.escaped & slot.bit() == 0 => {
                 Raw::Text(Some(Cow::Borrowed(&raw[1..raw.len() - 1])))
             }
             Some(b'"') => Raw::Text(unescape(raw)),
@@ -149,7 +175,7 @@ impl<'a> Wire<'a> {
     /// The keys that are there and that records of a stream do not have.
     pub(super) fn strangers(&self, stream: Stream) -> impl Iterator<Item = &'static str> {
         const FOREIGN: [u32; 3] = [foreign(0), foreign(1), foreign(2)];
-        let there = self.present & FOREIGN[stream as usize];
+        let there = self.bits.present & FOREIGN[stream as usize];
         // Hardly ever one: no walk for nothing.
         let slots = if there == 0 { &[] } else { SLOTS };
         slots.iter().filter(move |s| there & s.bit() != 0).map(|s| s.name())

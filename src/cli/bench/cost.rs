@@ -92,6 +92,13 @@ pub fn machine() -> String {
     }
 }
 
+/// The machine and the versions that figures are of.
+pub fn measured_on() -> String {
+    let kernel = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    let version = env!("CARGO_PKG_VERSION");
+    format!("{}; pinflow {version}, Linux {}", machine(), kernel.trim())
+}
+
 /// The middle of some numbers.
 pub fn median(mut list: Vec<f64>) -> Option<f64> {
     list.sort_by(f64::total_cmp);

@@ -42,7 +42,7 @@ fn made() -> impl Strategy<Value = Made> {
 }
 
 /// A slot with one side.
-fn slot(layout: &Layout, made: &Made, far: &mut Far) -> Vec<u8> {
+fn slot(layout: &Layout, made: &Made, versions: &mut Versions) -> Vec<u8> {
     let (index, stream, (arrived_at, partition, position, sub), hash, cells, _) = made;
     let mut slot = vec![0; layout.stride];
     slot[..8].copy_from_slice(&index.to_le_bytes());
@@ -51,7 +51,7 @@ fn slot(layout: &Layout, made: &Made, far: &mut Far) -> Vec<u8> {
     let part = &mut slot[side.offset..][..HEADER + side.bytes];
     let origin =
         Origin { arrived_at: *arrived_at, partition: *partition, position: *position, sub: *sub };
-    Header { origin, hash: *hash }.write(part, far);
+    Header { origin, hash: *hash }.write(part, versions);
     for (place, cell) in side.places.iter().zip(cells) {
         let name = |n: i64| intern(&format!("text {}", n.rem_euclid(7))).cell();
         let cell = if place.is_symbol() && *cell != NULL { name(*cell) } else { *cell };
@@ -71,7 +71,7 @@ fn encoded(
         let (index, stream, (arrived_at, partition, position, sub), hash, ..) = *made;
         let header = Header { origin: Origin { arrived_at, partition, position, sub }, hash };
         let arrivals = made.5.iter().copied().collect();
-        let slot = slot(layout, made, &mut Far::default());
+        let slot = slot(layout, made, &mut Versions::default());
         encoder.side((index, header), &slot, Stream::ALL[stream], &arrivals);
     }
     encoder.finish()
@@ -95,15 +95,15 @@ proptest! {
         let entries = blocks.iter().flat_map(|b| block::entries(b));
         let mut read = 0;
         for (entry, made) in entries.zip(&list) {
-            let mut far = Far::default();
-            let wanted = slot(&layout, made, &mut far);
+            let mut versions = Versions::default();
+            let wanted = slot(&layout, made, &mut versions);
             let nothing = (made.0, made.1, (0, 0, 0, 0), 0, Vec::new(), Vec::new());
-            let mut got = slot(&layout, &nothing, &mut far);
-            let to = (&mut got[..], &mut far);
+            let mut got = slot(&layout, &nothing, &mut versions);
+            let to = (&mut got[..], &mut versions);
             let counts = decode(&layout, &entry.unwrap(), &texts, to).unwrap();
             for stream in Stream::ALL {
                 let part = |slot| layout.part(slot, stream);
-                let header = |slot| Header::read(part(slot), &far);
+                let header = |slot| Header::read(part(slot), &versions);
                 prop_assert_eq!(header(&got), header(&wanted));
                 prop_assert_eq!(&part(&got)[HEADER..], &part(&wanted)[HEADER..]);
             }
@@ -127,11 +127,11 @@ proptest! {
         changes.into_iter().for_each(|(at, byte)| bytes[at % len] = byte);
         bytes.truncate(len - cut % 4 * (cut % len) / 4);
         let texts = texts(&named).unwrap();
-        let mut far = Far::default();
+        let mut versions = Versions::default();
         for entry in block::entries(&bytes) {
             let mut slot = vec![0; layout.stride];
             if entry.map_err(CodecError::from)
-                .and_then(|entry| decode(&layout, &entry, &texts, (&mut slot, &mut far))).is_err()
+                .and_then(|entry| decode(&layout, &entry, &texts, (&mut slot, &mut versions))).is_err()
             {
                 break;
             }
@@ -148,22 +148,22 @@ fn bodies_that_end_early_and_texts_that_are_missing() {
     let bytes = blocks[0].bytes();
     let entry = block::entries(&bytes).next().unwrap().unwrap();
     let known = texts(&named).unwrap();
-    let (mut slot, mut far) = (vec![0; layout.stride], Far::default());
+    let (mut slot, mut versions) = (vec![0; layout.stride], Versions::default());
     let whole = entry.body.len();
     for len in 0..whole {
         // Without its arrivals a body is whole, too.
         let short = Entry { body: &entry.body[..len], ..entry };
         let wanted = if len == whole - 2 { Ok(Counts::new()) } else { Err(CodecError::Short) };
         assert_eq!(
-            decode(&layout, &short, &known, (&mut slot, &mut far)),
+            decode(&layout, &short, &known, (&mut slot, &mut versions)),
             wanted,
             "{len} of {whole}"
         );
     }
-    let unknown = decode(&layout, &entry, &Texts::default(), (&mut slot, &mut far));
+    let unknown = decode(&layout, &entry, &Texts::default(), (&mut slot, &mut versions));
     assert_eq!(unknown, Err(CodecError::UnknownText));
     let part = Entry { part: 3, ..entry };
-    assert_eq!(decode(&layout, &part, &known, (&mut slot, &mut far)), Err(CodecError::Short));
+    assert_eq!(decode(&layout, &part, &known, (&mut slot, &mut versions)), Err(CodecError::Short));
     let double = texts(&[(4, "a"), (4, "b")]).err();
     assert_eq!(double, Some(CodecError::Collision));
 }

@@ -1,12 +1,12 @@
-//! Which version a side holds, in nineteen bytes: when it arrived, from where, and its content's
-//! hash.
+//! Which version a side holds, in twenty bytes: when it arrived, its content's hash, and where it
+//! came from.
 //!
-//! Promises: what [`Far::put`] was given [`Far::get`] gives, but of the hash only [`HASH`] bits.
-//! What does not fit (arrivals years apart, files beyond a terabyte, messages of thousands of
-//! records) stands in a list. Limits: 2^32 such versions a worker.
+//! Promises: what [`Versions::put`] was given [`Versions::get`] gives. What does not fit (files
+//! beyond a terabyte, messages of thousands of records) stands in a list.
+//! Limits: 2^32 versions in the list of a worker.
 //!
 //! ```text
-//! version = arrival:48 since a base | hash:48 | word:56
+//! version = arrival:56 | hash:48 | word:56
 //! word = partition:14 | position:40 | 0:2             the first record of a message
 //!      | sub:14 | partition:10 | position:30 | 1:2
 //!      | place in the list:54 | 2:2
@@ -16,15 +16,14 @@
 use crate::record::Origin;
 
 /// Bytes of a version.
-pub const VERSION: usize = 19;
-/// The bits of a hash that are kept: of two contents one in 2^48 passes for the other.
-pub const HASH: u64 = (1 << 48) - 1;
+pub const BYTES: usize = 20;
+/// The bits of a content's hash that count: of two contents one in 2^48 passes for the other, and
+/// is then counted as a duplicate.
+pub const HASH_MASK: u64 = (1 << 48) - 1;
 
-/// The list of those that fit into no word.
+/// What versions need beside their bytes: the list of those that fit into no word.
 #[derive(Debug, Default)]
-pub struct Far {
-    /// The arrival time that 0 stands for, microseconds.
-    base: Option<i64>,
+pub struct Versions {
     list: Vec<Origin>,
     /// Places that are free.
     free: Vec<u32>,
@@ -35,43 +34,40 @@ const PLAIN: u64 = 0;
 const INNER: u64 = 1;
 const LISTED: u64 = 2;
 const NONE: u8 = 3;
-/// Arrivals are this much after the base at first: later ones may lie on both sides.
-const MIDDLE: i64 = 1 << 47;
 
 /// Whether there is a version.
 #[inline]
 pub fn is_there(version: &[u8]) -> bool {
-    version[VERSION - 1] >> 6 != NONE
+    version[BYTES - 1] >> 6 != NONE
 }
 
 /// Puts none.
 pub fn clear(version: &mut [u8]) {
-    version[VERSION - 1] = NONE << 6;
+    version[BYTES - 1] = NONE << 6;
 }
 
-impl Far {
-    /// Puts a version over what was there.
+impl Versions {
+    /// Puts a version over what was there; of the hash the bits of [`HASH_MASK`].
     #[inline]
     pub fn put(&mut self, version: &mut [u8], origin: &Origin, hash: u64) {
         if is_there(version) {
-            let word = number(version, 12, 7);
+            let word = number(version, 13, 7);
             if word >> TAG == LISTED {
                 self.free.push(word as u32);
             }
         }
-        let base = *self.base.get_or_insert(origin.arrived_at.wrapping_sub(MIDDLE));
-        let arrival = origin.arrived_at.wrapping_sub(base) as u64;
-        let word = near(origin).filter(|_| arrival >> 48 == 0);
+        let arrival = origin.arrived_at;
+        let word = near(origin).filter(|_| signed(arrival as u64) == arrival);
         let word = word.unwrap_or_else(|| self.listed(origin));
-        version[..6].copy_from_slice(&arrival.to_le_bytes()[..6]);
-        version[6..12].copy_from_slice(&hash.to_le_bytes()[..6]);
-        version[12..19].copy_from_slice(&word.to_le_bytes()[..7]);
+        version[..7].copy_from_slice(&arrival.to_le_bytes()[..7]);
+        version[7..13].copy_from_slice(&hash.to_le_bytes()[..6]);
+        version[13..20].copy_from_slice(&word.to_le_bytes()[..7]);
     }
 
     fn listed(&mut self, origin: &Origin) -> u64 {
         let place = self.free.pop().unwrap_or_else(|| {
             self.list.push(*origin);
-            u32::try_from(self.list.len() - 1).expect("fewer than 2^32 far versions a worker")
+            u32::try_from(self.list.len() - 1).expect("fewer than 2^32 versions in the list")
         });
         self.list[place as usize] = *origin;
         LISTED << TAG | u64::from(place)
@@ -80,15 +76,15 @@ impl Far {
     /// Where a version that is there came from, and its hash.
     #[inline]
     pub fn get(&self, version: &[u8]) -> (Origin, u64) {
-        let word = number(version, 12, 7);
+        let (arrived_at, hash) = (signed(number(version, 0, 7)), number(version, 7, 6));
+        let word = number(version, 13, 7);
         let bits = |from: u32, count: u32| word >> from & ((1 << count) - 1);
         let (partition, position, sub) = match word >> TAG {
             PLAIN => (bits(40, 14) as u32, bits(0, 40), 0),
             INNER => (bits(30, 10) as u32, bits(0, 30), bits(40, 14) as u32),
-            _ => return (self.list[bits(0, 32) as usize], number(version, 6, 6)),
+            _ => return (self.list[bits(0, 32) as usize], hash),
         };
-        let arrived_at = self.base.unwrap_or(0).wrapping_add(number(version, 0, 6) as i64);
-        (Origin { arrived_at, partition, position, sub }, number(version, 6, 6))
+        (Origin { arrived_at, partition, position, sub }, hash)
     }
 
     /// Bytes held.
@@ -109,6 +105,12 @@ fn near(origin: &Origin) -> Option<u64> {
         .then_some(INNER << TAG | sub << 40 | partition << 30 | position)
 }
 
+/// A number of 56 bits with its sign.
+#[inline]
+fn signed(number: u64) -> i64 {
+    (number << 8) as i64 >> 8
+}
+
 /// A number of so many bytes, least first.
 #[inline]
 fn number(bytes: &[u8], at: usize, width: usize) -> u64 {
@@ -125,17 +127,17 @@ mod tests {
     proptest! {
         #[test]
         fn versions_come_back(
-            list in prop::collection::vec(
+            made in prop::collection::vec(
                 (0..33_u32, 0..65_u32, 0..33_u32, 0..65_u32, any::<u64>()),
                 1..50,
             ),
         ) {
             let cut = |random: u64, width: u32| random & ((1_u128 << width) - 1) as u64;
-            let (mut far, mut held) = (Far::default(), Vec::<([u8; VERSION], Origin, u64)>::new());
-            let mut empty = [0; VERSION];
+            let (mut list, mut held) = (Versions::default(), Vec::<([u8; BYTES], Origin, u64)>::new());
+            let mut empty = [0; BYTES];
             clear(&mut empty);
             prop_assert!(!is_there(&empty));
-            for (n, (partition, position, sub, arrival, random)) in list.into_iter().enumerate() {
+            for (n, (partition, position, sub, arrival, random)) in made.into_iter().enumerate() {
                 let origin = Origin {
                     arrived_at: cut(random.rotate_left(7), arrival) as i64,
                     partition: cut(random, partition) as u32,
@@ -144,29 +146,29 @@ mod tests {
                 };
                 // Every third goes over one that is there.
                 let mut bytes = if n % 3 == 2 { held.swap_remove(n / 3).0 } else { empty };
-                far.put(&mut bytes, &origin, random);
-                held.push((bytes, origin, random & HASH));
+                list.put(&mut bytes, &origin, random);
+                held.push((bytes, origin, random & HASH_MASK));
             }
-            let listed = |held: &&([u8; VERSION], Origin, u64)| held.0[VERSION - 1] >> 6 == 2;
+            let listed = |held: &&([u8; BYTES], Origin, u64)| held.0[BYTES - 1] >> 6 == 2;
             let count = held.iter().filter(listed).count();
-            prop_assert_eq!(far.list.len() - far.free.len(), count);
+            prop_assert_eq!(list.list.len() - list.free.len(), count);
             for (bytes, origin, hash) in held {
                 prop_assert!(is_there(&bytes));
-                prop_assert_eq!(far.get(&bytes), (origin, hash));
+                prop_assert_eq!(list.get(&bytes), (origin, hash));
             }
         }
     }
 
     #[test]
     fn usual_versions_are_not_listed() {
-        let mut far = Far::default();
+        let mut list = Versions::default();
         let year = 365 * 86_400_000_000_i64;
-        for (n, arrived_at) in [0, 1, -4 * year, 4 * year].into_iter().enumerate() {
+        for (n, arrived_at) in [0, -1, -1000 * year, 1000 * year].into_iter().enumerate() {
             let origin = Origin { arrived_at, partition: 16_000, position: 1 << 39, sub: 0 };
-            let mut bytes = [0xFF; VERSION];
-            far.put(&mut bytes, &origin, n as u64);
-            assert_eq!(far.get(&bytes), (origin, n as u64));
+            let mut bytes = [0xFF; BYTES];
+            list.put(&mut bytes, &origin, n as u64);
+            assert_eq!(list.get(&bytes), (origin, n as u64));
         }
-        assert_eq!(far.bytes(), 0);
+        assert_eq!(list.bytes(), 0);
     }
 }
