@@ -397,4 +397,19 @@ fn recreated(run: &Run, brokers: &str) {
     until(run, &mut daemon, "it has read the new topic", |s| {
         (s.position("f.user/0") == Some(all)).then_some(())
     });
+    drop(daemon.kill());
+    // With fewer records, and with as many: a bounded run, which has nothing to read up to its
+    // end, sees it as well.
+    for (day, count) in [(2, users.len() / 3), (3, users.len() / 3)] {
+        broker::delete(brokers, "f.user");
+        broker::create(brokers, &["f.user"], 1);
+        let later = |r: &Record| Record { at: r.at + day * 86_400_000, ..r.clone() };
+        let again: Vec<Record> = users.iter().take(count).map(later).collect();
+        put(brokers, &again);
+        let refused = run.to_the_end(&stop);
+        assert_eq!(refused.code, Some(65), "{}", refused.stderr);
+        let done = run.to_the_end(&[]).ok();
+        let read = format!("\"read\":{count},");
+        assert!(done.stderr.contains(&read), "not {read} {}", done.stderr);
+    }
 }

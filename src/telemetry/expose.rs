@@ -45,6 +45,7 @@ pub const FAMILIES: &[(&str, &str, &str)] = &[
     ("pinflow_source_events_total", "counter", "Named events of a source, of this process."),
     ("pinflow_source_failures_total", "counter", "Errors of a source by kind, of this process."),
     ("pinflow_source_fetched_bytes_total", "counter", "Bytes that came from brokers."),
+    ("pinflow_source_failing", "gauge", "1 while a source cannot be read as a whole."),
     ("pinflow_source_partitions", "gauge", "Partitions by what they do."),
     (
         "pinflow_source_arrival_timestamp_seconds",
@@ -302,6 +303,11 @@ fn sources(text: &mut Text, status: &Status, progress: &Progress) {
     };
     let by_source: Vec<(&str, Vec<usize>)> =
         status.sources.iter().map(|s| (s.name.as_str(), of(&s.name))).collect();
+    text.known("pinflow_source_failing");
+    for source in &status.sources {
+        let failing = source.state == Motion::Failing;
+        text.sample([("source", &*source.name)], i32::from(failing));
+    }
     text.known("pinflow_source_partitions");
     for (source, numbers) in &by_source {
         for motion in Motion::ALL {

@@ -82,8 +82,13 @@ pub fn connect(name: &str, config: &Kafka, clock: &Clock) -> Result<Answer, Sour
     if let Start::Offsets(given) = &config.start {
         let strange = look::strangers(given, &listed);
         if !strange.is_empty() {
-            let what = format!("`start` names {}, which are not there", strange.join(", "));
-            return Err(failed(what.into()));
+            let what = format!(
+                "{}: `start` names {}, which are not there",
+                asker.doing,
+                strange.join(", ")
+            );
+            let hint = "mend `start`, or leave it out".into();
+            return Err(SourceError::Unreachable { what, hint });
         }
     }
     let parts: Vec<Arc<Part>> =
@@ -110,7 +115,14 @@ pub fn connect(name: &str, config: &Kafka, clock: &Clock) -> Result<Answer, Sour
     let metadata = metadata.map_err(|e| failed(client::shown(&e).into()))?;
     let brokers = metadata.brokers().iter().map(|b| format!("{}:{}", b.host(), b.port()));
     let letters = |topic: &String| {
-        let listed = asker.reach(config, &[Topics::Named(topic.clone())])?;
+        let listed = asker.reach(config, &[Topics::Named(topic.clone())]);
+        let listed = listed.map_err(|error| match error {
+            SourceError::Unreachable { what, .. } if what.ends_with(look::ABSENT) => {
+                let hint = "make the topic of the dead letters, or mend `dead_letters`".into();
+                SourceError::Unreachable { what, hint }
+            }
+            other => other,
+        })?;
         Ok((topic.clone(), listed.parts.len()))
     };
     Ok(Answer {
@@ -192,7 +204,7 @@ impl Asker {
         let (client, said) = (&self.client, &self.said);
         let until = Instant::now() + config.connect_timeout;
         self.tokens.wait(config.connect_timeout).map_err(|what| self.failed(what.into()))?;
-        let mut patience = SHORT;
+        let (mut patience, mut waits) = (SHORT, false);
         let mut listed = loop {
             // A token is asked for, and what is wrong is told, by what polls.
             (0..16).for_each(|_| drop(client.poll(Duration::from_millis(10))));
@@ -206,6 +218,11 @@ impl Asker {
                 }
                 Err(seen) if seen.kind == look::Kind::Slow => {
                     patience = (patience * 2).min(look::PATIENCE);
+                }
+                Err(seen) if !std::mem::replace(&mut waits, true) => {
+                    let long = until.saturating_duration_since(Instant::now()).as_secs();
+                    let why = self.failed(seen);
+                    tracing::warn!("{why}; it is tried for {long} s more (connect_timeout)");
                 }
                 Ok(_) | Err(_) => {}
             }

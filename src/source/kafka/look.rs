@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::Ordering::{Relaxed, Release};
 use std::time::Duration;
 
 use rdkafka::consumer::Consumer as _;
@@ -170,6 +170,14 @@ pub fn listed(control: &Consumer, wanted: &[Topics], patience: Duration) -> Resu
         for topic in metadata.topics().iter().filter(|t| topics::meant(wanted, t.name())) {
             take(topic, &mut seen);
         }
+        let meant = |one: &Topics| {
+            metadata.topics().iter().any(|t| topics::meant(std::slice::from_ref(one), t.name()))
+        };
+        for one in wanted.iter().filter(|one| !meant(one)) {
+            if let Topics::Matching(regex) = one {
+                seen.missing.push(format!("matching {regex}"));
+            }
+        }
     }
     seen.parts = found.into_iter().collect();
     Ok(seen)
@@ -303,8 +311,11 @@ pub fn strangers(given: &Offsets, listed: &Listed) -> Vec<String> {
 /// That topics are not there.
 pub fn absent(topics: &[String]) -> String {
     let (s, are) = if topics.len() > 1 { ("s", "are") } else { ("", "is") };
-    format!("topic{s} {} {are} not there", topics.join(", "))
+    format!("topic{s} {} {are}{ABSENT}", topics.join(", "))
 }
+
+/// How it ends.
+pub const ABSENT: &str = " not there";
 
 /// What to do where topics are not there.
 pub fn absent_hint(config: &Kafka, topics: &[String]) -> String {
@@ -326,12 +337,13 @@ fn mark(known: &BTreeMap<String, Arc<Part>>, listed: &Listed) -> bool {
         let name = (part.topic.clone(), part.number);
         let there = listed.parts.binary_search(&name).is_ok();
         part.leaderless.store(listed.leaderless.contains(&name), Relaxed);
-        let (gone, denied) = (part.gone.swap(!there, Relaxed), part.denied.swap(false, Relaxed));
-        if (gone || denied) && there {
-            // It may be another topic of the same name.
-            part.returned.store(true, Relaxed);
+        if part.absent() && there {
+            // It may be another topic of the same name: that is said before it is there again.
+            part.returned.store(true, Release);
             returned = true;
         }
+        part.gone.store(!there, Release);
+        part.denied.store(false, Release);
     }
     returned
 }

@@ -164,8 +164,10 @@ impl KafkaSource {
             let at = self.positions.get(&part.name).copied().unwrap_or(start);
             if bounded {
                 self.bounded.push((part.clone(), at));
-                // Where nothing stands the run need not begin; elsewhere that it did is to be kept.
-                let kept = at == 0 || self.positions.contains_key(&part.name);
+                // Where nothing stands the run need not begin. Elsewhere that it did is to be kept,
+                // and what was read may be another topic than is there now.
+                let read = self.positions.contains_key(&part.name);
+                let kept = at == 0 || (read && !self.arrivals.contains_key(&part.name));
                 if part.stop.get().is_some_and(|stop| at >= stop) && kept {
                     part.next.set(Some(at));
                     part.done.store(true, Relaxed);

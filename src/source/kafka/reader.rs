@@ -61,7 +61,8 @@ pub struct KafkaReader {
     hold: Option<Hold>,
     /// Whether the message before the next one is still to be compared with what was read.
     compare: bool,
-    /// It waits to be told what offsets there are, since they had been seen so often.
+    /// It waits to be told what offsets there are, since they had been seen so often (a number
+    /// that they were never seen: what is known will do).
     asked: Option<u64>,
     /// What came behind the last batch.
     ending: Option<Ending>,
@@ -102,13 +103,15 @@ impl KafkaReader {
     pub fn new(shared: Arc<Shared>, known: Known, at: u64) -> Self {
         known.part.next.set(Some(at));
         let compare = known.last.is_some();
+        // What was read before is compared with what was seen of the partition when it was found.
+        let asked = compare.then_some(u64::MAX);
         KafkaReader {
             shared,
             known,
             next: at,
             hold: None,
             compare,
-            asked: None,
+            asked,
             ending: None,
             woken: Arc::default(),
             pool: Pool::default(),
@@ -187,7 +190,7 @@ impl KafkaReader {
             return self.nothing().map(Some);
         }
         self.asked = None;
-        let (begin, end) = (part.begin.get().unwrap_or(0), part.end.get().unwrap_or(0));
+        let (Some(begin), Some(end)) = (part.begin.get(), part.end.get()) else { return Ok(None) };
         if self.next < begin {
             self.skip(begin)?;
         } else if self.next > end {
@@ -253,10 +256,13 @@ impl KafkaReader {
             }
             _ => {
                 use RDKafkaErrorCode::{UnknownPartition, UnknownTopic, UnknownTopicOrPartition};
-                if matches!(code, Some(UnknownPartition | UnknownTopic | UnknownTopicOrPartition)) {
-                    self.known.part.denied.store(true, Relaxed);
-                }
                 let what = format!("reading {name} at {}: {}", self.next, client::shown(error));
+                if matches!(code, Some(UnknownPartition | UnknownTopic | UnknownTopicOrPartition)) {
+                    // One of its name may come back, and the client would go on in it by itself.
+                    self.known.part.denied.store(true, Relaxed);
+                    self.let_go();
+                    self.compare = self.known.last.is_some();
+                }
                 self.trouble(what)
             }
         }
@@ -392,7 +398,7 @@ impl KafkaReader {
 
     /// Whether its topic went away and one of its name came back: then it is looked at again.
     fn returned(&mut self) {
-        if self.known.part.returned.swap(false, Relaxed) {
+        if self.known.part.returned.swap(false, Acquire) {
             self.let_go();
             self.compare = self.known.last.is_some();
             self.asked = Some(self.known.part.seen.load(Acquire));
@@ -406,12 +412,17 @@ impl Reader for KafkaReader {
             return self.ended(ending);
         }
         let part = self.known.part.clone();
-        if part.stop.get().is_some_and(|stop| self.next >= stop) {
-            return Ok(self.done());
+        if part.absent() {
+            self.let_go();
+            return self.nothing();
         }
         self.returned();
         if let Some(wait) = self.settle()? {
             return Ok(wait);
+        }
+        // What was read up to its end may still be another topic than is there now.
+        if part.stop.get().is_some_and(|stop| self.next >= stop) && !self.compare {
+            return Ok(self.done());
         }
         if !self.attach()? {
             return self.nothing();

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::Ordering::{Acquire, Relaxed};
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::time::{Duration, Instant};
 
@@ -110,6 +110,12 @@ impl Part {
     /// Whether its offsets can be asked for and are of use.
     pub fn live(&self) -> bool {
         ![&self.gone, &self.done, &self.leaderless].iter().any(|flag| flag.load(Relaxed))
+    }
+
+    /// Whether the topic is not there, as far as anybody was told: nothing is read of one of its
+    /// name before that has been looked at.
+    pub fn absent(&self) -> bool {
+        self.gone.load(Acquire) || self.denied.load(Acquire)
     }
 
     /// Notes that everything that there was has been read. What the end is then is seen when the
