@@ -78,7 +78,8 @@ pub fn run() -> Result<(), Failure> {
     }
     let docs = std::env::var_os("PINFLOW_SOAK_DOCS").map_or_else(super::docs, PathBuf::from);
     let all = json!({
-        "machine": measured_on(), "minutes": minutes, "records_a_second": day_rate * f64::from(FASTER),
+        "machine": measured_on(), "minutes": minutes,
+        "records_a_second": day_rate * f64::from(FASTER),
         "slope_percent_an_hour": slope, "standard_error": error, "bound": bound,
         "held_at_the_end": samples.last().map(|s| &s.operators), "samples": samples,
     });

@@ -75,8 +75,8 @@ impl Table {
             + self.versions.bytes()
     }
 
-    /// The chunk of a slot, and where the slot begins in it. A product for a division (Lemire, Kaser
-    /// and Kurz, "Faster remainder by direct computation", 2019: exact for all of 32 bits).
+    /// The chunk of a slot, and where the slot begins in it. A product for a division (Lemire,
+    /// Kaser and Kurz, "Faster remainder by direct computation", 2019: exact for all of 32 bits).
     #[inline]
     fn place(&self, slot: u32) -> (usize, usize) {
         let chunk = ((u128::from(self.reciprocal) * u128::from(slot)) >> 64) as u32;

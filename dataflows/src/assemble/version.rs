@@ -133,7 +133,8 @@ mod tests {
             ),
         ) {
             let cut = |random: u64, width: u32| random & ((1_u128 << width) - 1) as u64;
-            let (mut list, mut held) = (Versions::default(), Vec::<([u8; BYTES], Origin, u64)>::new());
+            type Held = ([u8; BYTES], Origin, u64);
+            let (mut list, mut held) = (Versions::default(), Vec::<Held>::new());
             let mut empty = [0; BYTES];
             clear(&mut empty);
             prop_assert!(!is_there(&empty));
@@ -149,7 +150,7 @@ mod tests {
                 list.put(&mut bytes, &origin, random);
                 held.push((bytes, origin, random & HASH_MASK));
             }
-            let listed = |held: &&([u8; BYTES], Origin, u64)| held.0[BYTES - 1] >> 6 == 2;
+            let listed = |held: &&Held| held.0[BYTES - 1] >> 6 == 2;
             let count = held.iter().filter(listed).count();
             prop_assert_eq!(list.list.len() - list.free.len(), count);
             for (bytes, origin, hash) in held {

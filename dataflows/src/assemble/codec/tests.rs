@@ -130,8 +130,9 @@ proptest! {
         let mut versions = Versions::default();
         for entry in block::entries(&bytes) {
             let mut slot = vec![0; layout.stride];
+            let to = (&mut slot[..], &mut versions);
             if entry.map_err(CodecError::from)
-                .and_then(|entry| decode(&layout, &entry, &texts, (&mut slot, &mut versions))).is_err()
+                .and_then(|entry| decode(&layout, &entry, &texts, to)).is_err()
             {
                 break;
             }
