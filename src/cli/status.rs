@@ -34,24 +34,10 @@ pub fn status(args: &StatusArgs, env: &Env) -> Result<(), Failure> {
 
 /// The summary of a status; `now` in microseconds since 1970-01-01 UTC.
 fn summary(status: &Value, now: i64) -> String {
-    let text = |path: &str| status.pointer(path).and_then(Value::as_str).unwrap_or("unknown");
     let number = |path: &str| count(status.pointer(path));
     let bytes = |path: &str| size(status.pointer(path));
-    let mut lines = vec![
-        format!(
-            "{}, run {}, epoch {}, results of {}",
-            text("/state"),
-            number("/frontier/run"),
-            number("/frontier/epoch"),
-            text("/frontier/now")
-        ),
-        format!(
-            "records: {} read, {} rejected, {} in flight; posts: {}",
-            number("/totals/read"),
-            number("/totals/rejected"),
-            number("/totals/in_flight"),
-            number("/posts/held")
-        ),
+    let mut lines = read(status);
+    lines.extend([
         format!(
             "memory: state {}, queued {}; disk {}; dead letters {}",
             bytes("/memory/state_bytes"),
@@ -60,7 +46,7 @@ fn summary(status: &Value, now: i64) -> String {
             bytes("/dead_letters/bytes")
         ),
         format!("checkpoint {}: {}", number("/checkpoints/cut"), age(status, now)),
-    ];
+    ]);
     lines.extend(trouble("  ", &status["checkpoints"]["trouble"]));
     if let Some(who) = status.pointer("/frontier/held_by").and_then(Value::as_str) {
         lines.push(format!("held back: {who}"));
@@ -76,6 +62,32 @@ fn summary(status: &Value, now: i64) -> String {
     }
     lines.push("--all shows everything, --json as JSON".into());
     lines.join("\n") + "\n"
+}
+
+/// What was read and how far results are; of a run that has published nothing only that.
+fn read(status: &Value) -> Vec<String> {
+    let text = |path: &str| status.pointer(path).and_then(Value::as_str).unwrap_or("unknown");
+    let number = |path: &str| count(status.pointer(path));
+    if number("/frontier/run") == "0" {
+        let state = text("/state");
+        return vec![format!("{state}: nothing is published yet; what was read before is kept")];
+    }
+    vec![
+        format!(
+            "{}, run {}, epoch {}, results of {}",
+            text("/state"),
+            number("/frontier/run"),
+            number("/frontier/epoch"),
+            text("/frontier/now")
+        ),
+        format!(
+            "records: {} read, {} rejected, {} in flight; posts: {}",
+            number("/totals/read"),
+            number("/totals/rejected"),
+            number("/totals/in_flight"),
+            number("/posts/held")
+        ),
+    ]
 }
 
 /// What is said of a source.
@@ -212,5 +224,10 @@ mod tests {
             assert_eq!(said.contains("more sources"), sources > SOURCES, "{said}");
         }
         assert!(summary(&json!({}), 0).contains("unknown"));
+        let mut young = seen(1);
+        young["frontier"] = json!({"run": 0, "epoch": 0, "now": "1970-01-01T00:00:00Z"});
+        let said = summary(&young, 0);
+        assert!(said.starts_with("live: nothing is published yet"), "{said}");
+        assert!(!said.contains("records") && !said.contains("1970"), "{said}");
     }
 }
