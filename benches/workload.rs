@@ -176,7 +176,7 @@ fn compare(
     let verdict = |out: &Path| yardstick.map_or("not checked".into(), |y| y.check(dir, out));
     let (records, posts) = (ours[0].records, ours[0].posts);
     println!(
-        "\n{title}: {records} records, {posts} posts, {:.0} MiB",
+        "\n{title}: {records} records, {posts} posts, {:.0} MiB\n",
         data::bytes(dir) as f64 / MIB
     );
     println!("| program | wall s | CPU s | peak MiB | bytes/post | records/s | answers |");

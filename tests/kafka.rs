@@ -85,21 +85,27 @@ fn a_bounded_run_reads_to_the_ends_of_its_start() {
     mixed(&broker, &dir.path().join("mixed"));
 }
 
-/// Pins by Kafka, the other sides from files.
+/// Pins by one cluster, places by another, people from files.
 fn mixed(broker: &Broker, dir: &Path) {
     std::fs::create_dir_all(dir.join("rest")).unwrap();
+    let other = Broker::start(&dir.join("other"));
     let shape = Shape::bench(3_000, 21);
-    for (stream, lines) in ["pin", "geo", "user"].iter().zip(streams(&shape)).skip(1) {
-        std::fs::write(dir.join("rest").join(format!("{stream}.jsonl")), lines.concat()).unwrap();
-    }
-    let pins = generated("mixed", &shape, 3, false).into_iter().filter(|r| r.topic == "mixed.pin");
-    let pins: Vec<Record> = pins.collect();
-    broker::create(&broker.address(), &["mixed.pin"], 3);
-    put(&broker.address(), &pins);
+    let users = &streams(&shape)[2];
+    std::fs::write(dir.join("rest/user.jsonl"), users.concat()).unwrap();
+    let all = generated("mixed", &shape, 3, false);
+    let sent = |topic: &str, to: &Broker| -> Vec<Record> {
+        let records: Vec<Record> = all.iter().filter(|r| r.topic == topic).cloned().collect();
+        broker::create(&to.address(), &[topic], 3);
+        put(&to.address(), &records);
+        records
+    };
+    let (pins, geos) = (sent("mixed.pin", broker), sent("mixed.geo", &other));
     let sources = format!(
         "[source.kafka]\nbrokers = \"{}\"\ntopics = [\"^mixed[.]p\"]\n\
+         [source.other]\nkind = \"kafka\"\nbrokers = \"{}\"\ntopics = [\"mixed.geo\"]\n\
          [source.rest]\nkind = \"files\"\npaths = [\"{}\"]\n",
         broker.address(),
+        other.address(),
         dir.join("rest").display(),
     );
     let (bench, config) = (support::config("bench.toml"), dir.join("mixed.toml"));
@@ -114,6 +120,7 @@ fn mixed(broker: &Broker, dir: &Path) {
     }
     support::process::pinflow(&args).ok();
     let mut all = messages("kafka", &pins);
+    all.extend(messages("other", &geos));
     all.extend(support::wire::folder(&dir.join("rest"), 0));
     equal(&bench, &out, &all);
 }

@@ -88,7 +88,7 @@ pub fn run() -> Result<(), Failure> {
     let (machine, workers) = (measured_on(), super::workers());
     let all = json!({ "machine": machine, "workers": workers, "points": points });
     super::write(&docs.join("growth.json"), &format!("{all:#}\n"))?;
-    pictures(&docs.join("img"), &points)
+    pictures(&docs.join("images"), &points)
 }
 
 fn nothing(dir: &Path) -> Result<PathBuf, Failure> {

@@ -91,7 +91,7 @@ pub fn run() -> Result<(), Failure> {
         [("the process", line(|s| s.resident_bytes)), ("its operators", line(|s| s.held_bytes))];
     let title = "Memory over a day of records in an hour, MiB";
     let curve = Curve { title, x: "minutes", logarithmic: false, lines: &lines };
-    super::write(&docs.join("img/soak.svg"), &curve.svg())?;
+    super::write(&docs.join("images/soak.svg"), &curve.svg())?;
     // NaN, of too few samples, is no success either.
     if slope - 2.0 * error <= bound {
         return Ok(());
