@@ -316,6 +316,7 @@ fn topics_change_under_a_running_daemon() {
         let lags = s.lags();
         lags.iter().all(|l| *l == Some(0.0)).then_some(lags.len())
     });
+    assert!(run.metrics().contains("pinflow_source_failing{source=\"kafka\"} 0"));
     let states = "pinflow_source_partitions{source=\"kafka\",state=\"failing\"} 0";
     assert!(run.metrics().contains(states), "{}", run.metrics());
     assert_eq!(lag, 5);
@@ -333,6 +334,7 @@ fn unknown(run: &Run, daemon: &mut Running) {
         s.lags().iter().all(Option::is_none).then_some(())
     });
     let metrics = run.metrics();
+    assert!(metrics.contains("pinflow_source_failing{source=\"kafka\"} 1"), "{metrics}");
     for name in ["pinflow_lag_records{", "pinflow_lag_seconds{", "pinflow_source_end{"] {
         assert!(!metrics.contains(name), "{name} is there");
     }

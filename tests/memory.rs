@@ -104,10 +104,8 @@ fn a_budget_holds_reading_back_then_stops_in_order_and_more_goes_on() {
     for start in 0..2 {
         let (ended, most) = room.run("little", Some("64MiB"));
         assert_eq!(ended.code, Some(71), "start {start}: {}", ended.stderr);
-        let mut words =
-            vec!["memory budget is used up", " of 64 MiB", "posts", "engine.memory", "stored"];
-        words.push("most of it: ");
-        for word in words {
+        let words = ["memory budget is used up", " of 64 MiB", "posts", "most of it: "];
+        for word in words.into_iter().chain(["engine.memory", "stored"]) {
             assert!(ended.stderr.contains(word), "start {start}: {word}: {}", ended.stderr);
         }
         assert!(most < (64 << 20) + BEYOND, "{most} bytes of 64 MiB");

@@ -83,7 +83,7 @@ pub fn run() -> Result<(), Failure> {
         "slope_percent_an_hour": slope, "standard_error": error, "bound": bound,
         "held_at_the_end": samples.last().map(|s| &s.operators), "samples": samples,
     });
-    super::write(&docs.join("soak.json"), &format!("{all:#}\n"))?;
+    super::write(&docs.join("soak.json"), &format!("{all}\n"))?;
     let line = |of: fn(&Sample) -> u64| {
         samples.iter().map(|s| (s.seconds / 60.0, of(s) as f64 / MIB)).collect()
     };

@@ -136,7 +136,6 @@ impl RunArgs {
             let hint = "write --until latest, or --once: files are read to their ends";
             return refuse("--until with a time is for Kafka, and no source is it".into(), hint);
         }
-        properties(config)?;
         let once = self.once || self.until.is_some();
         if let (true, Some((name, _))) = (once, endless) {
             let message = format!("source `{name}` never ends, and --once waits for the end");
@@ -166,21 +165,4 @@ fn input(dir: PathBuf) -> Source {
         input_layout: true,
     };
     Source { name: INPUT_SOURCE.into(), kind: SourceKind::Files(files), routes: Vec::new() }
-}
-
-/// Refuses what librdkafka does not take.
-pub fn properties(config: &Config) -> Result<(), Failure> {
-    for source in &config.sources {
-        if let SourceKind::Kafka(kafka) = &source.kind
-            && let Err(what) = crate::source::kafka::check(kafka)
-        {
-            let hint = "mend `properties`; librdkafka's CONFIGURATION.md lists them";
-            return Err(Failure::new(
-                exit::CONFIG,
-                format!("source `{}`: {what}", source.name),
-                hint,
-            ));
-        }
-    }
-    Ok(())
 }

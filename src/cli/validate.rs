@@ -17,9 +17,6 @@ use crate::source::kafka::{Answer, connect};
 /// Checks a configuration, and prints what is found.
 pub fn validate(args: &ValidateArgs, env: &Env) -> Result<(), Failure> {
     let loaded = config::load(&args.config.config, &args.config.set, env);
-    if let Ok(loaded) = &loaded {
-        super::options::properties(&loaded.config)?;
-    }
     if args.connect {
         // What is waited for is said meanwhile.
         super::logging::start(None)?;

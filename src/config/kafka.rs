@@ -339,6 +339,11 @@ fn further(s: &Section<'_>) -> BTreeMap<String, Secret> {
                 continue;
             }
         };
+        if let Err(what) = crate::source::kafka::takes(&entry.key, &value) {
+            let hint = "librdkafka's CONFIGURATION.md lists names and values";
+            s.problems.error(&entry.place, what, hint);
+            continue;
+        }
         out.insert(entry.key.clone(), Secret(value));
     }
     out

@@ -141,6 +141,22 @@ fn secrets_are_read_and_not_shown() {
     assert!(shown.contains("sasl.oauthbearer.config") && !shown.contains("s3cret"), "{shown}");
 }
 
+/// `validate` took for good what no run could begin with.
+#[test]
+fn settings_that_librdkafka_does_not_take_are_named_at_their_place() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let path = dir.path().join("x.toml");
+    let body = "[source.kafka]\nbrokers = \"b:1\"\nprefix = \"p\"\n[source.kafka.properties]\n\
+                \"fetch.min.byte\" = 5\n\"fetch.min.bytes\" = \"s3cret\"\n\
+                \"socket.keepalive.enable\" = true\n";
+    std::fs::write(&path, body).expect("writable");
+    let problems = load(&[path], &[], &Env::new()).expect_err("two mistakes");
+    let said: Vec<String> = problems.iter().map(ToString::to_string).collect();
+    assert_eq!(said.len(), 2, "{said:?}");
+    assert!(said[0].contains("x.toml:5:1") && said[0].contains("fetch.min.byte"), "{}", said[0]);
+    assert!(said[1].contains("x.toml:6:1") && !said[1].contains("=s3cret"), "{}", said[1]);
+}
+
 /// Each stood in the lines under a problem with what is beside it, or whose name it has.
 #[test]
 fn no_problem_shows_a_secret() {

@@ -144,6 +144,15 @@ fn topics_that_are_not_there_are_named_and_waited_for() {
     let soon = ["--set", "source.kafka.connect_timeout=2s"];
     refused(&bounded.to_the_end(&soon), "later.user are not there", "mend `prefix`");
     refused(&bounded.validate(&soon), "later.user are not there", "mend `prefix`");
+    // A pattern that matches none is no empty success, and what else is missing has its own hint.
+    let there = Run::new(&config, &broker.address(), "there", &dir.path().join("there"));
+    let none = [soon[0], soon[1], "--set", "source.kafka.topics=^nothing[.]"];
+    refused(&there.to_the_end(&none), "topic matching ^nothing[.] is not there", "`topics`");
+    refused(&there.validate(&none), "topic matching ^nothing[.] is not there", "`topics`");
+    let also = |set: &str| there.validate(&["--set", set]);
+    refused(&also("source.kafka.start={\"there.pin/9\"=5}"), "there.pin/9", "mend `start`");
+    let letters = "source.kafka.dead_letters={topic=\"nowhere\"}";
+    refused(&also(letters), "topic nowhere is not there", "mend `dead_letters`");
     let waiting = Running::start(bounded.command(&["--until", "latest"]));
     create(&broker.address(), "later", 1);
     let records = generated("later", &Shape::bench(100, 3), 1, false);

@@ -278,9 +278,10 @@ pub fn security(c: &mut ClientConfig, security: &Security) {
     }
 }
 
-/// What is wrong with the settings, if anything; nobody is asked.
-pub fn check(config: &Kafka) -> Result<(), String> {
-    settings(config).create_native_config().map(drop).map_err(|error| shown(&error))
+/// Why librdkafka does not take a setting, if so. The value is not shown.
+pub fn takes(key: &str, value: &str) -> Result<(), String> {
+    let config = ClientConfig::new().set(key, value).create_native_config();
+    config.map(drop).map_err(|error| shown(&error))
 }
 
 /// A client; one that reads if it is given a share, else one that asks and commits.

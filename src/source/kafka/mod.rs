@@ -42,7 +42,7 @@ use crossbeam_channel::{Receiver, unbounded};
 use parking_lot::{Mutex, RwLock};
 use serde_json::{Value, json};
 
-pub use self::client::check;
+pub use self::client::takes;
 pub use self::connect::{Answer, connect};
 
 use self::client::Said;
