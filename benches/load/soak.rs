@@ -44,6 +44,8 @@ struct Sample {
     seconds: f64,
     /// Of the process.
     resident_bytes: u64,
+    /// What it asked its allocator for.
+    allocated_bytes: u64,
     /// What its operators say they hold.
     held_bytes: u64,
     posts: u64,
@@ -87,8 +89,11 @@ pub fn run() -> Result<(), Failure> {
     let line = |of: fn(&Sample) -> u64| {
         samples.iter().map(|s| (s.seconds / 60.0, of(s) as f64 / MIB)).collect()
     };
-    let lines =
-        [("the process", line(|s| s.resident_bytes)), ("its operators", line(|s| s.held_bytes))];
+    let lines = [
+        ("the process", line(|s| s.resident_bytes)),
+        ("allocated", line(|s| s.allocated_bytes)),
+        ("its operators", line(|s| s.held_bytes)),
+    ];
     let title = "Memory over a day of records in an hour, MiB";
     let curve = Curve { title, x: "minutes", logarithmic: false, lines: &lines };
     super::write(&docs.join("images/soak.svg"), &curve.svg())?;
@@ -157,6 +162,7 @@ fn sample(daemon: &mut Daemon, began: Instant) -> Result<Sample, Failure> {
     Ok(Sample {
         seconds: began.elapsed().as_secs_f64(),
         resident_bytes: daemon.resident(),
+        allocated_bytes: daemon.metric("pinflow_memory_allocated_bytes")? as u64,
         held_bytes: operators.values().sum(),
         posts: status["posts"]["held"].as_u64().unwrap_or(0),
         records: status["totals"]["read"].as_u64().unwrap_or(0),

@@ -1,14 +1,28 @@
 //! Numbers by hash: a hash table whose entries are numbers of things that lie elsewhere, each with
 //! half of its hash.
 //!
-//! Promises: growing does not look at the things; finding looks only at those whose half is equal.
+//! Promises: growing does not look at the things, and moves a 64th of the entries at a time: the
+//! table is 64 small ones, which double one after the other as their lengths differ a little.
+//! Finding looks only at things whose half is equal.
 //! Limits: 2^32 numbers. Halves should differ in all bits: nothing else of the hash is known.
 
 use hashbrown::HashTable;
 
+/// Small tables, as a power of two.
+const PARTS: u32 = 6;
+
 /// The table.
-#[derive(Clone, Debug, Default)]
-pub struct Index(HashTable<Entry>);
+#[derive(Clone, Debug)]
+pub struct Index {
+    parts: Box<[HashTable<Entry>; 1 << PARTS]>,
+    len: usize,
+}
+
+impl Default for Index {
+    fn default() -> Self {
+        Index { parts: Box::new(std::array::from_fn(|_| HashTable::new())), len: 0 }
+    }
+}
 
 #[derive(Clone, Copy, Debug)]
 struct Entry {
@@ -16,45 +30,61 @@ struct Entry {
     number: u32,
 }
 
-/// Spreads half a hash over the bits that the table looks at.
+/// Spreads half a hash over the bits that a small table looks at: the lowest and the highest seven.
 #[inline]
 fn spread(half: u32) -> u64 {
     u64::from(half).wrapping_mul(0x9E37_79B9_7F4A_7C15)
 }
 
+/// Which of the small tables holds a hash: bits that these do not look at.
+#[inline]
+fn part(hash: u64) -> usize {
+    (hash >> (57 - PARTS)) as usize % (1 << PARTS)
+}
+
 impl Index {
     /// How many numbers there are.
     pub fn len(&self) -> usize {
-        self.0.len()
+        self.len
     }
 
     /// Bytes held.
     pub fn bytes(&self) -> usize {
-        self.0.capacity() * (1 + size_of::<Entry>())
+        let slots: usize = self.parts.iter().map(HashTable::capacity).sum();
+        slots * (1 + size_of::<Entry>())
     }
 
     /// Makes room for so many more.
     pub fn reserve(&mut self, more: usize) {
-        self.0.reserve(more, |e| spread(e.half));
+        // Lengths differ by the square root of what they are on average.
+        let each = more / self.parts.len();
+        let each = each + 4 * each.isqrt();
+        self.parts.iter_mut().for_each(|part| part.reserve(each, |e| spread(e.half)));
     }
 
     /// The number of this half for which `same` holds.
     #[inline]
     pub fn find(&self, half: u32, same: impl Fn(u32) -> bool) -> Option<u32> {
+        let hash = spread(half);
         let same = |e: &Entry| e.half == half && same(e.number);
-        self.0.find(spread(half), same).map(|e| e.number)
+        self.parts[part(hash)].find(hash, same).map(|e| e.number)
     }
 
     /// Adds a number that is not there.
     #[inline]
     pub fn add(&mut self, half: u32, number: u32) {
-        self.0.insert_unique(spread(half), Entry { half, number }, |e| spread(e.half));
+        let hash = spread(half);
+        let entry = Entry { half, number };
+        self.parts[part(hash)].insert_unique(hash, entry, |e| spread(e.half));
+        self.len += 1;
     }
 
     /// Removes a number.
     pub fn remove(&mut self, half: u32, number: u32) {
-        if let Ok(entry) = self.0.find_entry(spread(half), |e| e.number == number) {
+        let hash = spread(half);
+        if let Ok(entry) = self.parts[part(hash)].find_entry(hash, |e| e.number == number) {
             entry.remove();
+            self.len -= 1;
         }
     }
 }

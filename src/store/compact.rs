@@ -2,8 +2,8 @@
 //!
 //! Promises: commits go on meanwhile (into the next generation's log); the base is verified by
 //! reading it back before it gets its name; stopped at any point it leaves nothing but a
-//! temporary file. Memory: at most 34 bytes per index and as much again while that table grows,
-//! and the texts' numbers, not the slots.
+//! temporary file; what it reads and writes does not stay cached. Memory: at most 34 bytes per
+//! index and as much again while that table grows, and the texts' numbers, not the slots.
 //!
 //! The inputs are read once, from the newest entry to the oldest: the first of its kind is the
 //! one that holds.
@@ -29,6 +29,22 @@ const LEVEL: i32 = 1;
 
 /// A frame of a base is closed when it holds so many bytes.
 const PART: usize = 2 * CHUNK;
+
+/// So much of a base is written, then made durable and let go of: what is cached stays little, and
+/// memory that was just in use is cheap to write to. Bytes.
+const STRIDE: u64 = 16 << 20;
+
+/// How far the thread that writes a base steps back behind those that work on records (`nice`).
+#[cfg(target_os = "linux")]
+const STEP_BACK: i32 = 10;
+
+/// Makes this thread take less of the processors where others want them, if the system lets it.
+pub fn step_back() {
+    #[cfg(target_os = "linux")]
+    {
+        let _ = rustix::process::setpriority_process(Some(rustix::thread::gettid()), STEP_BACK);
+    }
+}
 
 /// A file that goes into the base, up to a length.
 #[derive(Clone, Debug)]
@@ -162,8 +178,8 @@ const _: () = assert!(block::PARTS <= 4);
 /// Reads the temporary file back from the medium; its bytes.
 fn verify(job: &Job, temporary: &Path, parts: u64) -> Result<u64, Failure> {
     let file = job.disk.open(temporary, Mode::Read)?;
-    file.forget_cached();
-    let scan = frame::scan(&*file)?;
+    file.forget_cached(0, 0);
+    let scan = frame::scan_each(&*file, |frame| frame.forget_cached(&*file))?;
     let whole = scan.good == scan.len
         && scan.frames.len() as u64 == parts + 2
         && scan.frames.last().is_some_and(|f| f.kind == Kind::End && f.number == parts);
@@ -206,6 +222,7 @@ fn each_chunk(
                     })?;
                 }
             }
+            at.forget_cached(&*file);
         }
     }
     Ok(())
@@ -215,6 +232,8 @@ fn each_chunk(
 struct Out {
     file: Box<dyn DiskFile>,
     at: u64,
+    /// Up to here it is durable and not cached.
+    durable: u64,
     parts: u64,
     builder: Builder,
 }
@@ -223,7 +242,7 @@ impl Out {
     fn create(job: &Job, temporary: &Path) -> Result<Self, Failure> {
         let file = job.disk.open(temporary, Mode::Create)?;
         let builder = Builder::new(LEVEL, Vec::with_capacity(PART + PART / 4));
-        let mut out = Out { file, at: 0, parts: 0, builder };
+        let mut out = Out { file, at: 0, durable: 0, parts: 0, builder };
         out.write(&start_frame(&job.start)?)?;
         Ok(out)
     }
@@ -231,6 +250,13 @@ impl Out {
     fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.file.write_at(bytes, self.at)?;
         self.at += bytes.len() as u64;
+        if self.at - self.durable >= STRIDE { self.sync() } else { Ok(()) }
+    }
+
+    fn sync(&mut self) -> io::Result<()> {
+        self.file.sync()?;
+        self.file.forget_cached(self.durable, self.at - self.durable);
+        self.durable = self.at;
         Ok(())
     }
 
@@ -261,7 +287,7 @@ impl Out {
         let end = Builder::new(LEVEL, Vec::new()).finish(Kind::End, self.parts);
         self.write(&end)?;
         fault::point("after_base_write");
-        self.file.sync()?;
+        self.sync()?;
         Ok(self.parts)
     }
 }

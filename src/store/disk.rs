@@ -65,8 +65,10 @@ pub trait DiskFile: Send {
     /// Makes its contents durable. After an error nothing is known of what was written since
     /// the last success.
     fn sync(&mut self) -> io::Result<()>;
-    /// Asks that the next reads come from the medium, where the system can do that.
-    fn forget_cached(&self) {}
+    /// Lets go of what the system has cached of a part (0 bytes = up to the end), where it can: the
+    /// next read comes from the medium, and the memory serves what is read or written next. What
+    /// is not durable stays cached.
+    fn forget_cached(&self, _from: u64, _len: u64) {}
 }
 
 /// The real file system.
@@ -158,12 +160,12 @@ impl DiskFile for RealFile {
         self.0.sync_data()
     }
 
-    fn forget_cached(&self) {
+    fn forget_cached(&self, from: u64, len: u64) {
         #[cfg(target_os = "linux")]
         {
-            let advice = rustix::fs::Advice::DontNeed;
+            let (advice, len) = (rustix::fs::Advice::DontNeed, std::num::NonZeroU64::new(len));
             // Advice may be ignored; the read-back then checks what is cached.
-            let _ = rustix::fs::fadvise(&self.0, 0, None, advice);
+            let _ = rustix::fs::fadvise(&self.0, from, len, advice);
         }
     }
 }

@@ -175,6 +175,11 @@ pub struct FrameAt {
 }
 
 impl FrameAt {
+    /// Lets go of what is cached of it.
+    pub fn forget_cached(&self, file: &dyn DiskFile) {
+        file.forget_cached(self.offset, self.end() - self.offset);
+    }
+
     /// The offset behind it.
     pub fn end(&self) -> u64 {
         self.offset + HEADER as u64 + self.body
@@ -208,9 +213,15 @@ pub struct Scan {
 
 /// Reads a file and verifies every checksum up to the first frame that is not whole.
 pub fn scan(file: &dyn DiskFile) -> io::Result<Scan> {
+    scan_each(file, |_| {})
+}
+
+/// The same; `seen` is told of each whole frame once it has been read.
+pub fn scan_each(file: &dyn DiskFile, mut seen: impl FnMut(&FrameAt)) -> io::Result<Scan> {
     let len = file.size()?;
     let mut scan = Scan { len, ..Scan::default() };
     while let Some(frame) = frame_at(file, scan.good, len)? {
+        seen(&frame);
         scan.good = frame.end();
         scan.frames.push(frame);
     }

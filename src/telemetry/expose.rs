@@ -57,6 +57,7 @@ pub const FAMILIES: &[(&str, &str, &str)] = &[
     ("pinflow_events_total", "counter", "Named events: wrappers, placeholders, defects, late."),
     ("pinflow_memory_budget_bytes", "gauge", "What the process may hold; absent without bound."),
     ("pinflow_memory_used_bytes", "gauge", "What it held when it was last looked at."),
+    ("pinflow_memory_allocated_bytes", "gauge", "What the program asked its allocator for."),
     ("pinflow_memory_held", "gauge", "1 while nothing is read for lack of memory."),
     ("pinflow_state_bytes", "gauge", "Bytes of the state of record in memory."),
     ("pinflow_queued_bytes", "gauge", "Bytes read and not taken up yet."),
@@ -336,6 +337,9 @@ fn state(text: &mut Text, status: &Status, picture: &Picture) {
         text.one("pinflow_memory_budget_bytes", budget);
     }
     text.one("pinflow_memory_used_bytes", status.memory.used_bytes);
+    if let Some(bytes) = process::allocated() {
+        text.one("pinflow_memory_allocated_bytes", bytes);
+    }
     text.one("pinflow_memory_held", i32::from(status.memory.level == Level::Held));
     text.one("pinflow_state_bytes", status.memory.state_bytes);
     text.one("pinflow_queued_bytes", status.memory.queued_bytes);

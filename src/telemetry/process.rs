@@ -28,6 +28,15 @@ pub fn resident() -> Option<u64> {
     Some(pages * rustix::param::page_size() as u64)
 }
 
+/// Bytes that the program has asked its allocator for and not given back; what is resident beyond
+/// them is free room within pages. Where the program has another allocator it is no figure of that.
+pub fn allocated() -> Option<u64> {
+    use tikv_jemalloc_ctl::{epoch, stats};
+    // Its figures are those of when this was last called.
+    epoch::advance().ok()?;
+    stats::allocated::read().ok().map(|bytes| bytes as u64)
+}
+
 /// Reads `/proc/self`.
 pub fn read() -> Process {
     let stat = fs::read_to_string("/proc/self/stat").unwrap_or_default();
