@@ -91,10 +91,19 @@ impl Multiset {
     }
 
     /// How many distinct members there are.
-    pub fn distinct(&self) -> usize {
+    pub fn distinct(&mut self) -> usize {
         match self {
-            Multiset::Values(v) => v.counts.len(),
-            Multiset::Ranked(list, _) => list.len(),
+            Multiset::Values(v) => v.counts.settled().len(),
+            Multiset::Ranked(list, _) => list.settled().len(),
+            Multiset::Often(o) => o.counts.len(),
+        }
+    }
+
+    /// Entries held: distinct members, and changes that wait to become some.
+    pub fn held(&self) -> usize {
+        match self {
+            Multiset::Values(v) => v.counts.held(),
+            Multiset::Ranked(list, _) => list.held(),
             Multiset::Often(o) => o.counts.len(),
         }
     }
@@ -108,8 +117,9 @@ impl Multiset {
     }
 
     /// The greatest value with what comes with it: the first of the tied, or all of them.
-    pub fn argmax(&self, all: bool) -> Vec<(Value, Value)> {
+    pub fn argmax(&mut self, all: bool) -> Vec<(Value, Value)> {
         let Multiset::Ranked(list, text) = self else { return Vec::new() };
+        let list = list.settled();
         let Some(((greatest, _), _)) = list.last() else { return Vec::new() };
         let tied = list.from((greatest, NULL)).map(|((_, with), _)| Ordered::new(with, *text));
         let mut tied: Vec<Ordered> =
@@ -148,13 +158,13 @@ impl Values {
     }
 
     /// The least value.
-    pub fn min(&self) -> Value {
-        self.counts.first().map_or(Value::Null, |(v, _)| Value::Int(v.into()))
+    pub fn min(&mut self) -> Value {
+        self.counts.settled().first().map_or(Value::Null, |(v, _)| Value::Int(v.into()))
     }
 
     /// The greatest value.
-    pub fn max(&self) -> Value {
-        self.counts.last().map_or(Value::Null, |(v, _)| Value::Int(v.into()))
+    pub fn max(&mut self) -> Value {
+        self.counts.settled().last().map_or(Value::Null, |(v, _)| Value::Int(v.into()))
     }
 
     /// The member of a rank, counted from 0. The cursor moves there.
@@ -162,16 +172,17 @@ impl Values {
         if rank < 0 || rank >= self.total {
             return None;
         }
+        let counts = self.counts.settled();
         let (mut at, mut below) = match self.cursor {
             Some(c) => c,
-            None => (self.counts.first()?.0, 0),
+            None => (counts.first()?.0, 0),
         };
         while below > rank {
-            let (v, n) = self.counts.before(at)?;
+            let (v, n) = counts.before(at)?;
             (at, below) = (v, below - n);
         }
         // The value of the cursor may be gone; those above it are walked.
-        for (v, n) in self.counts.from(at) {
+        for (v, n) in counts.from(at) {
             at = v;
             if rank < below + n {
                 break;

@@ -86,7 +86,7 @@ impl NodeGroups {
             let sample = self.groups.sets().take(SAMPLE);
             let bytes: usize = sample
                 .flat_map(|sets| sets.iter().zip(&node.sets))
-                .map(|(set, s)| set.distinct() * member(s.order))
+                .map(|(set, s)| set.held() * member(s.order))
                 .sum();
             bytes * self.groups.len() / self.groups.len().clamp(1, SAMPLE)
         };

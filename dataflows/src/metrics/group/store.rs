@@ -186,9 +186,9 @@ impl Group<'_> {
     }
 
     /// Whether it holds nothing any more.
-    pub fn is_gone(&self) -> bool {
+    pub fn is_gone(&mut self) -> bool {
         let sums = &self.words[HEAD + self.keys..self.words.len() - 1];
-        sums.iter().all(|word| *word == 0) && self.sets.iter().all(|s| s.distinct() == 0)
+        sums.iter().all(|word| *word == 0) && self.sets.iter_mut().all(|s| s.distinct() == 0)
     }
 
     /// Says whether it changed since it was last published; whether it had.
