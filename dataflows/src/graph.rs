@@ -107,8 +107,7 @@ pub fn build(
         let batches = batches.to_stream(scope);
         let ticks: StreamVec<'_, u64, Tick> = ticks.to_stream(scope);
         let recs = decode(batches, plan, options, outbox.clone());
-        let first = restore.clone();
-        let ledger = (me == 0).then_some(first);
+        let ledger = (me == 0).then(|| restore.ledger.clone());
         let (changes, rows) =
             assembled((recs.clone(), ticks.clone()), plan, (&assemble, &slides), &outbox, ledger);
         let mut rows: Vec<Rows<'_>> = rows.into_iter().collect();
@@ -164,7 +163,7 @@ fn assembled<'s>(
     plan: &Arc<Plan>,
     (assemble, slides): (&Rc<RefCell<Assemble>>, &Rc<RefCell<Slides>>),
     outbox: &Outbox,
-    mut first: Option<Arc<Restore>>,
+    mut first: Option<Ledger>,
 ) -> (StreamVec<'s, u64, Update>, Option<Rows<'s>>) {
     let wanted = plan.nodes.iter().any(|n| !n.distinct.is_empty() && n.join == Join::Newest);
     let sliding = slide::wanted(plan).then(|| slides.clone());
@@ -172,11 +171,15 @@ fn assembled<'s>(
     let mut work = move |epoch, recs: &mut [Vec<Rec>], tick: &Tick, give: &mut dyn FnMut(Step)| {
         let mut distinct = Vec::new();
         let mut assemble = assemble.borrow_mut();
+        assemble.feed(|combine, distinct| {
+            combine.drain(|u| give(Ok(u)));
+            distinct.drain(..).for_each(|d| give(Err(d)));
+        });
         outbox.at(epoch, |out| {
             let combine = assemble.epoch(epoch, recs, tick, out, &mut distinct);
             meta::updates(&plan, out.ledger.iter(), combine);
-            if let Some(restore) = first.take() {
-                meta::updates(&plan, restore.ledger.iter(), combine);
+            if let Some(ledger) = first.take() {
+                meta::updates(&plan, ledger.iter(), combine);
             }
             combine.drain(|u| give(Ok(u)));
         });

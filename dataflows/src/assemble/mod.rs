@@ -145,9 +145,6 @@ impl Assemble {
         sealed: &mut Sealed,
         distinct: &mut Vec<(DistinctRow, i64)>,
     ) -> &mut Combine {
-        if std::mem::take(&mut self.restored) {
-            self.feed_all(distinct);
-        }
         let mut tallies: Vec<(u32, Tally)> = Vec::new();
         let mut slots = Vec::new();
         for recs in recs {
@@ -282,20 +279,6 @@ impl Assemble {
             let rows = [(old, old_arrivals, -1), (new, &arrived, 1)];
             for (sides, counts, sign) in rows {
                 out.post(index, sides, counts, sign);
-            }
-        }
-    }
-
-    /// All slots as new: the metrics are rebuilt from the state of record.
-    fn feed_all(&mut self, distinct: &mut Vec<(DistinctRow, i64)>) {
-        let plan = self.plan.clone();
-        for slot in 0..self.table.len() as u32 {
-            let sides = sides(&plan, self.table.slot(slot));
-            let counts = if plan.arrivals { self.arrivals.of(slot) } else { Counts::new() };
-            let index = self.table.index_of(slot);
-            for (n, node) in plan.nodes.iter().enumerate().filter(|(_, n)| n.of_posts()) {
-                let mut out = Out { n, node, combine: &mut self.combine, distinct };
-                out.post(index, sides, &counts, 1);
             }
         }
     }

@@ -6,18 +6,24 @@ use super::arrivals::Counts;
 use super::block::{self, Entry};
 use super::codec::{self, CodecError, Numbers, Texts};
 use super::table::spread;
-use super::{Assemble, sides};
+use super::{Assemble, Out, sides};
+use crate::metrics::distinct::DistinctRow;
+use crate::metrics::update::Combine;
 use crate::record::Stream;
 
 /// So many entries are looked up together, so that the processor waits for many at a time.
 const BATCH: usize = 64;
+
+/// So many posts are fed to the metrics at a time: some megabytes of changes, which stay in the
+/// processor's cache.
+const SLICE: u32 = 8192;
 
 /// About so many bytes of blocks go with one post.
 const BYTES_PER_POST: usize = 72;
 
 impl Assemble {
     /// Takes back stored slots, of which those of worker `me` of `peers`; later entries replace
-    /// earlier ones. The first epoch then feeds all of them to the metrics.
+    /// earlier ones. [`Assemble::feed`] then has all of them.
     pub fn restore(
         &mut self,
         blocks: &[Vec<u8>],
@@ -50,6 +56,25 @@ impl Assemble {
         self.numbers = Numbers::restored(texts);
         self.restored = true;
         Ok(())
+    }
+
+    /// What came back from disk, once: all slots as new, from which the metrics are rebuilt. `give`
+    /// takes the changes of some at a time, so that never all are there at once.
+    pub fn feed(&mut self, mut give: impl FnMut(&mut Combine, &mut Vec<(DistinctRow, i64)>)) {
+        let slots = if std::mem::take(&mut self.restored) { self.table.len() as u32 } else { 0 };
+        let (plan, mut distinct) = (self.plan.clone(), Vec::new());
+        for slot in 0..slots {
+            let sides = sides(&plan, self.table.slot(slot));
+            let counts = if plan.arrivals { self.arrivals.of(slot) } else { Counts::new() };
+            let index = self.table.index_of(slot);
+            for (n, node) in plan.nodes.iter().enumerate().filter(|(_, n)| n.of_posts()) {
+                let (combine, distinct) = (&mut self.combine, &mut distinct);
+                Out { n, node, combine, distinct }.post(index, sides, &counts, 1);
+            }
+            if (slot + 1) % SLICE == 0 || slot + 1 == slots {
+                give(&mut self.combine, &mut distinct);
+            }
+        }
     }
 
     fn take_back(
