@@ -5,8 +5,6 @@
 //! numbers exactly, times as RFC 3339 in UTC. A row of JSON is one line; a row of CSV may have
 //! line feeds inside of quotes.
 
-use std::io::Write;
-
 use super::column::Stream;
 use super::{Cell, Fields, Geo, Moment, Origin, Pin, Record, Text, User};
 use crate::time::text;
@@ -51,7 +49,9 @@ pub fn write_json(
         let name = names.next().expect("a name for every value");
         out.push(separator);
         separator = b',';
-        write!(out, "\"{name}\":").expect(TAKES);
+        out.push(b'"');
+        out.extend_from_slice(name.as_bytes());
+        out.extend_from_slice(b"\":");
         match value {
             Value::Null => out.extend_from_slice(b"null"),
             Value::Text(text) => serde_json::to_writer(&mut *out, text).expect(TAKES),
@@ -189,9 +189,13 @@ fn write_coordinates(both: [i64; 2], out: &mut Vec<u8>) {
 /// Appends degrees given in units of 1e-7 as an exact decimal number, with one digit behind the
 /// point at least and without further zeros.
 pub fn write_degrees(units: i64, out: &mut Vec<u8>) {
-    let sign = if units < 0 { "-" } else { "" };
+    if units < 0 {
+        out.push(b'-');
+    }
     let size = units.unsigned_abs();
-    write!(out, "{sign}{}.{:07}", size / 10_000_000, size % 10_000_000).expect(TAKES);
+    text::write_padded(size / 10_000_000, 1, out);
+    out.push(b'.');
+    text::write_padded(size % 10_000_000, 7, out);
     let zeros = out.iter().rev().take(6).take_while(|b| **b == b'0').count();
     out.truncate(out.len() - zeros);
 }

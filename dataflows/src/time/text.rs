@@ -3,8 +3,6 @@
 //! Promises: what [`parse`] or [`parse_with`] give lies in the years 0001 to 9999, so that
 //! nothing behind it can overflow; [`write()`] prints every such moment as it came.
 
-use std::io::Write;
-
 use chrono::{DateTime, NaiveDate, NaiveDateTime};
 
 use super::{DAY, HOUR, SECOND, civil, day_number};
@@ -58,15 +56,41 @@ pub fn write(moment: Moment, out: &mut Vec<u8>) {
     let rest = moment.micros.rem_euclid(DAY);
     let (hour, minute) = (rest / HOUR, rest / (60 * SECOND) % 60);
     let second = rest / SECOND % 60;
-    write!(out, "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}")
-        .expect("a vector takes every byte");
+    if year < 0 {
+        out.push(b'-');
+    }
+    let parts = [
+        (year.unsigned_abs(), if year < 0 { 3 } else { 4 }, b'-'),
+        (month.into(), 2, b'-'),
+        (day.into(), 2, b'T'),
+        (hour as u64, 2, b':'),
+        (minute as u64, 2, b':'),
+    ];
+    for (number, width, then) in parts {
+        write_padded(number, width, out);
+        out.push(then);
+    }
+    write_padded(second as u64, 2, out);
     if moment.nanos > 0 {
-        write!(out, ".{:09}", moment.nanos).expect("a vector takes every byte");
+        out.push(b'.');
+        write_padded(moment.nanos.into(), 9, out);
         while out.last() == Some(&b'0') {
             out.pop();
         }
     }
     out.push(b'Z');
+}
+
+/// Appends a number, with zeros before it up to so many digits (at most 20).
+pub fn write_padded(mut number: u64, width: usize, out: &mut Vec<u8>) {
+    let mut digits = [b'0'; 20];
+    let mut first = digits.len();
+    while number > 0 {
+        first -= 1;
+        digits[first] += (number % 10) as u8;
+        number /= 10;
+    }
+    out.extend_from_slice(&digits[first.min(digits.len() - width)..]);
 }
 
 /// As [`write()`], of a time in microseconds since 1970-01-01 UTC.
@@ -218,5 +242,22 @@ mod tests {
         let mut out = Vec::new();
         write_micros(m.micros, &mut out);
         assert_eq!(out, b"1969-12-31T23:59:59.123456Z");
+    }
+
+    #[test]
+    fn any_time_is_printed_with_zeros_before_its_parts() {
+        let before_year_0 = day_number(-1, 2, 3) * DAY + 4 * HOUR;
+        for micros in [i64::MIN, before_year_0, before_year_0 - 1, -1, 0, 987_000, i64::MAX] {
+            let (year, month, day) = civil(micros.div_euclid(DAY));
+            let rest = micros.rem_euclid(DAY);
+            let (hour, minute) = (rest / HOUR, rest / (60 * SECOND) % 60);
+            let (second, part) = (rest / SECOND % 60, rest % SECOND);
+            let date = format!("{year:04}-{month:02}-{day:02}");
+            let time = format!("{hour:02}:{minute:02}:{second:02}.{part:06}");
+            let time = time.trim_end_matches('0').trim_end_matches('.');
+            let mut out = Vec::new();
+            write_micros(micros, &mut out);
+            assert_eq!(String::from_utf8(out).expect("text"), format!("{date}T{time}Z"));
+        }
     }
 }

@@ -250,6 +250,8 @@ impl Sink for FilesSink {
             let table = &mut self.tables[number];
             if let Some(file) = table.file.as_mut().filter(|_| table.dirty) {
                 file.sync().map_err(SinkError::io("sync", &path))?;
+                // Written once, and not read again by us: the memory serves the next rows.
+                file.forget_cached(0, 0);
                 table.dirty = false;
             }
         }
