@@ -32,7 +32,7 @@ use crate::metrics::slide::{self, Slides};
 use crate::metrics::update::Update;
 use crate::metrics::{bag, distinct as distinct_rows};
 use crate::names;
-use crate::operators::{as_changes, by_epoch, sealed};
+use crate::operators::{Step, Take, as_changes, by_epoch, sealed, taking};
 use crate::outbox::Outbox;
 use crate::pooled;
 use crate::size::{self, Arranged, Size};
@@ -123,20 +123,8 @@ pub fn build(
         }
         let changes = scope.concatenate(changes);
         let route = pooled::exchange(Update::route);
-        let (groups, outbox) = (groups.clone(), outbox.clone());
-        sealed::<_, (), _, _>(
-            changes,
-            ticks,
-            route,
-            names::GROUPS.name,
-            move |epoch, updates, tick, _| {
-                let mut groups = groups.borrow_mut();
-                let updates = updates.iter_mut().flat_map(|list| list.drain(..));
-                updates.for_each(|u| groups.update(u));
-                outbox.at(epoch, |sealed| groups.tick(tick, &mut sealed.changes));
-            },
-        )
-        .probe_with(&probe);
+        let work = Grouped { groups: groups.clone(), outbox: outbox.clone() };
+        taking(changes, ticks, route, names::GROUPS.name, work).probe_with(&probe);
     });
     let partitions = options.partitions.clone();
     let plan = plan.clone();
@@ -154,7 +142,25 @@ pub fn build(
     })
 }
 
-type Step = Result<Update, (DistinctRow, i64)>;
+/// The groups operator.
+struct Grouped {
+    groups: Rc<RefCell<Groups>>,
+    outbox: Outbox,
+}
+
+impl Take<Update> for Grouped {
+    fn take(&mut self, updates: &mut Vec<Update>) {
+        let mut groups = self.groups.borrow_mut();
+        updates.drain(..).for_each(|u| groups.update(u));
+    }
+
+    fn end(&mut self, epoch: u64, tick: &Tick) {
+        let mut groups = self.groups.borrow_mut();
+        self.outbox.at(epoch, |sealed| groups.tick(tick, &mut sealed.changes));
+    }
+}
+
+type Given = Result<Update, (DistinctRow, i64)>;
 
 /// The assemble operator: changes of groups, and changes of rows that are to be made distinct, if
 /// any node wants such.
@@ -168,13 +174,14 @@ fn assembled<'s>(
     let wanted = plan.nodes.iter().any(|n| !n.distinct.is_empty() && n.join == Join::Newest);
     let sliding = slide::wanted(plan).then(|| slides.clone());
     let (plan, assemble, outbox) = (plan.clone(), assemble.clone(), outbox.clone());
-    let mut work = move |epoch, recs: &mut [Vec<Rec>], tick: &Tick, give: &mut dyn FnMut(Step)| {
+    let mut work = move |epoch, recs: &mut [Vec<Rec>], tick: &Tick, give: &mut dyn FnMut(Given)| {
         let mut distinct = Vec::new();
         let mut assemble = assemble.borrow_mut();
-        assemble.feed(|combine, distinct| {
-            combine.drain(|u| give(Ok(u)));
-            distinct.drain(..).for_each(|d| give(Err(d)));
-        });
+        if assemble.feed(&mut distinct) == Step::More {
+            assemble.combine().drain(|u| give(Ok(u)));
+            distinct.into_iter().for_each(|d| give(Err(d)));
+            return Step::More;
+        }
         outbox.at(epoch, |out| {
             let combine = assemble.epoch(epoch, recs, tick, out, &mut distinct);
             meta::updates(&plan, out.ledger.iter(), combine);
@@ -184,17 +191,18 @@ fn assembled<'s>(
             combine.drain(|u| give(Ok(u)));
         });
         distinct.into_iter().for_each(|d| give(Err(d)));
+        Step::Done
     };
     let by_index = pooled::exchange(|r: &Rec| spread(r.index));
     if !wanted {
         let updates =
             sealed(recs, ticks, by_index, names::ASSEMBLE.name, move |epoch, recs, tick, give| {
-                work(epoch, recs, tick, &mut |step| step.into_iter().for_each(&mut *give));
+                work(epoch, recs, tick, &mut |step| step.into_iter().for_each(&mut *give))
             });
         return (updates, None);
     }
     let steps = sealed(recs, ticks.clone(), by_index, names::ASSEMBLE.name, work);
-    let (updates, mut rows) = steps.ok_err(|step: Step| step);
+    let (updates, mut rows) = steps.ok_err(|step: Given| step);
     if let Some(slides) = sliding {
         rows = sealed(
             rows,
@@ -206,6 +214,7 @@ fn assembled<'s>(
                 let rows = rows.iter_mut().flat_map(|list| list.drain(..));
                 rows.for_each(|row| slides.row(row, give));
                 slides.tick(tick, give);
+                Step::Done
             },
         );
     }
@@ -235,7 +244,7 @@ fn bags<'s>(
         .into_iter()
         .map(|(n, rows)| {
             let plan = plan.clone();
-            let steps: StreamVec<'_, u64, Step> =
+            let steps: StreamVec<'_, u64, Given> =
                 by_epoch(rows.inner, names::BAG_UPDATES.name, move |_, rows| {
                     let (updates, distinct) = bag::updates(&plan, n, rows.into_iter());
                     updates.into_iter().map(Ok).chain(distinct.into_iter().map(Err)).collect()

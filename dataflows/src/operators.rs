@@ -19,6 +19,15 @@ use crate::tick::Tick;
 /// What an operator of ours sends into at the end of an epoch.
 pub type Out<'a, 'b, O> = &'a mut OutputBuilderSession<'b, u64, CapacityContainerBuilder<Vec<O>>>;
 
+/// Whether an operator is done with an epoch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// It is.
+    Done,
+    /// It is to be called again once others have had their turn, with the same epoch.
+    More,
+}
+
 /// An operator that works on whole epochs. `logic` gets the epoch, its data and its tick, and gives
 /// what is sent on; it may take the data out of their lists, which are then used again.
 pub fn sealed<'s, D, O, P, L>(
@@ -32,9 +41,11 @@ where
     D: Clone + 'static,
     O: Clone + 'static,
     P: ParallelizationContract<u64, Vec<D>>,
-    L: FnMut(u64, &mut [Vec<D>], &Tick, &mut dyn FnMut(O)) + 'static,
+    L: FnMut(u64, &mut [Vec<D>], &Tick, &mut dyn FnMut(O)) -> Step + 'static,
 {
-    data.binary_frontier(ticks, pact, Pipeline, name, move |_capability, _info| {
+    let scope = data.scope();
+    data.binary_frontier(ticks, pact, Pipeline, name, move |_capability, info| {
+        let activator = scope.activator_for(info.address);
         let mut held: BTreeMap<u64, Vec<Vec<D>>> = BTreeMap::new();
         let mut due = BTreeMap::new();
         move |(data, data_frontier), (ticks, ticks_frontier), output| {
@@ -53,11 +64,72 @@ where
             while let Some(entry) = due.first_entry()
                 && !open(entry.key())
             {
-                let (epoch, (tick, cap)) = entry.remove_entry();
-                let mut data = held.remove(&epoch).unwrap_or_default();
-                let mut session = output.session(&cap);
-                logic(epoch, &mut data, &tick, &mut |o| session.give(o));
-                data.into_iter().for_each(give_back);
+                let (epoch, (tick, cap)) = (*entry.key(), entry.get());
+                let data = held.entry(epoch).or_default();
+                let mut session = output.session(cap);
+                if logic(epoch, data, tick, &mut |o| session.give(o)) == Step::More {
+                    return activator.activate();
+                }
+                drop(session);
+                entry.remove();
+                held.remove(&epoch).into_iter().flatten().for_each(give_back);
+            }
+        }
+    })
+}
+
+/// What [`taking`] does with what comes.
+pub trait Take<D> {
+    /// Takes entries of the epoch that ends next, which leave their list.
+    fn take(&mut self, list: &mut Vec<D>);
+    /// That epoch is sealed, and all of it has been taken.
+    fn end(&mut self, epoch: u64, tick: &Tick);
+}
+
+/// The last operator: it takes up an epoch's data as they come, so that no more of them wait than
+/// must, and ends it when it is sealed. What comes early of later epochs waits. Epochs begin at 0
+/// and each has a tick.
+pub fn taking<'s, D, P>(
+    data: StreamVec<'s, u64, D>,
+    ticks: StreamVec<'s, u64, Tick>,
+    pact: P,
+    name: &str,
+    mut work: impl Take<D> + 'static,
+) -> StreamVec<'s, u64, ()>
+where
+    D: Clone + 'static,
+    P: ParallelizationContract<u64, Vec<D>>,
+{
+    data.binary_frontier(ticks, pact, Pipeline, name, move |_capability, _info| {
+        let mut early: BTreeMap<u64, Vec<Vec<D>>> = BTreeMap::new();
+        let mut due = BTreeMap::new();
+        let mut next = 0;
+        move |(data, data_frontier), (ticks, ticks_frontier), _output: Out<'_, '_, ()>| {
+            data.for_each(|cap, batch| match cap.least() {
+                Some(epoch) if *epoch == next => {
+                    work.take(batch);
+                    give_back(std::mem::take(batch));
+                }
+                Some(epoch) => early.entry(*epoch).or_default().push(std::mem::take(batch)),
+                None => {}
+            });
+            ticks.for_each(|cap, batch| {
+                if let (Some(tick), Some(cap)) = (batch.first(), cap.retain_least(0)) {
+                    due.insert(*cap.time(), (*tick, cap));
+                }
+            });
+            let open =
+                |epoch: &u64| data_frontier.less_equal(epoch) || ticks_frontier.less_equal(epoch);
+            while let Some(entry) = due.first_entry()
+                && !open(entry.key())
+            {
+                let (epoch, (tick, _cap)) = entry.remove_entry();
+                work.end(epoch, &tick);
+                next = epoch + 1;
+                for mut list in early.remove(&next).into_iter().flatten() {
+                    work.take(&mut list);
+                    give_back(list);
+                }
             }
         }
     })

@@ -17,7 +17,7 @@ use dataflows::metrics::group::Groups;
 use dataflows::metrics::plan::Plan;
 use dataflows::metrics::update::{Combine, Update};
 use dataflows::metrics::value::{Change, NULL, Value};
-use dataflows::operators::{by_epoch, sealed};
+use dataflows::operators::{Step, by_epoch, sealed};
 use dataflows::record::Column;
 use dataflows::symbol::{Sym, intern};
 use dataflows::tick::Tick;
@@ -206,6 +206,7 @@ fn run(epochs: Vec<Vec<(Cells, isize)>>, workers: usize) -> (Vec<Shown>, Vec<Sho
                     let mut changes = Changes::default();
                     groups.tick(t, &mut changes);
                     a.lock().unwrap().extend(changes.list().into_iter().map(|c| (e, c)));
+                    Step::Done
                 });
             let b = b.clone();
             let theirs = theirs(rows).inner.inspect(move |c| b.lock().unwrap().push(c.clone()));

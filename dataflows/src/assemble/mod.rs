@@ -17,6 +17,7 @@ pub mod table;
 pub mod version;
 
 use std::cmp::Ordering;
+use std::ops::Range;
 use std::sync::Arc;
 
 use parking_lot::RwLock;
@@ -114,7 +115,7 @@ pub struct Assemble {
     /// The numbers of texts on disk.
     numbers: Numbers,
     /// Slots that came back from disk and are to be fed to the metrics.
-    restored: bool,
+    unfed: Range<u32>,
     combine: Combine,
 }
 
@@ -131,7 +132,7 @@ impl Assemble {
             unsaved_bytes: 0,
             before: Before::default(),
             numbers: Numbers::default(),
-            restored: false,
+            unfed: 0..0,
             plan,
         }
     }

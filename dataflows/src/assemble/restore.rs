@@ -9,6 +9,7 @@ use super::table::spread;
 use super::{Assemble, Out, sides};
 use crate::metrics::distinct::DistinctRow;
 use crate::metrics::update::Combine;
+use crate::operators::Step;
 use crate::record::Stream;
 
 /// So many entries are looked up together, so that the processor waits for many at a time.
@@ -54,27 +55,32 @@ impl Assemble {
             self.present.iter_mut().zip(there).for_each(|(n, is)| *n += u64::from(is));
         }
         self.numbers = Numbers::restored(texts);
-        self.restored = true;
+        self.unfed = 0..self.table.len() as u32;
         Ok(())
     }
 
-    /// What came back from disk, once: all slots as new, from which the metrics are rebuilt. `give`
-    /// takes the changes of some at a time, so that never all are there at once.
-    pub fn feed(&mut self, mut give: impl FnMut(&mut Combine, &mut Vec<(DistinctRow, i64)>)) {
-        let slots = if std::mem::take(&mut self.restored) { self.table.len() as u32 } else { 0 };
-        let (plan, mut distinct) = (self.plan.clone(), Vec::new());
-        for slot in 0..slots {
+    /// Feeds some of what came back from disk to the metrics, which are rebuilt from it; whether
+    /// there is more. Never all changes are there at once: a restart needs no more memory than the
+    /// run before it did.
+    pub fn feed(&mut self, distinct: &mut Vec<(DistinctRow, i64)>) -> Step {
+        let slots = self.unfed.start..self.unfed.end.min(self.unfed.start + SLICE);
+        let plan = self.plan.clone();
+        for slot in slots.clone() {
             let sides = sides(&plan, self.table.slot(slot));
             let counts = if plan.arrivals { self.arrivals.of(slot) } else { Counts::new() };
             let index = self.table.index_of(slot);
             for (n, node) in plan.nodes.iter().enumerate().filter(|(_, n)| n.of_posts()) {
-                let (combine, distinct) = (&mut self.combine, &mut distinct);
+                let combine = &mut self.combine;
                 Out { n, node, combine, distinct }.post(index, sides, &counts, 1);
             }
-            if (slot + 1) % SLICE == 0 || slot + 1 == slots {
-                give(&mut self.combine, &mut distinct);
-            }
         }
+        self.unfed.start = slots.end;
+        if slots.is_empty() { Step::Done } else { Step::More }
+    }
+
+    /// The changes so far.
+    pub fn combine(&mut self) -> &mut Combine {
+        &mut self.combine
     }
 
     fn take_back(
