@@ -96,7 +96,7 @@ fn a_budget_holds_reading_back_then_stops_in_order_and_more_goes_on() {
     let (ended, again) = room.run("free", None);
     ended.ok();
     right();
-    assert!(again < free, "{again} bytes after a restart, {free} before");
+    assert!(again < free / 20 * 21, "{again} bytes after a restart, {free} before");
     let room_for_it = free / 10 * 9;
     let (ended, most) = room.run("enough", Some(&format!("{}KiB", room_for_it >> 10)));
     let ended = ended.ok();

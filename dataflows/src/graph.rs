@@ -197,12 +197,12 @@ fn assembled<'s>(
     if !wanted {
         let updates =
             sealed(recs, ticks, by_index, names::ASSEMBLE.name, move |epoch, recs, tick, give| {
-                work(epoch, recs, tick, &mut |step| step.into_iter().for_each(&mut *give))
+                work(epoch, recs, tick, &mut |given| given.into_iter().for_each(&mut *give))
             });
         return (updates, None);
     }
-    let steps = sealed(recs, ticks.clone(), by_index, names::ASSEMBLE.name, work);
-    let (updates, mut rows) = steps.ok_err(|step: Given| step);
+    let given = sealed(recs, ticks.clone(), by_index, names::ASSEMBLE.name, work);
+    let (updates, mut rows) = given.ok_err(|given: Given| given);
     if let Some(slides) = sliding {
         rows = sealed(
             rows,
@@ -244,12 +244,12 @@ fn bags<'s>(
         .into_iter()
         .map(|(n, rows)| {
             let plan = plan.clone();
-            let steps: StreamVec<'_, u64, Given> =
+            let given: StreamVec<'_, u64, Given> =
                 by_epoch(rows.inner, names::BAG_UPDATES.name, move |_, rows| {
                     let (updates, distinct) = bag::updates(&plan, n, rows.into_iter());
                     updates.into_iter().map(Ok).chain(distinct.into_iter().map(Err)).collect()
                 });
-            let (updates, rows) = steps.ok_err(|step| step);
+            let (updates, rows) = given.ok_err(|given| given);
             (updates, as_changes(rows, names::BAG_ROWS.name, |row| row).as_collection())
         })
         .collect()

@@ -1,26 +1,27 @@
 //! Numbers by hash: a hash table whose entries are numbers of things that lie elsewhere, each with
 //! half of its hash.
 //!
-//! Promises: growing does not look at the things, and moves a 64th of the entries at a time: the
-//! table is 64 small ones, which double one after the other as their lengths differ a little.
+//! Promises: growing does not look at the things, and moves a 16th of the entries at a time: the
+//! table is 16 small ones, which double one after the other as their lengths differ a little.
 //! Finding looks only at things whose half is equal.
 //! Limits: 2^32 numbers. Halves should differ in all bits: nothing else of the hash is known.
 
 use hashbrown::HashTable;
+use hashbrown::hash_table::Entry::{Occupied, Vacant};
 
 /// Small tables, as a power of two.
-const PARTS: u32 = 6;
+const PARTS: u32 = 4;
 
 /// The table.
 #[derive(Clone, Debug)]
 pub struct Index {
-    parts: Box<[HashTable<Entry>; 1 << PARTS]>,
+    parts: [HashTable<Entry>; 1 << PARTS],
     len: usize,
 }
 
 impl Default for Index {
     fn default() -> Self {
-        Index { parts: Box::new(std::array::from_fn(|_| HashTable::new())), len: 0 }
+        Index { parts: std::array::from_fn(|_| HashTable::new()), len: 0 }
     }
 }
 
@@ -70,13 +71,24 @@ impl Index {
         self.parts[part(hash)].find(hash, same).map(|e| e.number)
     }
 
-    /// Adds a number that is not there.
+    /// The number of this half for which `same` holds; if there is none, `number` is added.
     #[inline]
-    pub fn add(&mut self, half: u32, number: u32) {
+    pub fn find_or_add(
+        &mut self,
+        half: u32,
+        number: u32,
+        same: impl Fn(u32) -> bool,
+    ) -> Option<u32> {
+        let same = |e: &Entry| e.half == half && same(e.number);
         let hash = spread(half);
-        let entry = Entry { half, number };
-        self.parts[part(hash)].insert_unique(hash, entry, |e| spread(e.half));
-        self.len += 1;
+        match self.parts[part(hash)].entry(hash, same, |e| spread(e.half)) {
+            Occupied(entry) => Some(entry.get().number),
+            Vacant(place) => {
+                place.insert(Entry { half, number });
+                self.len += 1;
+                None
+            }
+        }
     }
 
     /// Removes a number.
@@ -97,7 +109,9 @@ mod tests {
     fn equal_halves_are_told_apart() {
         let mut index = Index::default();
         index.reserve(10);
-        (0..1000).for_each(|n| index.add(n / 10, n));
+        let add = |index: &mut Index, n: u32| index.find_or_add(n / 10, n, |m| m == n);
+        assert!((0..1000).all(|n| add(&mut index, n).is_none()));
+        assert!((0..1000).all(|n| add(&mut index, n) == Some(n)));
         let find = |index: &Index, n: u32| index.find(n / 10, |m| m == n);
         assert!((0..1000).all(|n| find(&index, n) == Some(n)));
         (0..1000).filter(|n| n % 3 == 0).for_each(|n| index.remove(n / 10, n));

@@ -1,9 +1,10 @@
-//! The one shape that all of our own operators have: collect what comes for an epoch, and work on
-//! it when the epoch is sealed and its tick is there.
+//! The two shapes that our own operators have: [`sealed`] collects what comes for an epoch, and
+//! works on it when the epoch is sealed and its tick is there; [`taking`], the last one, takes up
+//! what comes at once, and ends the epoch then.
 //!
-//! Promises: epochs are worked on in order, each exactly once, also those without data; nothing of
-//! an epoch is sent on before it is complete. Wraps what we use of timely's operator builders, so
-//! that an upgrade of timely is felt here alone.
+//! Promises: epochs are worked on in order, each to its end once, also those without data; nothing
+//! of an epoch is sent on before it is complete. Wraps what we use of timely's operator builders,
+//! so that an upgrade of timely is felt here alone.
 
 use std::collections::BTreeMap;
 
@@ -29,7 +30,8 @@ pub enum Step {
 }
 
 /// An operator that works on whole epochs. `logic` gets the epoch, its data and its tick, and gives
-/// what is sent on; it may take the data out of their lists, which are then used again.
+/// what is sent on; it may take the data out of their lists, which are then used again. Called
+/// again after [`Step::More`] it gets the same lists as it left them.
 pub fn sealed<'s, D, O, P, L>(
     data: StreamVec<'s, u64, D>,
     ticks: StreamVec<'s, u64, Tick>,
@@ -124,6 +126,7 @@ where
                 && !open(entry.key())
             {
                 let (epoch, (tick, _cap)) = entry.remove_entry();
+                assert_eq!(epoch, next, "epochs begin at 0 and each has a tick");
                 work.end(epoch, &tick);
                 next = epoch + 1;
                 for mut list in early.remove(&next).into_iter().flatten() {

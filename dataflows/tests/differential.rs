@@ -17,7 +17,7 @@ use dataflows::metrics::group::Groups;
 use dataflows::metrics::plan::Plan;
 use dataflows::metrics::update::{Combine, Update};
 use dataflows::metrics::value::{Change, NULL, Value};
-use dataflows::operators::{Step, by_epoch, sealed};
+use dataflows::operators::{Take, by_epoch, taking};
 use dataflows::record::Column;
 use dataflows::symbol::{Sym, intern};
 use dataflows::tick::Tick;
@@ -180,6 +180,24 @@ fn updates(plan: &Plan, rows: Vec<(Cells, isize)>) -> Vec<Update> {
 
 type Kept<T> = Arc<Mutex<Vec<T>>>;
 
+/// The groups operator as the graph has it.
+struct Ours {
+    groups: Groups,
+    shown: Kept<(u64, Change)>,
+}
+
+impl Take<Update> for Ours {
+    fn take(&mut self, list: &mut Vec<Update>) {
+        list.drain(..).for_each(|u| self.groups.update(u));
+    }
+
+    fn end(&mut self, epoch: u64, tick: &Tick) {
+        let mut changes = Changes::default();
+        self.groups.tick(tick, &mut changes);
+        self.shown.lock().unwrap().extend(changes.list().into_iter().map(|c| (epoch, c)));
+    }
+}
+
 /// Runs the epochs' changes through both; what each shows after every epoch.
 fn run(epochs: Vec<Vec<(Cells, isize)>>, workers: usize) -> (Vec<Shown>, Vec<Shown>) {
     let n = epochs.len();
@@ -197,17 +215,9 @@ fn run(epochs: Vec<Vec<(Cells, isize)>>, workers: usize) -> (Vec<Shown>, Vec<Sho
             let ticks = ticks.to_stream(scope);
             let p = plan.clone();
             let changes = by_epoch(rows.clone().inner, "Rows", move |_, r| updates(&p, r));
-            let mut groups = Groups::new(plan.clone());
-            let a = a.clone();
             let route = Exchange::new(Update::route);
-            let done =
-                sealed::<_, (), _, _>(changes, ticks, route, "Groups", move |e, us, t, _| {
-                    us.iter_mut().flat_map(|u| u.drain(..)).for_each(|u| groups.update(u));
-                    let mut changes = Changes::default();
-                    groups.tick(t, &mut changes);
-                    a.lock().unwrap().extend(changes.list().into_iter().map(|c| (e, c)));
-                    Step::Done
-                });
+            let work = Ours { groups: Groups::new(plan.clone()), shown: a.clone() };
+            let done = taking(changes, ticks, route, "Groups", work);
             let b = b.clone();
             let theirs = theirs(rows).inner.inspect(move |c| b.lock().unwrap().push(c.clone()));
             let theirs = by_epoch(theirs, "Nothing", |_, _| Vec::<()>::new());

@@ -144,6 +144,7 @@ fn replayed(plan: Plan, mut state: ReadOnly) -> Result<Published, EngineError> {
     let schemas = plan.metrics.iter().map(|m| m.schema.clone()).collect();
     let sealed = timely::execute_directly(move |worker| {
         let mut handles = graph::build(worker, &plan, &options, &restore)?;
+        drop(restore);
         handles.ticks.send(tick);
         handles.ticks.advance_to(1);
         handles.batches.advance_to(1);

@@ -179,7 +179,7 @@ const _: () = assert!(block::PARTS <= 4);
 fn verify(job: &Job, temporary: &Path, parts: u64) -> Result<u64, Failure> {
     let file = job.disk.open(temporary, Mode::Read)?;
     file.forget_cached(0, 0);
-    let scan = frame::scan_each(&*file, |frame| frame.forget_cached(&*file))?;
+    let scan = frame::scan_each(&*file, |frame| file.forget_cached(0, frame.end()))?;
     let whole = scan.good == scan.len
         && scan.frames.len() as u64 == parts + 2
         && scan.frames.last().is_some_and(|f| f.kind == Kind::End && f.number == parts);
@@ -222,7 +222,8 @@ fn each_chunk(
                     })?;
                 }
             }
-            at.forget_cached(&*file);
+            // What lies behind it has been read, or read ahead.
+            file.forget_cached(at.offset, 0);
         }
     }
     Ok(())

@@ -175,11 +175,6 @@ pub struct FrameAt {
 }
 
 impl FrameAt {
-    /// Lets go of what is cached of it.
-    pub fn forget_cached(&self, file: &dyn DiskFile) {
-        file.forget_cached(self.offset, self.end() - self.offset);
-    }
-
     /// The offset behind it.
     pub fn end(&self) -> u64 {
         self.offset + HEADER as u64 + self.body

@@ -57,7 +57,7 @@ pub const FAMILIES: &[(&str, &str, &str)] = &[
     ("pinflow_events_total", "counter", "Named events: wrappers, placeholders, defects, late."),
     ("pinflow_memory_budget_bytes", "gauge", "What the process may hold; absent without bound."),
     ("pinflow_memory_used_bytes", "gauge", "What it held when it was last looked at."),
-    ("pinflow_memory_allocated_bytes", "gauge", "What the program asked its allocator for."),
+    ("pinflow_memory_allocated_bytes", "gauge", "Asked of the allocator and not given back."),
     ("pinflow_memory_held", "gauge", "1 while nothing is read for lack of memory."),
     ("pinflow_state_bytes", "gauge", "Bytes of the state of record in memory."),
     ("pinflow_queued_bytes", "gauge", "Bytes read and not taken up yet."),

@@ -1,4 +1,5 @@
-//! `process_*`: what the kernel says of this process, under Prometheus's usual names.
+//! `process_*`: what the kernel says of this process, under Prometheus's usual names; and what its
+//! allocator says.
 
 use std::fs;
 

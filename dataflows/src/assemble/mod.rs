@@ -137,7 +137,8 @@ impl Assemble {
         }
     }
 
-    /// Takes up an epoch's records; gives the changes of groups and of distinct rows.
+    /// Takes up an epoch's records; gives the changes of groups and of distinct rows. What came
+    /// back from disk has been fed before ([`Assemble::feed`]).
     pub fn epoch(
         &mut self,
         epoch: u64,
@@ -146,6 +147,7 @@ impl Assemble {
         sealed: &mut Sealed,
         distinct: &mut Vec<(DistinctRow, i64)>,
     ) -> &mut Combine {
+        debug_assert!(self.unfed.is_empty(), "what is fed later would count twice");
         let mut tallies: Vec<(u32, Tally)> = Vec::new();
         let mut slots = Vec::new();
         for recs in recs {
@@ -227,14 +229,14 @@ impl Assemble {
                 wins
             }
         };
-        if wins {
-            let (bytes, versions) = self.table.slot_and_versions(slot);
-            let part = &mut bytes[side.offset..][..HEADER + side.bytes];
-            Header { origin, hash: rec.hash }.write(part, versions);
-            part[HEADER..].copy_from_slice(&rec.packed);
-        }
         if wins || arrives {
-            let (slot_is_new, side_is_new) = self.table.mark(slot, rec.stream);
+            let (bytes, versions) = self.table.slot_and_versions(slot);
+            if wins {
+                let part = &mut bytes[side.offset..][..HEADER + side.bytes];
+                Header { origin, hash: rec.hash }.write(part, versions);
+                part[HEADER..].copy_from_slice(&rec.packed);
+            }
+            let (slot_is_new, side_is_new) = table::mark(bytes, rec.stream);
             if slot_is_new {
                 self.unsaved.push(slot);
             }

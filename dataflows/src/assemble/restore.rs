@@ -60,8 +60,8 @@ impl Assemble {
     }
 
     /// Feeds some of what came back from disk to the metrics, which are rebuilt from it; whether
-    /// there is more. Never all changes are there at once: a restart needs no more memory than the
-    /// run before it did.
+    /// there is more. Changes of groups are never there all at once: a restart needs no more memory
+    /// for them than the run before it did.
     pub fn feed(&mut self, distinct: &mut Vec<(DistinctRow, i64)>) -> Step {
         let slots = self.unfed.start..self.unfed.end.min(self.unfed.start + SLICE);
         let plan = self.plan.clone();

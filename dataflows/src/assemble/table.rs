@@ -38,6 +38,22 @@ fn half(index: u64) -> u32 {
     (spread(index) >> 20) as u32
 }
 
+/// Marks a slot's side as changed since the last cut; whether it is the slot's first such side, and
+/// whether this side was unchanged.
+#[inline]
+pub fn mark(slot: &mut [u8], stream: Stream) -> (bool, bool) {
+    let marks = &mut slot[12];
+    let before = std::mem::replace(marks, *marks | stream.bit());
+    (before == 0, before & stream.bit() == 0)
+}
+
+/// Where a slot lies, by its stride, slots a chunk and the reciprocal of these.
+#[inline]
+fn place((stride, each, reciprocal): (usize, u32, u64), slot: u32) -> (usize, usize) {
+    let chunk = ((u128::from(reciprocal) * u128::from(slot)) >> 64) as u32;
+    (chunk as usize, (slot - chunk * each) as usize * stride)
+}
+
 impl Table {
     /// An empty table.
     pub fn new(layout: &Layout) -> Self {
@@ -79,8 +95,7 @@ impl Table {
     /// Kaser and Kurz, "Faster remainder by direct computation", 2019: exact for all of 32 bits).
     #[inline]
     fn place(&self, slot: u32) -> (usize, usize) {
-        let chunk = ((u128::from(self.reciprocal) * u128::from(slot)) >> 64) as u32;
-        (chunk as usize, (slot - chunk * self.each) as usize * self.stride)
+        place((self.stride, self.each, self.reciprocal), slot)
     }
 
     /// A slot's bytes.
@@ -119,15 +134,6 @@ impl Table {
         fresh
     }
 
-    /// Marks a side as changed since the last cut; whether it is the slot's first such side, and
-    /// whether this side was unchanged.
-    #[inline]
-    pub fn mark(&mut self, slot: u32, stream: Stream) -> (bool, bool) {
-        let marks = &mut self.slot_mut(slot)[12];
-        let before = std::mem::replace(marks, *marks | stream.bit());
-        (before == 0, before & stream.bit() == 0)
-    }
-
     /// The sides changed since the last cut, a bit each; from here on none is.
     #[inline]
     pub fn take_marks(&mut self, slot: u32) -> u8 {
@@ -146,20 +152,24 @@ impl Table {
 
     /// The slot of an index, made if need be.
     pub fn find_or_add(&mut self, layout: &Layout, index: u64) -> u32 {
-        if let Some(slot) = self.find(index) {
+        let slot = u32::try_from(self.len).expect("fewer than 2^32 slots a worker");
+        let (chunks, lie) = (&self.chunks, (self.stride, self.each, self.reciprocal));
+        let same = |slot| {
+            let (chunk, at) = place(lie, slot);
+            u64::from_le_bytes(array(&chunks[chunk][at..], 0)) == index
+        };
+        if let Some(slot) = self.index.find_or_add(half(index), slot, same) {
             return slot;
         }
         if self.len.is_multiple_of(self.each as usize) {
             self.chunks.push(vec![0; self.each as usize * self.stride]);
         }
-        let slot = u32::try_from(self.len).expect("fewer than 2^32 slots a worker");
         self.len += 1;
         let bytes = self.slot_mut(slot);
         bytes[..8].copy_from_slice(&index.to_le_bytes());
         for stream in Stream::ALL {
             Header::clear(&mut bytes[layout.side(stream).offset..]);
         }
-        self.index.add(half(index), slot);
         slot
     }
 }

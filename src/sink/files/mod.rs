@@ -250,8 +250,11 @@ impl Sink for FilesSink {
             let table = &mut self.tables[number];
             if let Some(file) = table.file.as_mut().filter(|_| table.dirty) {
                 file.sync().map_err(SinkError::io("sync", &path))?;
-                // Written once, and not read again by us: the memory serves the next rows.
-                file.forget_cached(0, 0);
+                // Written once, and not read again by us but for the page that is being filled:
+                // the memory serves the next rows.
+                if let Some(len @ 1..) = table.len.checked_sub(1) {
+                    file.forget_cached(0, len);
+                }
                 table.dirty = false;
             }
         }

@@ -95,10 +95,14 @@ impl Store {
             (words[0] as u16, words[1]) == (key.window, key.start)
                 && words[HEAD..][..key.keys.len()] == key.keys[..]
         };
-        if let Some(number) = self.index.find(half, same) {
+        let next = || u32::try_from(self.numbers).expect("fewer than 2^32 groups");
+        let number = self.free.last().copied().unwrap_or_else(next);
+        if let Some(number) = self.index.find_or_add(half, number, same) {
             return (number, false);
         }
-        let number = self.free.pop().unwrap_or_else(|| self.next_number());
+        if self.free.pop().is_none() {
+            self.make_room();
+        }
         let sets = self.new_sets();
         if let Some(place) = self.sets.get_mut(number as usize) {
             *place = sets;
@@ -108,24 +112,21 @@ impl Store {
         words.fill(0);
         (words[0], words[1]) = (i64::from(key.window) | LIVE, key.start);
         words[HEAD..][..key.keys.len()].copy_from_slice(&key.keys);
-        self.index.add(half, number);
         (number, true)
     }
 
-    /// A number that was never given out, with its words.
-    fn next_number(&mut self) -> u32 {
+    /// The words of the next number that was never given out.
+    fn make_room(&mut self) {
         let stride = self.stride();
         if self.numbers.is_multiple_of(CHUNK) {
             self.chunks.push(Vec::with_capacity(CHUNK * stride));
         }
-        let number = u32::try_from(self.numbers).expect("fewer than 2^32 groups");
         let chunk = self.chunks.last_mut().expect("one was just made");
         chunk.resize(chunk.len() + stride, 0);
         if !self.orders.is_empty() {
             self.sets.push(Box::default());
         }
         self.numbers += 1;
-        number
     }
 
     /// A group, if there is one of this number.

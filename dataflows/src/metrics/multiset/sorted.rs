@@ -2,8 +2,8 @@
 //!
 //! Promises: a change is put aside and costs nothing more until somebody asks; then a few cost a
 //! search and the move of at most [`MOST`] entries each, and many one pass over all entries. No
-//! more wait than about a quarter of what there is. An entry costs little more than its own bytes,
-//! where a B-tree of the same has half as many again.
+//! more wait than about a quarter of what there is, or [`WORTH`]. An entry costs little more than
+//! its own bytes, where a B-tree of the same has half as many again.
 //! Limits: beyond some million keys the list of lists itself takes time to move.
 
 /// Entries a list holds at most.
@@ -12,7 +12,7 @@ const MOST: usize = 256;
 /// Entries of a list that is made whole: it can take some more.
 const FILLED: usize = 192;
 
-/// Changes wait only where there are so many entries: a short list is soon changed.
+/// So many changes may wait whatever there is; one list with fewer entries is changed at once.
 const WORTH: usize = 64;
 
 /// One pass over all entries costs about as much as so many times fewer changes one by one.
@@ -21,7 +21,7 @@ const PASS: usize = 16;
 /// Keys with counts that are not 0.
 #[derive(Debug)]
 pub struct Sorted<K> {
-    lists: Lists<K>,
+    ordered: Lists<K>,
     /// Changes that are not in the lists; a pointer, as most have none.
     #[allow(clippy::box_collection, reason = "many are held, and few have changes that wait")]
     waiting: Option<Box<Vec<(K, i64)>>>,
@@ -38,7 +38,7 @@ pub struct Lists<K> {
 
 impl<K> Default for Sorted<K> {
     fn default() -> Self {
-        Sorted { lists: Lists::default(), waiting: None }
+        Sorted { ordered: Lists::default(), waiting: None }
     }
 }
 
@@ -51,21 +51,13 @@ impl<K> Default for Lists<K> {
 impl<K: Copy + Ord> Sorted<K> {
     /// Adds to the count of a key.
     pub fn add(&mut self, key: K, diff: i64) {
-        let waits = match &mut self.waiting {
-            Some(waiting) => {
-                waiting.push((key, diff));
-                waiting.len()
-            }
-            None if self.lists.lists.len() == 1 && self.lists.lists[0].len() < WORTH => {
-                return self.lists.add(key, diff);
-            }
-            None => {
-                self.waiting = Some(Box::new(vec![(key, diff)]));
-                1
-            }
-        };
-        // About as many entries as there are.
-        if waits >= WORTH.max(self.lists.lists.len() * FILLED / 4) {
+        if self.waiting.is_none() && self.ordered.is_short() {
+            return self.ordered.add(key, diff);
+        }
+        let waiting = self.waiting.get_or_insert_default();
+        waiting.push((key, diff));
+        // A quarter of about as many entries as there are.
+        if waiting.len() >= WORTH.max(self.ordered.lists.len() * FILLED / 4) {
             self.settle();
         }
     }
@@ -73,21 +65,21 @@ impl<K: Copy + Ord> Sorted<K> {
     /// Everything that was added, in order.
     pub fn settled(&mut self) -> &Lists<K> {
         self.settle();
-        &self.lists
+        &self.ordered
     }
 
     /// Entries held, of which some may be the same key's.
     pub fn held(&self) -> usize {
-        self.lists.len() + self.waiting.as_ref().map_or(0, |waiting| waiting.len())
+        self.ordered.len() + self.waiting.as_ref().map_or(0, |waiting| waiting.len())
     }
 
     fn settle(&mut self) {
         let Some(mut waiting) = self.waiting.take() else { return };
         waiting.sort_unstable_by_key(|change| change.0);
-        if waiting.len() * PASS < self.lists.lists.len() * FILLED {
-            waiting.into_iter().for_each(|(key, diff)| self.lists.add(key, diff));
+        if waiting.len() * PASS < self.ordered.lists.len() * FILLED {
+            waiting.into_iter().for_each(|(key, diff)| self.ordered.add(key, diff));
         } else {
-            self.lists.merge(*waiting);
+            self.ordered.merge(*waiting);
         }
     }
 }
@@ -96,6 +88,15 @@ impl<K: Copy + Ord> Lists<K> {
     /// How many keys there are.
     pub fn len(&self) -> usize {
         self.lists.iter().map(Vec::len).sum()
+    }
+
+    /// Whether there are so few that a change is soon made.
+    fn is_short(&self) -> bool {
+        match &self.lists[..] {
+            [] => true,
+            [list] => list.len() < WORTH,
+            _ => false,
+        }
     }
 
     /// Takes changes up, which come in the order of keys, in one pass. Lists are freed on the way.
@@ -287,7 +288,7 @@ mod tests {
         for n in 0..100_000 {
             list.add(random(n), 1);
             let waiting = list.waiting.as_ref().map_or(0, |w| w.len());
-            assert!(waiting <= WORTH.max(list.lists.len() / 2), "{waiting}");
+            assert!(waiting <= WORTH.max(list.ordered.len() / 2), "{waiting}");
         }
         assert_eq!((list.settled().len(), list.held()), (100_000, 100_000));
     }
