@@ -148,15 +148,16 @@ struct Grouped {
     outbox: Outbox,
 }
 
-impl Take<Update> for Grouped {
+impl Take<Update, ()> for Grouped {
     fn take(&mut self, updates: &mut Vec<Update>) {
         let mut groups = self.groups.borrow_mut();
         updates.drain(..).for_each(|u| groups.update(u));
     }
 
-    fn end(&mut self, epoch: u64, tick: &Tick) {
+    fn end(&mut self, epoch: u64, tick: &Tick, _: &mut dyn FnMut(())) -> Step {
         let mut groups = self.groups.borrow_mut();
         self.outbox.at(epoch, |sealed| groups.tick(tick, &mut sealed.changes));
+        Step::Done
     }
 }
 
@@ -177,8 +178,8 @@ fn assembled<'s>(
     let mut work = move |epoch, recs: &mut [Vec<Rec>], tick: &Tick, give: &mut dyn FnMut(Given)| {
         let mut distinct = Vec::new();
         let mut assemble = assemble.borrow_mut();
-        if assemble.feed(&mut distinct) == Step::More {
-            assemble.combine().drain(|u| give(Ok(u)));
+        if let Some(combine) = assemble.feed(&mut distinct) {
+            combine.drain(|u| give(Ok(u)));
             distinct.into_iter().for_each(|d| give(Err(d)));
             return Step::More;
         }

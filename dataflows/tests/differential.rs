@@ -17,7 +17,7 @@ use dataflows::metrics::group::Groups;
 use dataflows::metrics::plan::Plan;
 use dataflows::metrics::update::{Combine, Update};
 use dataflows::metrics::value::{Change, NULL, Value};
-use dataflows::operators::{Take, by_epoch, taking};
+use dataflows::operators::{Step, Take, by_epoch, taking};
 use dataflows::record::Column;
 use dataflows::symbol::{Sym, intern};
 use dataflows::tick::Tick;
@@ -186,15 +186,16 @@ struct Ours {
     shown: Kept<(u64, Change)>,
 }
 
-impl Take<Update> for Ours {
+impl Take<Update, ()> for Ours {
     fn take(&mut self, list: &mut Vec<Update>) {
         list.drain(..).for_each(|u| self.groups.update(u));
     }
 
-    fn end(&mut self, epoch: u64, tick: &Tick) {
+    fn end(&mut self, epoch: u64, tick: &Tick, _: &mut dyn FnMut(())) -> Step {
         let mut changes = Changes::default();
         self.groups.tick(tick, &mut changes);
         self.shown.lock().unwrap().extend(changes.list().into_iter().map(|c| (epoch, c)));
+        Step::Done
     }
 }
 

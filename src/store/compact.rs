@@ -178,8 +178,8 @@ const _: () = assert!(block::PARTS <= 4);
 /// Reads the temporary file back from the medium; its bytes.
 fn verify(job: &Job, temporary: &Path, parts: u64) -> Result<u64, Failure> {
     let file = job.disk.open(temporary, Mode::Read)?;
-    file.forget_cached(0, 0);
-    let scan = frame::scan_each(&*file, |frame| file.forget_cached(0, frame.end()))?;
+    file.forget_cached(0..u64::MAX);
+    let scan = frame::scan_each(&*file, |frame| file.forget_cached(0..frame.end()))?;
     let whole = scan.good == scan.len
         && scan.frames.len() as u64 == parts + 2
         && scan.frames.last().is_some_and(|f| f.kind == Kind::End && f.number == parts);
@@ -223,7 +223,7 @@ fn each_chunk(
                 }
             }
             // What lies behind it has been read, or read ahead.
-            file.forget_cached(at.offset, 0);
+            file.forget_cached(at.offset..u64::MAX);
         }
     }
     Ok(())
@@ -256,7 +256,7 @@ impl Out {
 
     fn sync(&mut self) -> io::Result<()> {
         self.file.sync()?;
-        self.file.forget_cached(self.durable, self.at - self.durable);
+        self.file.forget_cached(self.durable..self.at);
         self.durable = self.at;
         Ok(())
     }

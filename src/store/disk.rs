@@ -6,6 +6,9 @@
 use std::any::Any;
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io;
+#[cfg(target_os = "linux")]
+use std::num::NonZeroU64;
+use std::ops::Range;
 use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::Path;
 
@@ -65,10 +68,10 @@ pub trait DiskFile: Send {
     /// Makes its contents durable. After an error nothing is known of what was written since
     /// the last success.
     fn sync(&mut self) -> io::Result<()>;
-    /// Lets go of what the system has cached of a part (0 bytes = up to the end), where it can: the
-    /// next read comes from the medium, and the memory serves what is read or written next. What
-    /// is not durable stays cached.
-    fn forget_cached(&self, _from: u64, _len: u64) {}
+    /// Lets go of what the system has cached of a part, where it can: the next read comes from the
+    /// medium, and the memory serves what is read or written next. What is not durable stays
+    /// cached.
+    fn forget_cached(&self, _part: Range<u64>) {}
 }
 
 /// The real file system.
@@ -160,12 +163,14 @@ impl DiskFile for RealFile {
         self.0.sync_data()
     }
 
-    fn forget_cached(&self, from: u64, len: u64) {
+    fn forget_cached(&self, part: Range<u64>) {
         #[cfg(target_os = "linux")]
-        {
-            let (advice, len) = (rustix::fs::Advice::DontNeed, std::num::NonZeroU64::new(len));
+        if !part.is_empty() {
+            // Without a length it is up to the end.
+            let len = (part.end < u64::MAX).then(|| part.end - part.start);
+            let (advice, len) = (rustix::fs::Advice::DontNeed, len.and_then(NonZeroU64::new));
             // Advice may be ignored; the read-back then checks what is cached.
-            let _ = rustix::fs::fadvise(&self.0, from, len, advice);
+            let _ = rustix::fs::fadvise(&self.0, part.start, len, advice);
         }
     }
 }

@@ -294,7 +294,7 @@ impl Store {
     /// Goes on in a new log after the old one was lost behind its durable length. What was synced
     /// before is read back; if it is not there any more, only a whole cut helps.
     fn replace_log(&mut self) -> Result<(), StoreError> {
-        self.log.file().forget_cached(0, 0);
+        self.log.file().forget_cached(0..u64::MAX);
         let read = frame::scan(self.log.file()).map(|scan| scan.good >= self.log.len);
         if !matches!(read, Ok(true)) {
             let what = format!("{} does not read back as it was synced", self.log.path.display());

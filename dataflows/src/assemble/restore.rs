@@ -9,7 +9,6 @@ use super::table::spread;
 use super::{Assemble, Out, sides};
 use crate::metrics::distinct::DistinctRow;
 use crate::metrics::update::Combine;
-use crate::operators::Step;
 use crate::record::Stream;
 
 /// So many entries are looked up together, so that the processor waits for many at a time.
@@ -59,10 +58,10 @@ impl Assemble {
         Ok(())
     }
 
-    /// Feeds some of what came back from disk to the metrics, which are rebuilt from it; whether
-    /// there is more. Changes of groups are never there all at once: a restart needs no more memory
-    /// for them than the run before it did.
-    pub fn feed(&mut self, distinct: &mut Vec<(DistinctRow, i64)>) -> Step {
+    /// Feeds some of what came back from disk to the metrics, which are rebuilt from it: the
+    /// changes of groups and of distinct rows; none once all is fed. Changes of groups are never
+    /// there all at once: a restart needs no more memory for them than the run before it did.
+    pub fn feed(&mut self, distinct: &mut Vec<(DistinctRow, i64)>) -> Option<&mut Combine> {
         let slots = self.unfed.start..self.unfed.end.min(self.unfed.start + SLICE);
         let plan = self.plan.clone();
         for slot in slots.clone() {
@@ -75,12 +74,7 @@ impl Assemble {
             }
         }
         self.unfed.start = slots.end;
-        if slots.is_empty() { Step::Done } else { Step::More }
-    }
-
-    /// The changes so far.
-    pub fn combine(&mut self) -> &mut Combine {
-        &mut self.combine
+        (!slots.is_empty()).then_some(&mut self.combine)
     }
 
     fn take_back(

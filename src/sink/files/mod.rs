@@ -252,9 +252,7 @@ impl Sink for FilesSink {
                 file.sync().map_err(SinkError::io("sync", &path))?;
                 // Written once, and not read again by us but for the page that is being filled:
                 // the memory serves the next rows.
-                if let Some(len @ 1..) = table.len.checked_sub(1) {
-                    file.forget_cached(0, len);
-                }
+                file.forget_cached(0..table.len.saturating_sub(1));
                 table.dirty = false;
             }
         }
