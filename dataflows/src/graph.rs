@@ -184,7 +184,7 @@ fn assembled<'s>(
             return Step::More;
         }
         outbox.at(epoch, |out| {
-            let combine = assemble.epoch(epoch, recs, tick, out, &mut distinct);
+            let combine = assemble.epoch(recs, tick, out, &mut distinct);
             meta::updates(&plan, out.ledger.iter(), combine);
             if let Some(ledger) = first.take() {
                 meta::updates(&plan, ledger.iter(), combine);

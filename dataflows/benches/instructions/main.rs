@@ -70,10 +70,10 @@ fn assemble() {
     let mut table = Assemble::new(plan, Partitions::default());
     let mut epochs = Some(epochs);
     measured(&mut || {
-        for (n, records) in epochs.take().into_iter().flatten().enumerate() {
+        for records in epochs.take().into_iter().flatten() {
             let tick = Tick::default();
             let (mut sealed, mut distinct) = (Sealed::default(), Vec::new());
-            let combine = table.epoch(n as u64 + 1, &[records], &tick, &mut sealed, &mut distinct);
+            let combine = table.epoch(&[records], &tick, &mut sealed, &mut distinct);
             combine.drain(|update| {
                 black_box(update);
             });

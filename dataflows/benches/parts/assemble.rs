@@ -80,11 +80,11 @@ fn epoch(bencher: Bencher<'_, '_>, indexes: u64) {
         .counter(ItemsCount::new(N))
         .with_inputs(|| {
             epoch += 1;
-            (epoch, vec![epochs[epoch as usize % epochs.len()].clone()])
+            vec![epochs[epoch % epochs.len()].clone()]
         })
-        .bench_local_values(|(epoch, recs)| {
+        .bench_local_values(|recs| {
             let (mut sealed, mut distinct) = (Sealed::default(), Vec::new());
-            let combine = assemble.epoch(epoch, &recs, &tick, &mut sealed, &mut distinct);
+            let combine = assemble.epoch(&recs, &tick, &mut sealed, &mut distinct);
             combine.drain(|update| {
                 divan::black_box(update);
             });

@@ -172,6 +172,12 @@ impl Header {
     }
 }
 
+/// The sides of a slot that are there, a bit for each stream.
+#[inline]
+pub fn present(slot: &[u8]) -> u8 {
+    slot[MARKS] >> THERE
+}
+
 /// One side of a slot.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Side {
@@ -183,9 +189,23 @@ pub struct Side {
     pub bytes: usize,
 }
 
-/// Bytes before the sides: the index, the stamp of the epoch that last touched the slot, the
-/// sides that no cut holds as they are.
-const HEAD: usize = 13;
+/// Bytes before the sides: the index, marks.
+const HEAD: usize = 9;
+
+/// The byte of marks: the sides that no cut holds as they are ([`CHANGED`]), whether the epoch has
+/// touched the slot ([`TOUCHED`]), and from bit [`THERE`] on the sides that are there.
+pub const MARKS: usize = 8;
+/// See [`MARKS`].
+pub const CHANGED: u8 = 0b111;
+/// See [`MARKS`].
+pub const TOUCHED: u8 = 0b1000;
+/// See [`MARKS`].
+pub const THERE: u32 = 4;
+
+/// A line of the processor's cache.
+const LINE: usize = 64;
+/// So many bytes a slot may be padded with to end where a line ends.
+const PADDED: usize = 8;
 
 /// The layout of a slot: its head, then pin, geo and user.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -219,7 +239,9 @@ impl Layout {
             start += HEADER + bytes;
             side
         });
-        Layout { sides, stride: start }
+        // A slot that begins in the middle of a line lies in one line more.
+        let whole = start.next_multiple_of(LINE);
+        Layout { sides, stride: if whole - start <= PADDED { whole } else { start } }
     }
 
     /// The side of a stream.
@@ -242,13 +264,6 @@ impl Layout {
             place.put(&mut packed, project::cell(fields, place.kept.column, place.kept.form));
         }
         packed
-    }
-
-    /// The sides that are there, a bit for each stream.
-    #[inline]
-    pub fn present(&self, slot: &[u8]) -> u8 {
-        let there = |s: &Stream| Header::is_there(&slot[self.side(*s).offset..]);
-        Stream::ALL.iter().filter(|s| there(s)).fold(0, |bits, s| bits | s.bit())
     }
 
     /// A side's header and columns within a slot.

@@ -35,8 +35,11 @@ use crate::tick::{CutKind, Tick};
 use crate::time::floor;
 use arrivals::{Arrivals, Counts};
 use codec::{Encoder, Numbers};
-use layout::{HEADER, Header, Packed};
+use layout::{HEADER, Header, Packed, present};
 use table::Table;
+
+/// So many slots are brought near at a time before they are worked on.
+const AHEAD: usize = 64;
 
 /// A decoded record on its way to the slot of its index.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -141,7 +144,6 @@ impl Assemble {
     /// back from disk has been fed before ([`Assemble::feed`]).
     pub fn epoch(
         &mut self,
-        epoch: u64,
         recs: &[Vec<Rec>],
         tick: &Tick,
         sealed: &mut Sealed,
@@ -152,13 +154,14 @@ impl Assemble {
         let mut slots = Vec::new();
         for recs in recs {
             // The look-ups apart from the rest: they need not wait for each other's memory.
-            let find = |rec: &Rec| self.table.find_or_add(&self.plan.layout, rec.index);
-            slots.extend(recs.iter().map(find));
-            for (rec, slot) in recs.iter().zip(slots.drain(..)) {
-                // Stamp 0 is that of a new slot.
-                if self.table.touch(slot, (epoch as u32).wrapping_add(1)) {
+            for rec in recs {
+                let slot = self.table.find_or_add(&self.plan.layout, rec.index);
+                if self.table.touch(slot, self.plan.layout.side(rec.stream).offset + HEADER - 1) {
                     self.remember(slot);
                 }
+                slots.push(slot);
+            }
+            for (rec, slot) in recs.iter().zip(slots.drain(..)) {
                 let last = tallies.last().is_some_and(|t| t.0 == rec.partition);
                 if !last {
                     tallies.push((rec.partition, Tally::default()));
@@ -195,7 +198,7 @@ impl Assemble {
     /// Keeps a slot as it is before the epoch changes it.
     fn remember(&mut self, slot: u32) {
         let bytes = self.table.slot(slot);
-        let gave = self.plan.has_rows(self.plan.layout.present(bytes));
+        let gave = self.plan.has_rows(present(bytes));
         self.before.slots.push((slot, gave));
         if gave {
             self.before.bytes.extend_from_slice(bytes);
@@ -213,7 +216,8 @@ impl Assemble {
         }
         let side = self.plan.layout.side(rec.stream);
         let origin = rec.origin();
-        let wins = match self.table.header(slot, side.offset) {
+        let (bytes, versions) = self.table.slot_and_versions(slot);
+        let wins = match Header::read(&bytes[side.offset..], versions) {
             None => {
                 tally.accepted += 1;
                 self.present[rec.stream as usize] += 1;
@@ -230,7 +234,6 @@ impl Assemble {
             }
         };
         if wins || arrives {
-            let (bytes, versions) = self.table.slot_and_versions(slot);
             if wins {
                 let part = &mut bytes[side.offset..][..HEADER + side.bytes];
                 Header { origin, hash: rec.hash }.write(part, versions);
@@ -260,8 +263,8 @@ impl Assemble {
         old_arrivals: &Counts,
         distinct: &mut Vec<(DistinctRow, i64)>,
     ) {
-        let new = self.table.slot(slot);
-        if old.is_none() && !plan.has_rows(plan.layout.present(new)) {
+        let new = self.table.settle(slot);
+        if old.is_none() && !plan.has_rows(present(new)) {
             return;
         }
         let same = Stream::ALL.map(|s| {
@@ -270,7 +273,7 @@ impl Assemble {
             Header::is_there(a) == Header::is_there(b) && a[HEADER..] == b[HEADER..]
         });
         let arrived = if plan.arrivals { self.arrivals.of(slot) } else { Counts::new() };
-        let index = self.table.index_of(slot);
+        let index = table::index(new);
         let (old, new) = (old.map_or([None; 3], |old| sides(plan, old)), sides(plan, new));
         for (n, node) in plan.nodes.iter().enumerate().filter(|(_, n)| n.of_posts()) {
             let unmoved = Stream::ALL.iter().all(|s| !node.sides[*s as usize] || same[*s as usize]);
@@ -298,15 +301,21 @@ impl Assemble {
             self.unsaved.extend(0..self.table.len() as u32);
         }
         let mut encoder = Encoder::new(&self.plan.layout, &mut self.numbers);
-        for slot in self.unsaved.drain(..) {
-            let marks = self.table.take_marks(slot);
-            let (bytes, index) = (self.table.slot(slot), self.table.index_of(slot));
-            for stream in Stream::ALL.into_iter().filter(|s| full || marks & s.bit() != 0) {
-                let side = self.plan.layout.side(stream).offset;
-                let Some(header) = self.table.header(slot, side) else { continue };
-                let pin = self.plan.arrivals && stream == Stream::Pin;
-                let counts = if pin { self.arrivals.of(slot) } else { Counts::new() };
-                encoder.side((index, header), bytes, stream, &counts);
+        let mut marked = Vec::with_capacity(AHEAD);
+        let mut unsaved = self.unsaved.drain(..);
+        while let Some(first) = unsaved.next() {
+            // The marks apart from the rest: see look-ups.
+            let slots = std::iter::once(first).chain(unsaved.by_ref().take(AHEAD - 1));
+            marked.extend(slots.map(|slot| (slot, self.table.take_marks(slot))));
+            for (slot, marks) in marked.drain(..) {
+                let (bytes, index) = (self.table.slot(slot), self.table.index_of(slot));
+                for stream in Stream::ALL.into_iter().filter(|s| full || marks & s.bit() != 0) {
+                    let side = self.plan.layout.side(stream).offset;
+                    let Some(header) = self.table.header(slot, side) else { continue };
+                    let pin = self.plan.arrivals && stream == Stream::Pin;
+                    let counts = if pin { self.arrivals.of(slot) } else { Counts::new() };
+                    encoder.side((index, header), bytes, stream, &counts);
+                }
             }
         }
         self.unsaved_bytes = 0;

@@ -5,6 +5,7 @@ use rustc_hash::FxHashMap;
 use super::arrivals::Counts;
 use super::block::{self, Entry};
 use super::codec::{self, CodecError, Numbers, Texts};
+use super::layout::present;
 use super::table::spread;
 use super::{Assemble, Out, sides};
 use crate::metrics::distinct::DistinctRow;
@@ -50,8 +51,9 @@ impl Assemble {
             counts.into_iter().for_each(|(b, n)| self.arrivals.add(slot, b, n));
         }
         for slot in 0..self.table.len() as u32 {
-            let there = sides(&self.plan, self.table.slot(slot)).map(|s| s.is_some());
-            self.present.iter_mut().zip(there).for_each(|(n, is)| *n += u64::from(is));
+            let there = present(self.table.slot(slot));
+            let sides = self.present.iter_mut().zip(Stream::ALL);
+            sides.for_each(|(n, s)| *n += u64::from(there & s.bit() != 0));
         }
         self.numbers = Numbers::restored(texts);
         self.unfed = 0..self.table.len() as u32;
@@ -90,7 +92,9 @@ impl Assemble {
         for (slot, entry) in slots.into_iter().zip(batch.drain(..)) {
             let to = self.table.slot_and_versions(slot);
             let counts = codec::decode(&self.plan.layout, &entry, texts, to)?;
-            if self.plan.arrivals && codec::stream(&entry)? == Stream::Pin {
+            let stream = codec::stream(&entry)?;
+            self.table.restored(slot, stream);
+            if self.plan.arrivals && stream == Stream::Pin {
                 arrived.insert(slot, counts);
             }
         }

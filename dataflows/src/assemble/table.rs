@@ -3,7 +3,7 @@
 //! Promises: a slot never moves and is never dropped; growth never copies slots.
 //! Limits: 2^32 slots a worker.
 
-use super::layout::{Header, Layout, array};
+use super::layout::{CHANGED, Header, Layout, MARKS, THERE, TOUCHED, array};
 use super::version::Versions;
 use crate::index::Index;
 use crate::record::Stream;
@@ -38,13 +38,19 @@ fn half(index: u64) -> u32 {
     (spread(index) >> 20) as u32
 }
 
-/// Marks a slot's side as changed since the last cut; whether it is the slot's first such side, and
-/// whether this side was unchanged.
+/// The index of a slot.
+#[inline]
+pub fn index(slot: &[u8]) -> u64 {
+    u64::from_le_bytes(array(slot, 0))
+}
+
+/// Marks a slot's side as there and as changed since the last cut; whether it is the slot's first
+/// changed side, and whether this side was unchanged.
 #[inline]
 pub fn mark(slot: &mut [u8], stream: Stream) -> (bool, bool) {
-    let marks = &mut slot[12];
-    let before = std::mem::replace(marks, *marks | stream.bit());
-    (before == 0, before & stream.bit() == 0)
+    let marks = &mut slot[MARKS];
+    let before = std::mem::replace(marks, *marks | stream.bit() << THERE | stream.bit());
+    (before & CHANGED == 0, before & stream.bit() == 0)
 }
 
 /// Where a slot lies, by its stride, slots a chunk and the reciprocal of these.
@@ -125,24 +131,39 @@ impl Table {
         Header::read(&self.slot(slot)[side..], &self.versions)
     }
 
-    /// Stamps a slot with an epoch; whether it had another stamp.
+    /// Marks a slot as touched; whether it was not. Reads a `byte` of it on the way, so that the
+    /// processor has what is around it at hand soon.
     #[inline]
-    pub fn touch(&mut self, slot: u32, stamp: u32) -> bool {
-        let head = &mut self.slot_mut(slot)[8..12];
-        let fresh = head != stamp.to_le_bytes();
-        head.copy_from_slice(&stamp.to_le_bytes());
-        fresh
+    pub fn touch(&mut self, slot: u32, byte: usize) -> bool {
+        let bytes = self.slot_mut(slot);
+        std::hint::black_box(bytes[byte]);
+        let marks = &mut bytes[MARKS];
+        std::mem::replace(marks, *marks | TOUCHED) & TOUCHED == 0
+    }
+
+    /// Marks a slot as not touched; its bytes.
+    #[inline]
+    pub fn settle(&mut self, slot: u32) -> &[u8] {
+        let bytes = self.slot_mut(slot);
+        bytes[MARKS] &= !TOUCHED;
+        bytes
     }
 
     /// The sides changed since the last cut, a bit each; from here on none is.
     #[inline]
     pub fn take_marks(&mut self, slot: u32) -> u8 {
-        std::mem::take(&mut self.slot_mut(slot)[12])
+        let marks = &mut self.slot_mut(slot)[MARKS];
+        std::mem::replace(marks, *marks & !CHANGED) & CHANGED
+    }
+
+    /// Marks a slot's side as there and as a cut holds it.
+    pub fn restored(&mut self, slot: u32, stream: Stream) {
+        self.slot_mut(slot)[MARKS] |= stream.bit() << THERE;
     }
 
     /// The index of a slot.
     pub fn index_of(&self, slot: u32) -> u64 {
-        u64::from_le_bytes(array(self.slot(slot), 0))
+        index(self.slot(slot))
     }
 
     /// The slot of an index, if there is one.
@@ -156,7 +177,7 @@ impl Table {
         let (chunks, lie) = (&self.chunks, (self.stride, self.each, self.reciprocal));
         let same = |slot| {
             let (chunk, at) = place(lie, slot);
-            u64::from_le_bytes(array(&chunks[chunk][at..], 0)) == index
+            self::index(&chunks[chunk][at..]) == index
         };
         if let Some(slot) = self.index.find_or_add(half(index), slot, same) {
             return slot;

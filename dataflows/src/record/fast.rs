@@ -14,7 +14,7 @@ pub(super) fn scan<'a>(message: &'a [u8], wire: &mut Wire<'a>) -> Option<&'a str
     if message.first() != Some(&b'{') {
         return None;
     }
-    let text = str::from_utf8(message).ok()?;
+    let text = simdutf8::basic::from_utf8(message).ok()?;
     let mut scan = Scan { rest: &message[1..] };
     let (mut guess, mut bits) = (0, Bits::default());
     scan.blanks();
