@@ -2,6 +2,7 @@
 
 use std::io::{self, Write};
 use std::path::Path;
+use std::sync::mpsc;
 use std::thread;
 
 use dataflows::metrics::value::NULL;
@@ -11,7 +12,7 @@ use super::{Format, Part, Printer, Row, extension, write};
 use crate::cli::Failure;
 use crate::publish::{self, Published, Reading, edges};
 
-/// Rows whose lines one thread makes at a time.
+/// Rows whose lines one thread makes at a time, about.
 const CHUNK: usize = 16 << 10;
 
 /// The rows of a reading, in the order in which they are printed, at most `limit` a window (none:
@@ -66,41 +67,42 @@ fn write_reading(reading: &Reading, format: Format, out: &mut dyn Write) -> io::
     }
     let printer = Printer::new(schema);
     printer.header(format, out)?;
-    let lines = |rows: Vec<publish::Row<'_>>| {
+    let lines = |windows: &mut [Vec<publish::Row<'_>>]| {
         let mut lines = Vec::new();
-        let rows = rows.into_iter().map(|r| row(reading, r));
-        printer.lines(rows, format, &mut lines).map(|()| lines)
+        for rows in windows {
+            order(schema, rows, None);
+            printer.lines(rows.iter().map(|r| row(reading, *r)), format, &mut lines)?;
+        }
+        Ok(lines)
     };
     let mut windows = windows(&reading.table);
-    let cores = thread::available_parallelism().map_or(1, usize::from);
-    let share = windows.len().div_ceil(cores).max(1);
-    on_cores(windows.chunks_mut(share), |windows| {
-        windows.iter_mut().for_each(|rows| order(schema, rows, None));
-    });
-    let mut rows = windows.into_iter().flatten();
-    loop {
-        let chunks = (0..cores).map(|_| rows.by_ref().take(CHUNK).collect::<Vec<_>>());
-        let chunks: Vec<_> = chunks.filter(|rows| !rows.is_empty()).collect();
-        if chunks.is_empty() {
-            return Ok(());
-        }
-        for lines in on_cores(chunks.into_iter(), lines) {
-            out.write_all(&lines?)?;
-        }
-    }
+    let rows: usize = windows.iter().map(Vec::len).sum();
+    let each = (windows.len() * CHUNK).div_ceil(rows.max(1));
+    in_order(windows.chunks_mut(each.max(1)), lines, |lines: io::Result<Vec<u8>>| {
+        out.write_all(&lines?)
+    })
 }
 
-/// Does the work for each, all at once, the first in this thread; the answers in order.
-fn on_cores<T: Send, R: Send>(
-    mut each: impl Iterator<Item = T>,
+/// Does the work for each on all cores, and takes the answers in order until one is refused.
+fn in_order<T: Send, R: Send, E>(
+    each: impl Iterator<Item = T>,
     work: impl Fn(T) -> R + Sync,
-) -> Vec<R> {
+    mut take: impl FnMut(R) -> Result<(), E>,
+) -> Result<(), E> {
     let work = &work;
+    let cores = thread::available_parallelism().map_or(1, usize::from);
+    let mut shares: Vec<Vec<T>> = (0..cores).map(|_| Vec::new()).collect();
+    each.enumerate().for_each(|(n, item)| shares[n % cores].push(item));
     thread::scope(|scope| {
-        let first = each.next();
-        let others: Vec<_> = each.map(|item| scope.spawn(move || work(item))).collect();
-        let first = first.map(work);
-        let others = others.into_iter().map(|t| t.join().expect("what is done does not panic"));
-        first.into_iter().chain(others).collect()
+        let answers = shares.into_iter().filter(|share| !share.is_empty()).map(|share| {
+            // One answer may wait: memory does not depend on how many there are.
+            let (give, answers) = mpsc::sync_channel(1);
+            scope.spawn(move || share.into_iter().try_for_each(|item| give.send(work(item))));
+            answers
+        });
+        let answers: Vec<_> = answers.collect();
+        // Share after share has one answer more, or none any more.
+        let mut next = answers.iter().cycle().map_while(|answers| answers.recv().ok());
+        next.try_for_each(&mut take)
     })
 }
