@@ -189,7 +189,7 @@ impl Work {
                         position,
                         sub,
                         arrived_at,
-                        reason,
+                        reason: *reason,
                         payload: payload.to_vec(),
                         rule: matches!(batch.ruled, Ruled::Each(_)).then_some(rule),
                     });
@@ -201,9 +201,9 @@ impl Work {
                     }
                     count_late(plan, &record.fields, arrived_at, &mut left.counters);
                     if let Some(format) = options.rows {
-                        write_row(format, options, &record, &origin, &mut left.rows);
+                        write_row(format, options, record, &origin, &mut left.rows);
                     }
-                    give(rec(plan, &record, &origin));
+                    give(rec(plan, record, &origin));
                 }
             }
         });

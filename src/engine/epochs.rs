@@ -12,7 +12,7 @@ use dataflows::tick::Tick;
 use super::messages::{Closed, PartRead};
 
 /// Epochs that may be sealed and not complete.
-pub const UNDER_WAY: usize = 2;
+pub const UNDER_WAY: usize = 4;
 
 /// An epoch that is sealed: workers close it, are given its tick, and pass it.
 pub struct Flight {

@@ -6,23 +6,40 @@ use std::collections::BTreeMap;
 use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
 
-use crate::metrics::group::size::hashed;
-
-/// Entries of a slot that lie in the table itself.
-const INLINE: usize = 2;
-
 /// Counts by bucket, ascending.
-pub type Counts = SmallVec<[(i64, u32); INLINE]>;
+pub type Counts = SmallVec<[(i64, u32); 2]>;
 
-/// Bytes of a slot that has any arrivals, about.
-pub const FIRST: usize = hashed(size_of::<(u32, Counts)>());
+/// Slots a chunk.
+const CHUNK: usize = 4096;
+
+/// Bytes of a slot, about.
+pub const FIRST: usize = size_of::<Only>();
 /// Bytes of each of its buckets, about.
 pub const FURTHER: usize = 2 * size_of::<u32>();
+
+/// What most slots have: the arrivals of one bucket.
+#[derive(Clone, Copy, Default)]
+struct Only {
+    bucket: i64,
+    /// 0 = none, or there are several buckets.
+    n: u32,
+}
+
+/// Slots whose numbers follow each other.
+#[derive(Default)]
+struct Chunk {
+    /// Empty where none has any.
+    slots: Vec<Only>,
+    /// How many have one bucket.
+    live: usize,
+}
 
 /// The arrivals of one worker's slots.
 #[derive(Default)]
 pub struct Arrivals {
-    slots: FxHashMap<u32, Counts>,
+    chunks: Vec<Chunk>,
+    /// The slots that have several buckets.
+    several: FxHashMap<u32, Counts>,
     buckets: BTreeMap<i64, Vec<u32>>,
     entries: usize,
 }
@@ -30,19 +47,81 @@ pub struct Arrivals {
 impl Arrivals {
     /// What is held of a slot.
     pub fn of(&self, slot: u32) -> Counts {
-        self.slots.get(&slot).cloned().unwrap_or_default()
+        match self.only(slot) {
+            Some(only) => Counts::from_iter([(only.bucket, only.n)]),
+            None if self.several.is_empty() => Counts::new(),
+            None => self.several.get(&slot).cloned().unwrap_or_default(),
+        }
+    }
+
+    fn only(&self, slot: u32) -> Option<Only> {
+        let chunk = self.chunks.get(slot as usize / CHUNK)?;
+        chunk.slots.get(slot as usize % CHUNK).copied().filter(|only| only.n > 0)
+    }
+
+    /// Puts the arrivals of a slot that has one bucket, or none.
+    fn put(&mut self, slot: u32, only: Only) {
+        let at = slot as usize / CHUNK;
+        if self.chunks.len() <= at {
+            self.chunks.resize_with(at + 1, Chunk::default);
+        }
+        let chunk = &mut self.chunks[at];
+        if chunk.slots.is_empty() && only.n == 0 {
+            return;
+        }
+        if chunk.slots.is_empty() {
+            chunk.slots = vec![Only::default(); CHUNK];
+        }
+        let place = &mut chunk.slots[slot as usize % CHUNK];
+        chunk.live += usize::from(only.n > 0);
+        chunk.live -= usize::from(place.n > 0);
+        *place = only;
+        if chunk.live == 0 {
+            chunk.slots = Vec::new();
+        }
     }
 
     /// So many more arrivals of a slot in a bucket.
     pub fn add(&mut self, slot: u32, bucket: i64, n: u32) {
-        let counts = self.slots.entry(slot).or_default();
-        match counts.binary_search_by_key(&bucket, |c| c.0) {
+        let mut counts = self.of(slot);
+        let at = counts.binary_search_by_key(&bucket, |c| c.0);
+        match at {
             Ok(at) => counts[at].1 += n,
             Err(at) => {
                 counts.insert(at, (bucket, n));
                 self.entries += 1;
                 self.buckets.entry(bucket).or_default().push(slot);
             }
+        }
+        self.set(slot, counts);
+    }
+
+    /// Puts what came back from disk of a slot, over what came before it; the buckets follow with
+    /// [`Arrivals::restored`].
+    pub fn restore(&mut self, slot: u32, counts: Counts) {
+        self.set(slot, counts);
+    }
+
+    /// All slots below `slots` have come back.
+    pub fn restored(&mut self, slots: u32) {
+        for slot in 0..slots {
+            for (bucket, _) in self.of(slot) {
+                self.entries += 1;
+                self.buckets.entry(bucket).or_default().push(slot);
+            }
+        }
+    }
+
+    fn set(&mut self, slot: u32, counts: Counts) {
+        let only = match counts[..] {
+            [(bucket, n)] => Only { bucket, n },
+            _ => Only::default(),
+        };
+        self.put(slot, only);
+        if counts.len() > 1 {
+            self.several.insert(slot, counts);
+        } else if !self.several.is_empty() {
+            self.several.remove(&slot);
         }
     }
 
@@ -54,12 +133,9 @@ impl Arrivals {
             let (bucket, slots) = entry.remove_entry();
             self.entries -= slots.len();
             for slot in slots {
-                if let Some(counts) = self.slots.get_mut(&slot) {
-                    counts.retain(|c| c.0 != bucket);
-                    if counts.is_empty() {
-                        self.slots.remove(&slot);
-                    }
-                }
+                let mut counts = self.of(slot);
+                counts.retain(|c| c.0 != bucket);
+                self.set(slot, counts);
             }
         }
     }
@@ -71,13 +147,17 @@ impl Arrivals {
 
     /// Bytes held, about.
     pub fn bytes(&self) -> usize {
-        let spilt = self.entries.saturating_sub(self.slots.len() * INLINE);
-        self.slots.len() * FIRST + self.entries * FURTHER + spilt * size_of::<(i64, u32)>()
+        let slots: usize = self.chunks.iter().map(|chunk| chunk.slots.len()).sum();
+        let live: usize = self.chunks.iter().map(|chunk| chunk.live).sum();
+        slots * FIRST
+            + self.entries * FURTHER
+            + self.several.len() * size_of::<(u32, Counts)>()
+            + (self.entries - live) * size_of::<(i64, u32)>()
     }
 
     /// Whether nothing is held.
     pub fn is_empty(&self) -> bool {
-        self.slots.is_empty()
+        self.entries == 0
     }
 }
 
@@ -96,5 +176,6 @@ mod tests {
         assert_eq!((a.of(1).as_slice(), a.len()), ([(10, 2)].as_slice(), 2));
         a.retire(11);
         assert!(a.is_empty() && a.buckets.is_empty());
+        assert!(a.several.is_empty() && a.chunks.iter().all(|chunk| chunk.slots.is_empty()));
     }
 }

@@ -1,7 +1,5 @@
 //! The state of record as it comes back from disk.
 
-use rustc_hash::FxHashMap;
-
 use super::arrivals::Counts;
 use super::block::{self, Entry};
 use super::codec::{self, CodecError, Numbers, Texts};
@@ -33,7 +31,6 @@ impl Assemble {
     ) -> Result<(), CodecError> {
         let bytes: usize = blocks.iter().map(Vec::len).sum();
         self.table.reserve(bytes / BYTES_PER_POST / peers as usize);
-        let mut arrived = FxHashMap::default();
         let mut batch = Vec::with_capacity(BATCH);
         for block in blocks {
             for entry in block::entries(block) {
@@ -42,14 +39,12 @@ impl Assemble {
                     batch.push(entry);
                 }
                 if batch.len() == BATCH {
-                    self.take_back(&mut batch, texts, &mut arrived)?;
+                    self.take_back(&mut batch, texts)?;
                 }
             }
-            self.take_back(&mut batch, texts, &mut arrived)?;
+            self.take_back(&mut batch, texts)?;
         }
-        for (slot, counts) in arrived {
-            counts.into_iter().for_each(|(b, n)| self.arrivals.add(slot, b, n));
-        }
+        self.arrivals.restored(self.table.len() as u32);
         for slot in 0..self.table.len() as u32 {
             let there = present(self.table.slot(slot));
             let sides = self.present.iter_mut().zip(Stream::ALL);
@@ -79,12 +74,7 @@ impl Assemble {
         (!slots.is_empty()).then_some(&mut self.combine)
     }
 
-    fn take_back(
-        &mut self,
-        batch: &mut Vec<Entry<'_>>,
-        texts: &Texts,
-        arrived: &mut FxHashMap<u32, Counts>,
-    ) -> Result<(), CodecError> {
+    fn take_back(&mut self, batch: &mut Vec<Entry<'_>>, texts: &Texts) -> Result<(), CodecError> {
         let mut slots = [0; BATCH];
         for (slot, entry) in slots.iter_mut().zip(&*batch) {
             *slot = self.table.find_or_add(&self.plan.layout, entry.index);
@@ -95,7 +85,7 @@ impl Assemble {
             let stream = codec::stream(&entry)?;
             self.table.restored(slot, stream);
             if self.plan.arrivals && stream == Stream::Pin {
-                arrived.insert(slot, counts);
+                self.arrivals.restore(slot, counts);
             }
         }
         Ok(())

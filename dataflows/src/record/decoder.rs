@@ -47,7 +47,7 @@ impl Decoder {
         rule: Rule,
         arrived_at: i64,
         arrival_given: bool,
-        mut each: impl FnMut(u32, Decoded<'_>),
+        mut each: impl FnMut(u32, &Decoded<'_>),
     ) {
         let rules = &*self.rules;
         let mut task = Task {
@@ -85,30 +85,30 @@ pub(super) struct Task<'t> {
     pub(super) notes: &'t mut Notes,
     name: &'t mut String,
     next: u32,
-    each: &'t mut dyn FnMut(u32, Decoded<'_>),
+    each: &'t mut dyn FnMut(u32, &Decoded<'_>),
 }
 
 impl Task<'_> {
     #[inline]
     pub(super) fn emit(&mut self, decoded: Decoded<'_>) {
-        (self.each)(self.next, decoded);
+        (self.each)(self.next, &decoded);
         self.next += 1;
     }
 
     /// Decodes a message of the usual layout by the fast path; false if it is none.
     fn usual(&mut self, payload: &[u8]) -> bool {
-        let mut wire = Wire::new();
-        let Some(object) = fast::scan(payload, &mut wire).filter(|_| wire.told() > 0) else {
+        let mut wire = Wire::new("");
+        if fast::scan(payload, &mut wire).is_none() || wire.told() == 0 {
             return false;
-        };
-        if let Err(reason) = self.record(&wire, object) {
+        }
+        if let Err(reason) = self.record(&wire) {
             self.reject(reason, payload);
         }
         true
     }
 
     /// Cleans the object that was found and emits it; or why nothing of it can be used.
-    pub(super) fn record(&mut self, wire: &Wire<'_>, object: &str) -> Result<(), Reason> {
+    pub(super) fn record(&mut self, wire: &Wire<'_>) -> Result<(), Reason> {
         let (stream, misrouted) = kind(self.rule, wire.told()).ok_or(Reason::UnknownKind)?;
         let index = index(wire)?;
         if misrouted {
@@ -119,7 +119,7 @@ impl Task<'_> {
         }
         let mut name = std::mem::take(self.name);
         let fields = self.context.fields(stream, wire, &mut name, self.notes);
-        let hash = xxh3_64(object.as_bytes());
+        let hash = xxh3_64(wire.text().as_bytes());
         self.emit(Decoded::Record(Record { index, hash, misrouted, fields }));
         *self.name = name;
         Ok(())

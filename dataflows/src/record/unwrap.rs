@@ -143,7 +143,7 @@ impl Task<'_> {
     }
 
     fn object(&mut self, json: &str, whole: &[u8], layers: Layers) {
-        let mut wire = Wire::new();
+        let mut wire = Wire::new(json);
         let mut unknown = Vec::new();
         if !object(json, &mut wire, &mut unknown) {
             return self.reject(Reason::NotJson, whole);
@@ -160,7 +160,7 @@ impl Task<'_> {
                 }
             }
         }
-        match self.record(&wire, json) {
+        match self.record(&wire) {
             Ok(()) => unknown.into_iter().for_each(|name| self.notes.unknown(name)),
             Err(reason) => self.reject(reason, whole),
         }

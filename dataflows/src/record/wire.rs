@@ -92,7 +92,10 @@ pub(super) enum Raw<'a> {
 /// The raw values of the known keys of one object.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Wire<'a> {
-    values: [&'a str; COUNT],
+    /// The object.
+    text: &'a str,
+    /// Where in it the values lie.
+    values: [(u32, u32); COUNT],
     bits: Bits,
 }
 
@@ -115,9 +118,22 @@ impl Bits {
 }
 
 impl<'a> Wire<'a> {
+    /// No values yet of an object, which has fewer than 2^32 bytes.
     #[inline]
-    pub(super) fn new() -> Self {
-        Wire { values: [""; COUNT], bits: Bits::default() }
+    pub(super) fn new(text: &'a str) -> Self {
+        Wire { text, values: [(0, 0); COUNT], bits: Bits::default() }
+    }
+
+    /// Says which object the values are of: before there are any.
+    #[inline]
+    pub(super) fn set_text(&mut self, text: &'a str) {
+        self.text = text;
+    }
+
+    /// The object.
+    #[inline]
+    pub(super) fn text(&self) -> &'a str {
+        self.text
     }
 
     /// Whether a key is there.
@@ -126,16 +142,19 @@ impl<'a> Wire<'a> {
         self.bits.present & slot.bit() != 0
     }
 
-    /// Puts a value; of a doubled key the last counts. `escaped`: it has a backslash.
-    pub(super) fn put(&mut self, slot: Slot, raw: &'a str, escaped: bool) {
-        self.values[slot as usize] = raw;
+    /// Puts a value, which is a part of the object; of a doubled key the last counts. `escaped`:
+    /// it has a backslash.
+    pub(super) fn put(&mut self, slot: Slot, raw: &str, escaped: bool) {
+        let from = raw.as_ptr().addr() - self.text.as_ptr().addr();
+        self.put_raw(slot, from, from + raw.len());
         self.bits.add(slot, escaped);
     }
 
-    /// Puts a value alone: its bits follow with [`Wire::set_bits`], all at once.
+    /// Puts a value alone, which lies between two places of the object, neither of them within a
+    /// character: its bits follow with [`Wire::set_bits`], all at once.
     #[inline]
-    pub(super) fn put_raw(&mut self, slot: Slot, raw: &'a str) {
-        self.values[slot as usize] = raw;
+    pub(super) fn put_raw(&mut self, slot: Slot, from: usize, to: usize) {
+        self.values[slot as usize] = (from as u32, to as u32);
     }
 
     #[inline]
@@ -144,14 +163,16 @@ impl<'a> Wire<'a> {
     }
 
     /// The raw JSON of a value; empty if absent.
+    #[inline]
     pub(super) fn raw(&self, slot: Slot) -> &'a str {
-        self.values[slot as usize]
+        let (from, to) = self.values[slot as usize];
+        &self.text[from as usize..to as usize]
     }
 
     /// A value.
     #[inline]
     pub(super) fn get(&self, slot: Slot) -> Raw<'a> {
-        let raw = self.values[slot as usize];
+        let raw = self.raw(slot);
         match raw.as_bytes().first() {
             None | Some(b'n') => Raw::Null,
             Some(b'"') if self.bits.escaped & slot.bit() == 0 => {
