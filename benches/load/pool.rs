@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 use pinflow::cli::Failure;
 use pinflow::cli::bench::data;
 
-/// Bytes of a file's head that stay; more than a file is known by.
-const HEAD: u64 = 1 << 16;
+/// Bytes of a file's head that stay, and of what stands before where it is read.
+const KEPT: u64 = 1 << 16;
 
 /// The streams, as their files are called.
 pub const STREAMS: [&str; 3] = ["pin", "geo", "user"];
@@ -122,13 +122,14 @@ impl<'a> Pump<'a> {
     }
 
     /// Gives back what the disk holds of the files before these places, but for their heads, by
-    /// which they are known. Their lengths stay.
+    /// which they are known, and what stands right before: whoever goes on looks there. Their
+    /// lengths stay.
     pub fn forget(&self, before: [u64; 3]) -> Result<(), Failure> {
         use rustix::fs::{FallocateFlags, fallocate};
         let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
         for ((path, file), before) in self.paths.iter().zip(&self.files).zip(before) {
-            let Some(len) = before.checked_sub(HEAD).filter(|len| *len > 0) else { continue };
-            fallocate(file, flags, HEAD, len).map_err(|e| {
+            let Some(len) = before.checked_sub(2 * KEPT).filter(|len| *len > 0) else { continue };
+            fallocate(file, flags, KEPT, len).map_err(|e| {
                 Failure::io(format!("giving back a part of {}", path.display()), &e.into())
             })?;
         }
