@@ -55,6 +55,16 @@ pub fn run() -> Result<(), Failure> {
     println!("|---|---|---|");
     let plain = figures.once("plain", &[])?;
     let rate = figures.posts as f64 * 3.0 / plain.seconds;
+    if wanted("P6") {
+        let set = |n| ["--set".to_owned(), format!("engine.max_epoch_records={n}")];
+        let small = figures.once("epochs", &set(4_000))?.seconds;
+        let large = figures.once("epochs", &set(20_000))?.seconds;
+        println!(
+            "| P6 | wall with epochs of 4 000 records / of 20 000 | {:.2} ({small:.2} s, \
+             {large:.2} s) |",
+            small / large
+        );
+    }
     if wanted("P7") {
         row("P7", "append to event, 5 000 rec/s", &figures.latency(5_000.0, 0, &[])?);
     }

@@ -10,7 +10,7 @@
 //! Without a word it says so and does nothing: these take minutes to hours, and want the machine
 //! for themselves. Each module says what it reads from the environment.
 
-#![allow(clippy::print_stdout)]
+#![allow(clippy::print_stdout, clippy::print_stderr)] // what is found, and how far it is
 
 mod curve;
 mod daemon;

@@ -60,10 +60,10 @@ pub fn run() -> Result<(), Failure> {
     daemon.catch_up()?;
     // How fast it takes the same again, beside who sends it as fast as that goes.
     let began = Instant::now();
-    let behind = pump.send(PROBE)?;
+    let probed = pump.send(PROBE)?;
     std::thread::sleep(Duration::from_millis(500));
     daemon.catch_up()?;
-    let rate = behind as f64 / began.elapsed().as_secs_f64();
+    let rate = probed as f64 / began.elapsed().as_secs_f64();
     println!("{}, {} workers; sustainable: {rate:.0} records/s\n", measured_on(), super::workers());
     let (began, length) = (Instant::now(), Duration::from_mins(minutes));
     let (mut most, mut sent, mut forgot) = (0, 0, Instant::now());

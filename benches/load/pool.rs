@@ -65,6 +65,19 @@ fn index(line: &[u8], start: usize) -> Option<(usize, usize, u64)> {
     Some((start + from, start + from + digits, n))
 }
 
+/// Gives back to the disk a part of a file, where the system can do that.
+fn punch(file: &File, from: u64, len: u64) -> std::io::Result<()> {
+    #[cfg(target_os = "linux")]
+    {
+        use rustix::fs::{FallocateFlags, fallocate};
+        let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+        fallocate(file, flags, from, len)?;
+    }
+    #[cfg(not(target_os = "linux"))]
+    let _ = (file, from, len);
+    Ok(())
+}
+
 /// Appends lines of a pool to the three files of a folder.
 pub struct Pump<'a> {
     pool: &'a Pool,
@@ -125,12 +138,10 @@ impl<'a> Pump<'a> {
     /// which they are known, and what stands right before: whoever goes on looks there. Their
     /// lengths stay.
     pub fn forget(&self, before: [u64; 3]) -> Result<(), Failure> {
-        use rustix::fs::{FallocateFlags, fallocate};
-        let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
         for ((path, file), before) in self.paths.iter().zip(&self.files).zip(before) {
             let Some(len) = before.checked_sub(2 * KEPT).filter(|len| *len > 0) else { continue };
-            fallocate(file, flags, KEPT, len).map_err(|e| {
-                Failure::io(format!("giving back a part of {}", path.display()), &e.into())
+            punch(file, KEPT, len).map_err(|e| {
+                Failure::io(format!("giving back a part of {}", path.display()), &e)
             })?;
         }
         Ok(())

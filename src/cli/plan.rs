@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use super::PlanFormat;
 use crate::config::Config;
-use crate::engine::epoch_bytes;
+use crate::engine::{UNDER_WAY, epoch_bytes};
 use crate::telemetry::world;
 
 /// The plan of a configuration, printed.
@@ -48,8 +48,8 @@ struct Reach {
 
 /// What the program takes by itself with what its readers keep, about, bytes.
 const PROGRAM: u64 = 64 << 20;
-/// An epoch under way takes so many times its messages' bytes; so many are.
-const EPOCH: u64 = 2 * 3;
+/// An epoch takes so many times its messages' bytes; so many are there, with the open one.
+const EPOCH: u64 = 2 * (UNDER_WAY as u64 + 1);
 
 impl Reach {
     fn new(explained: &Explained, config: &Config) -> Option<Self> {
@@ -57,7 +57,7 @@ impl Reach {
         let working_bytes = PROGRAM + EPOCH * epoch_bytes(config) as u64;
         let sets = explained.groups.iter().flat_map(|g| &g.multisets);
         let members: usize = sets.map(|s| s.member_bytes).sum();
-        let arrivals = explained.arrivals.as_ref().map_or(0, |a| a.first_bytes);
+        let arrivals = explained.arrivals.as_ref().map_or(0, |a| a.first_bytes + a.several_bytes);
         let post_bytes_at_least = explained.post.bytes as u64;
         let post_bytes_at_most = post_bytes_at_least + (members + arrivals) as u64;
         let left = budget_bytes.saturating_sub(working_bytes);
@@ -109,11 +109,13 @@ fn text(explained: &Explained, series: &BTreeMap<String, usize>, config: &Config
             (Some(horizon), Some(n)) => format!("dropped after {horizon}: at most {n} a post"),
             _ => "never dropped: some metric shows arrivals for ever".into(),
         };
-        let (first, more) = (arrivals.first_bytes, arrivals.bucket_bytes);
+        let (first, several) = (arrivals.first_bytes, arrivals.several_bytes);
+        let more = arrivals.bucket_bytes;
         let _ = writeln!(out, "  arrivals: in buckets of {}, {until};", arrivals.bucket);
         let _ = writeln!(
             out,
-            "    about {first} bytes more for a post that has any, and {more} a bucket"
+            "    about {first} bytes more for a post that has any, {several} more where they lie \
+             in several buckets, and {more} a bucket"
         );
     }
     if let Some(reach) = Reach::new(explained, config) {
@@ -225,7 +227,7 @@ fn post(out: &mut String, post: &PostSize) {
         "  post: about {} bytes: {} of the slot, {} of the way to it",
         post.bytes, post.slot_bytes, post.index_bytes
     );
-    let _ = writeln!(out, "    head {}", post.head_bytes);
+    let _ = writeln!(out, "    head {}, padding {}", post.head_bytes, post.padding_bytes);
     for side in &post.sides {
         let column = |c: &dataflows::metrics::explain::ColumnSize| match &*c.form {
             "int" | "symbol" => format!("{} {}", c.name, c.bytes),

@@ -164,9 +164,11 @@ pub fn decode_options(config: &Config, book: &Book) -> DecodeOptions {
     }
 }
 
-/// Of the memory budget an epoch is at most this part: three are in memory at a time, each with
-/// what becomes of it.
-const BUDGET_PART: u64 = 64;
+/// Of the memory budget an epoch is at most this part: [`UNDER_WAY`] and the open one are in
+/// memory at a time, each with what becomes of it.
+///
+/// [`UNDER_WAY`]: super::epochs::UNDER_WAY
+const BUDGET_PART: u64 = 128;
 
 /// An epoch's bytes at most: as configured, or less where memory is little.
 pub fn epoch_bytes(config: &Config) -> usize {

@@ -11,7 +11,8 @@ use dataflows::tick::Tick;
 
 use super::messages::{Closed, PartRead};
 
-/// Epochs that may be sealed and not complete.
+/// Epochs that may be sealed and not complete: workers that are done with one need not wait for
+/// each other.
 pub const UNDER_WAY: usize = 4;
 
 /// An epoch that is sealed: workers close it, are given its tick, and pass it.

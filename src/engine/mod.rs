@@ -37,6 +37,7 @@ mod writer;
 use std::time::Duration;
 
 pub use build::epoch_bytes;
+pub use epochs::UNDER_WAY;
 pub use error::EngineError;
 pub use keeper::DEAD_LETTERS;
 pub use recompute::{recompute, stored_posts, stored_status};

@@ -2,7 +2,6 @@
 
 use std::io::{self, Write};
 use std::path::Path;
-use std::sync::mpsc;
 use std::thread;
 
 use dataflows::metrics::value::NULL;
@@ -12,7 +11,7 @@ use super::{Format, Part, Printer, Row, extension, write};
 use crate::cli::Failure;
 use crate::publish::{self, Published, Reading, edges};
 
-/// Rows whose lines one thread makes at a time, about.
+/// Rows whose lines one thread makes at a time.
 const CHUNK: usize = 16 << 10;
 
 /// The rows of a reading, in the order in which they are printed, at most `limit` a window (none:
@@ -67,20 +66,20 @@ fn write_reading(reading: &Reading, format: Format, out: &mut dyn Write) -> io::
     }
     let printer = Printer::new(schema);
     printer.header(format, out)?;
-    let lines = |windows: &mut [Vec<publish::Row<'_>>]| {
-        let mut lines = Vec::new();
-        for rows in windows {
-            order(schema, rows, None);
-            printer.lines(rows.iter().map(|r| row(reading, *r)), format, &mut lines)?;
-        }
-        Ok(lines)
-    };
     let mut windows = windows(&reading.table);
     let rows: usize = windows.iter().map(Vec::len).sum();
-    let each = (windows.len() * CHUNK).div_ceil(rows.max(1));
-    in_order(windows.chunks_mut(each.max(1)), lines, |lines: io::Result<Vec<u8>>| {
-        out.write_all(&lines?)
-    })
+    let each = (windows.len() * CHUNK).div_ceil(rows.max(1)).max(1);
+    let ordered = |windows: &mut [Vec<publish::Row<'_>>]| {
+        windows.iter_mut().for_each(|rows| order(schema, rows, None));
+    };
+    in_order(windows.chunks_mut(each), ordered, |()| io::Result::Ok(()))?;
+    let rows: Vec<_> = windows.into_iter().flatten().collect();
+    let lines = |rows: &[publish::Row<'_>]| {
+        let mut lines = Vec::new();
+        let rows = rows.iter().map(|r| row(reading, *r));
+        printer.lines(rows, format, &mut lines).map(|()| lines)
+    };
+    in_order(rows.chunks(CHUNK), lines, |lines: io::Result<Vec<u8>>| out.write_all(&lines?))
 }
 
 /// Does the work for each on all cores, and takes the answers in order until one is refused.
@@ -96,7 +95,7 @@ fn in_order<T: Send, R: Send, E>(
     thread::scope(|scope| {
         let answers = shares.into_iter().filter(|share| !share.is_empty()).map(|share| {
             // One answer may wait: memory does not depend on how many there are.
-            let (give, answers) = mpsc::sync_channel(1);
+            let (give, answers) = crossbeam_channel::bounded(1);
             scope.spawn(move || share.into_iter().try_for_each(|item| give.send(work(item))));
             answers
         });
@@ -105,4 +104,27 @@ fn in_order<T: Send, R: Send, E>(
         let mut next = answers.iter().cycle().map_while(|answers| answers.recv().ok());
         next.try_for_each(&mut take)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn answers_come_in_order_until_one_is_refused() {
+        for items in [0, 1, 2, 3, 1000] {
+            let mut taken = Vec::new();
+            let done = in_order(
+                0..items,
+                |n| n * 2,
+                |n| {
+                    taken.push(n);
+                    if n == 666 { Err(n) } else { Ok(()) }
+                },
+            );
+            let last = items.min(334);
+            assert_eq!(taken, (0..last).map(|n| n * 2).collect::<Vec<_>>());
+            assert_eq!(done, if items > 333 { Err(666) } else { Ok(()) });
+        }
+    }
 }

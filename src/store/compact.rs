@@ -6,7 +6,8 @@
 //! index and as much again while that table grows, and the texts' numbers, not the slots.
 //!
 //! The inputs are read once, from the newest entry to the oldest: the first of its kind is the
-//! one that holds.
+//! one that holds. Where all of a block still holds, as in a state that grows, it is taken over
+//! as it lies, packed.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -20,7 +21,7 @@ use rustc_hash::FxBuildHasher;
 use super::cut::{Head, Ledger};
 use super::disk::{Disk, DiskFile, Mode};
 use super::fault;
-use super::frame::{self, Builder, CHUNK, Kind, Section};
+use super::frame::{self, Builder, CHUNK, ChunkAt, Kind, Section};
 use super::log::{generation_dir, push_text, start_frame, texts_of};
 use super::manifest::Start;
 
@@ -29,6 +30,10 @@ const LEVEL: i32 = 1;
 
 /// A frame of a base is closed when it holds so many bytes.
 const PART: usize = 2 * CHUNK;
+
+/// A block of so many bytes that all still hold goes into the base as it is; smaller ones are put
+/// together. Less in tests, whose states are small: both ways are to be gone.
+const AS_IS: usize = if cfg!(test) { 256 } else { block::FULL / 2 };
 
 /// So much of a base is written, then made durable and let go of: what is cached stays little, and
 /// memory that was just in use is cheap to write to. Bytes.
@@ -121,8 +126,8 @@ fn write(job: &Job, temporary: &Path) -> Result<u64, Failure> {
     let mut named: HashSet<u64, FxBuildHasher> = HashSet::default();
     let mut writer = Writer::default();
     let mut texts = Vec::new();
-    each_chunk(job, |section, bytes| {
-        match section {
+    each_chunk(job, |chunk, packed, bytes| {
+        match chunk.section {
             Section::Texts => {
                 let new = |number, text: &str| {
                     if named.insert(number) {
@@ -141,6 +146,10 @@ fn write(job: &Job, temporary: &Path) -> Result<u64, Failure> {
                 // Looked up together, so that the processor waits for many at a time.
                 is_new.clear();
                 is_new.extend(entries.iter().rev().map(|entry| seen.is_new(entry)));
+                if chunk.unpacked() >= AS_IS && is_new.iter().all(|new| *new) {
+                    out.as_is(chunk, packed)?;
+                    return Ok(());
+                }
                 for (entry, _) in entries.iter().rev().zip(&is_new).filter(|(_, new)| **new) {
                     if let Some(block) = writer.push(entry) {
                         out.block(&block)?;
@@ -190,10 +199,10 @@ fn verify(job: &Job, temporary: &Path, parts: u64) -> Result<u64, Failure> {
     }
 }
 
-/// Hands the chunks of all inputs to `each`, the newest first.
+/// Hands the chunks of all inputs to `each`, packed and unpacked, the newest first.
 fn each_chunk(
     job: &Job,
-    mut each: impl FnMut(Section, &[u8]) -> Result<(), Failure>,
+    mut each: impl FnMut(&ChunkAt, &[u8], &[u8]) -> Result<(), Failure>,
 ) -> Result<(), Failure> {
     let (mut packed, mut raw) = (Vec::new(), Vec::new());
     for input in job.inputs.iter().rev() {
@@ -216,7 +225,7 @@ fn each_chunk(
                 if matches!(chunk.section, Section::Slots | Section::Texts) {
                     let read = chunk.read(&*file, &mut packed, &mut raw);
                     read.map_err(|e| damaged(&e.to_string()))?;
-                    each(chunk.section, &raw).map_err(|failure| match failure {
+                    each(chunk, &packed, &raw).map_err(|failure| match failure {
                         Failure::Damaged(what) => damaged(&what),
                         other => other,
                     })?;
@@ -269,6 +278,11 @@ impl Out {
     fn block(&mut self, block: &Block) -> io::Result<()> {
         let (entries, hashes) = block.parts();
         self.builder.chunk_of(Section::Slots, entries, hashes)?;
+        if self.builder.len() >= PART { self.part() } else { Ok(()) }
+    }
+
+    fn as_is(&mut self, chunk: &ChunkAt, packed: &[u8]) -> io::Result<()> {
+        self.builder.chunk_as_is(chunk, packed);
         if self.builder.len() >= PART { self.part() } else { Ok(()) }
     }
 

@@ -139,6 +139,15 @@ impl Builder {
         Ok(())
     }
 
+    /// Appends a chunk as it lies elsewhere, packed.
+    pub fn chunk_as_is(&mut self, chunk: &ChunkAt, packed: &[u8]) {
+        self.bytes.push(chunk.section as u8);
+        for len in [chunk.raw, chunk.stored, chunk.plain] {
+            self.bytes.extend_from_slice(&(len as u32).to_le_bytes());
+        }
+        self.bytes.extend_from_slice(packed);
+    }
+
     /// Bytes so far.
     pub fn len(&self) -> usize {
         self.bytes.len() - HEADER
@@ -344,6 +353,11 @@ pub struct ChunkAt {
 impl ChunkAt {
     fn end(&self) -> u64 {
         self.at + (self.stored + self.plain) as u64
+    }
+
+    /// Bytes that it holds, unpacked.
+    pub fn unpacked(&self) -> usize {
+        self.raw + self.plain
     }
 
     /// Reads it into `packed` and from there unpacks it into `raw`.

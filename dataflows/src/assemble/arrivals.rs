@@ -1,36 +1,48 @@
 //! Arrivals of pins: how many came of each index in each bucket, for as long as a window may
 //! still hold them.
+//!
+//! Promises: what was added of a slot is given back, whatever the order, until its bucket is
+//! retired; growing moves nothing.
+//! Limits: 2^32 - 1 arrivals of a slot in a bucket. Most slots have arrivals in one bucket, which
+//! take 16 bytes; those of several lie in a hash table beside.
 
 use std::collections::BTreeMap;
 
 use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
 
+use crate::metrics::group::size::hashed;
+
+/// Counts of a slot that lie in the hash table itself.
+const INLINE: usize = 2;
+
 /// Counts by bucket, ascending.
-pub type Counts = SmallVec<[(i64, u32); 2]>;
+pub type Counts = SmallVec<[(i64, u32); INLINE]>;
 
 /// Slots a chunk.
 const CHUNK: usize = 4096;
 
-/// Bytes of a slot, about.
+/// Bytes of a slot with arrivals, about.
 pub const FIRST: usize = size_of::<Only>();
-/// Bytes of each of its buckets, about.
-pub const FURTHER: usize = 2 * size_of::<u32>();
+/// Bytes more of a slot with arrivals in several buckets, about.
+pub const SEVERAL: usize = hashed(size_of::<(u32, Counts)>());
+/// Bytes of each bucket of a slot, about.
+pub const BUCKET: usize = 2 * size_of::<u32>();
 
-/// What most slots have: the arrivals of one bucket.
+/// The arrivals of a slot that has them in one bucket.
 #[derive(Clone, Copy, Default)]
 struct Only {
     bucket: i64,
-    /// 0 = none, or there are several buckets.
+    /// 0 = there are none, or several buckets.
     n: u32,
 }
 
 /// Slots whose numbers follow each other.
 #[derive(Default)]
 struct Chunk {
-    /// Empty where none has any.
+    /// Empty before the first arrival, and again after the last.
     slots: Vec<Only>,
-    /// How many have one bucket.
+    /// How many have arrivals in one bucket.
     live: usize,
 }
 
@@ -38,7 +50,7 @@ struct Chunk {
 #[derive(Default)]
 pub struct Arrivals {
     chunks: Vec<Chunk>,
-    /// The slots that have several buckets.
+    /// The slots with arrivals in several buckets.
     several: FxHashMap<u32, Counts>,
     buckets: BTreeMap<i64, Vec<u32>>,
     entries: usize,
@@ -47,63 +59,74 @@ pub struct Arrivals {
 impl Arrivals {
     /// What is held of a slot.
     pub fn of(&self, slot: u32) -> Counts {
-        match self.only(slot) {
-            Some(only) => Counts::from_iter([(only.bucket, only.n)]),
-            None if self.several.is_empty() => Counts::new(),
-            None => self.several.get(&slot).cloned().unwrap_or_default(),
+        let chunk = self.chunks.get(slot as usize / CHUNK);
+        match chunk.and_then(|chunk| chunk.slots.get(slot as usize % CHUNK)) {
+            Some(only) if only.n > 0 => Counts::from_iter([(only.bucket, only.n)]),
+            _ => self.several.get(&slot).cloned().unwrap_or_default(),
         }
     }
 
-    fn only(&self, slot: u32) -> Option<Only> {
-        let chunk = self.chunks.get(slot as usize / CHUNK)?;
-        chunk.slots.get(slot as usize % CHUNK).copied().filter(|only| only.n > 0)
-    }
-
-    /// Puts the arrivals of a slot that has one bucket, or none.
-    fn put(&mut self, slot: u32, only: Only) {
+    /// The chunk of a slot, made if need be.
+    fn chunk(&mut self, slot: u32) -> &mut Chunk {
         let at = slot as usize / CHUNK;
         if self.chunks.len() <= at {
             self.chunks.resize_with(at + 1, Chunk::default);
         }
         let chunk = &mut self.chunks[at];
-        if chunk.slots.is_empty() && only.n == 0 {
-            return;
-        }
         if chunk.slots.is_empty() {
             chunk.slots = vec![Only::default(); CHUNK];
         }
-        let place = &mut chunk.slots[slot as usize % CHUNK];
-        chunk.live += usize::from(only.n > 0);
-        chunk.live -= usize::from(place.n > 0);
-        *place = only;
-        if chunk.live == 0 {
-            chunk.slots = Vec::new();
-        }
+        chunk
     }
 
     /// So many more arrivals of a slot in a bucket.
     pub fn add(&mut self, slot: u32, bucket: i64, n: u32) {
-        let mut counts = self.of(slot);
-        let at = counts.binary_search_by_key(&bucket, |c| c.0);
-        match at {
-            Ok(at) => counts[at].1 += n,
-            Err(at) => {
-                counts.insert(at, (bucket, n));
-                self.entries += 1;
-                self.buckets.entry(bucket).or_default().push(slot);
+        if let Some(counts) = self.several.get_mut(&slot) {
+            match counts.binary_search_by_key(&bucket, |c| c.0) {
+                Ok(at) => return counts[at].1 += n,
+                Err(at) => counts.insert(at, (bucket, n)),
+            }
+        } else {
+            let chunk = self.chunk(slot);
+            let only = &mut chunk.slots[slot as usize % CHUNK];
+            if only.n == 0 {
+                *only = Only { bucket, n };
+                chunk.live += 1;
+            } else if only.bucket == bucket {
+                return only.n += n;
+            } else {
+                let mut counts = Counts::from_iter([(only.bucket, only.n), (bucket, n)]);
+                counts.sort_unstable();
+                *only = Only::default();
+                chunk.live -= 1;
+                self.several.insert(slot, counts);
             }
         }
-        self.set(slot, counts);
+        self.entries += 1;
+        self.buckets.entry(bucket).or_default().push(slot);
     }
 
-    /// Puts what came back from disk of a slot, over what came before it; the buckets follow with
-    /// [`Arrivals::restored`].
-    pub fn restore(&mut self, slot: u32, counts: Counts) {
-        self.set(slot, counts);
+    /// Puts what came back from disk of a slot, over what came before it. Once all slots have
+    /// theirs, [`Arrivals::index`] is due.
+    pub fn set(&mut self, slot: u32, counts: Counts) {
+        let only = match counts[..] {
+            [(bucket, n)] => Only { bucket, n },
+            _ => Only::default(),
+        };
+        let chunk = self.chunk(slot);
+        let place = &mut chunk.slots[slot as usize % CHUNK];
+        chunk.live += usize::from(only.n > 0);
+        chunk.live -= usize::from(place.n > 0);
+        *place = only;
+        if counts.len() > 1 {
+            self.several.insert(slot, counts);
+        } else {
+            self.several.remove(&slot);
+        }
     }
 
-    /// All slots below `slots` have come back.
-    pub fn restored(&mut self, slots: u32) {
+    /// Finds out which of so many slots each bucket has.
+    pub fn index(&mut self, slots: u32) {
         for slot in 0..slots {
             for (bucket, _) in self.of(slot) {
                 self.entries += 1;
@@ -112,21 +135,9 @@ impl Arrivals {
         }
     }
 
-    fn set(&mut self, slot: u32, counts: Counts) {
-        let only = match counts[..] {
-            [(bucket, n)] => Only { bucket, n },
-            _ => Only::default(),
-        };
-        self.put(slot, only);
-        if counts.len() > 1 {
-            self.several.insert(slot, counts);
-        } else if !self.several.is_empty() {
-            self.several.remove(&slot);
-        }
-    }
-
     /// Drops buckets before `oldest`.
     pub fn retire(&mut self, oldest: i64) {
+        let before = self.entries;
         while let Some(entry) = self.buckets.first_entry()
             && *entry.key() < oldest
         {
@@ -137,6 +148,10 @@ impl Arrivals {
                 counts.retain(|c| c.0 != bucket);
                 self.set(slot, counts);
             }
+        }
+        if self.entries < before {
+            let empty = self.chunks.iter_mut().filter(|chunk| chunk.live == 0);
+            empty.for_each(|chunk| chunk.slots = Vec::new());
         }
     }
 
@@ -149,10 +164,11 @@ impl Arrivals {
     pub fn bytes(&self) -> usize {
         let slots: usize = self.chunks.iter().map(|chunk| chunk.slots.len()).sum();
         let live: usize = self.chunks.iter().map(|chunk| chunk.live).sum();
+        let spilt = (self.entries - live).saturating_sub(self.several.len() * INLINE);
         slots * FIRST
-            + self.entries * FURTHER
-            + self.several.len() * size_of::<(u32, Counts)>()
-            + (self.entries - live) * size_of::<(i64, u32)>()
+            + self.several.len() * SEVERAL
+            + self.entries * BUCKET
+            + spilt * size_of::<(i64, u32)>()
     }
 
     /// Whether nothing is held.
@@ -164,18 +180,50 @@ impl Arrivals {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
-    #[test]
-    fn counts_and_retires() {
-        let mut a = Arrivals::default();
-        for (slot, bucket) in [(1, 10), (1, 0), (2, 10), (1, 10)] {
-            a.add(slot, bucket, 1);
+    /// Slots on both sides of a chunk's edge.
+    const SLOTS: [u32; 4] = [0, 1, CHUNK as u32 - 1, CHUNK as u32];
+
+    /// Holds arrivals to a plain map of (slot, bucket).
+    fn check(arrivals: &Arrivals, plain: &BTreeMap<(u32, i64), u32>) {
+        for slot in SLOTS {
+            let want = plain.range((slot, i64::MIN)..=(slot, i64::MAX));
+            assert!(arrivals.of(slot).into_iter().eq(want.map(|((_, b), n)| (*b, *n))));
         }
-        assert_eq!(a.of(1).as_slice(), [(0, 1), (10, 2)]);
-        a.retire(10);
-        assert_eq!((a.of(1).as_slice(), a.len()), ([(10, 2)].as_slice(), 2));
-        a.retire(11);
-        assert!(a.is_empty() && a.buckets.is_empty());
-        assert!(a.several.is_empty() && a.chunks.iter().all(|chunk| chunk.slots.is_empty()));
+        assert_eq!((arrivals.len(), arrivals.is_empty()), (plain.len(), plain.is_empty()));
+        assert!(arrivals.bytes() >= plain.len() * BUCKET);
+        let live = arrivals.chunks.iter().map(|chunk| chunk.live).sum::<usize>();
+        let slots = SLOTS.iter().filter(|slot| !arrivals.of(**slot).is_empty()).count();
+        assert_eq!(live + arrivals.several.len(), slots);
+    }
+
+    proptest! {
+        #[test]
+        fn arrivals_are_counted_until_retired(
+            steps in prop::collection::vec((0..5_usize, 0..4_i64, 1..3_u32), 0..40),
+        ) {
+            let (mut arrivals, mut plain) = (Arrivals::default(), BTreeMap::new());
+            for (step, bucket, n) in steps {
+                if let Some(slot) = SLOTS.get(step) {
+                    arrivals.add(*slot, bucket, n);
+                    *plain.entry((*slot, bucket)).or_insert(0) += n;
+                } else {
+                    arrivals.retire(bucket);
+                    plain.retain(|(_, b), _| *b >= bucket);
+                }
+                check(&arrivals, &plain);
+            }
+            // Taken back from disk, some slots twice.
+            let mut back = Arrivals::default();
+            back.set(SLOTS[0], Counts::from_iter([(7, 7), (8, 8)]));
+            back.set(SLOTS[1], Counts::from_iter([(9, 9)]));
+            SLOTS.iter().for_each(|slot| back.set(*slot, arrivals.of(*slot)));
+            back.index(SLOTS[3] + 1);
+            check(&back, &plain);
+            back.retire(i64::MAX);
+            prop_assert!(back.is_empty() && back.several.is_empty() && back.buckets.is_empty());
+            prop_assert!(back.chunks.iter().all(|chunk| chunk.slots.is_empty()));
+        }
     }
 }

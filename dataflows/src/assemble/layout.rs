@@ -190,7 +190,7 @@ pub struct Side {
 }
 
 /// Bytes before the sides: the index, marks.
-const HEAD: usize = 9;
+const HEAD: usize = MARKS + 1;
 
 /// The byte of marks: the sides that no cut holds as they are ([`CHANGED`]), whether the epoch has
 /// touched the slot ([`TOUCHED`]), and from bit [`THERE`] on the sides that are there.
@@ -239,7 +239,8 @@ impl Layout {
             start += HEADER + bytes;
             side
         });
-        // A slot that begins in the middle of a line lies in one line more.
+        // A slot that begins in the middle of a line lies in one line more. Where chunks begin
+        // is the allocator's: at a line's beginning, if it is the one that pinflow has.
         let whole = start.next_multiple_of(LINE);
         Layout { sides, stride: if whole - start <= PADDED { whole } else { start } }
     }

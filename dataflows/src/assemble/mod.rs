@@ -304,7 +304,7 @@ impl Assemble {
         let mut marked = Vec::with_capacity(AHEAD);
         let mut unsaved = self.unsaved.drain(..);
         while let Some(first) = unsaved.next() {
-            // The marks apart from the rest: see look-ups.
+            // The marks apart from the rest: they need not wait for each other's memory.
             let slots = std::iter::once(first).chain(unsaved.by_ref().take(AHEAD - 1));
             marked.extend(slots.map(|slot| (slot, self.table.take_marks(slot))));
             for (slot, marks) in marked.drain(..) {

@@ -44,7 +44,9 @@ impl Assemble {
             }
             self.take_back(&mut batch, texts)?;
         }
-        self.arrivals.restored(self.table.len() as u32);
+        if self.plan.arrivals {
+            self.arrivals.index(self.table.len() as u32);
+        }
         for slot in 0..self.table.len() as u32 {
             let there = present(self.table.slot(slot));
             let sides = self.present.iter_mut().zip(Stream::ALL);
@@ -83,9 +85,9 @@ impl Assemble {
             let to = self.table.slot_and_versions(slot);
             let counts = codec::decode(&self.plan.layout, &entry, texts, to)?;
             let stream = codec::stream(&entry)?;
-            self.table.restored(slot, stream);
+            self.table.mark_stored(slot, stream);
             if self.plan.arrivals && stream == Stream::Pin {
-                self.arrivals.restore(slot, counts);
+                self.arrivals.set(slot, counts);
             }
         }
         Ok(())

@@ -157,7 +157,7 @@ impl Table {
     }
 
     /// Marks a slot's side as there and as a cut holds it.
-    pub fn restored(&mut self, slot: u32, stream: Stream) {
+    pub fn mark_stored(&mut self, slot: u32, stream: Stream) {
         self.slot_mut(slot)[MARKS] |= stream.bit() << THERE;
     }
 

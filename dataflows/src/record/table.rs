@@ -233,8 +233,8 @@ mod tests {
         decoder.decode(payload.as_bytes(), Rule::Auto, 0, false, |_, decoded| {
             let Decoded::Record(record) = decoded else { panic!("{decoded:?}") };
             let (mut lines, mut cells) = (Vec::new(), Vec::new());
-            write_json(&record, &ORIGIN, "a \"source\"", "p,1", &mut lines);
-            write_csv(&record, &ORIGIN, "a \"source\"", "p,1", &mut cells);
+            write_json(record, &ORIGIN, "a \"source\"", "p,1", &mut lines);
+            write_csv(record, &ORIGIN, "a \"source\"", "p,1", &mut cells);
             let tail = r#","_source":"a \"source\"","_partition":"p,1","_position":17,"_sub":2,"#;
             let at = r#""_arrived_at":"1970-01-01T00:00:01.5Z"}"#;
             assert_eq!(String::from_utf8(lines).expect("text"), format!("{{{json}{tail}{at}\n"));

@@ -1,5 +1,5 @@
-//! The fields of a record as they stand on the wire: every known key with the raw JSON of its
-//! value. Both scanners fill this; all cleaning reads from it.
+//! The fields of a record as they stand on the wire: every known key, and where in the object the
+//! raw JSON of its value lies. Both scanners fill this; all cleaning reads from it.
 
 use std::borrow::Cow;
 
@@ -127,6 +127,7 @@ impl<'a> Wire<'a> {
     /// Says which object the values are of: before there are any.
     #[inline]
     pub(super) fn set_text(&mut self, text: &'a str) {
+        debug_assert!(u32::try_from(text.len()).is_ok(), "no record is that large");
         self.text = text;
     }
 
@@ -146,6 +147,7 @@ impl<'a> Wire<'a> {
     /// it has a backslash.
     pub(super) fn put(&mut self, slot: Slot, raw: &str, escaped: bool) {
         let from = raw.as_ptr().addr() - self.text.as_ptr().addr();
+        debug_assert!(from + raw.len() <= self.text.len(), "a value is a part of the object");
         self.put_raw(slot, from, from + raw.len());
         self.bits.add(slot, escaped);
     }

@@ -94,6 +94,9 @@ pub struct PostSize {
     pub slot_bytes: usize,
     /// Of these, the index and what the state notes of the slot.
     pub head_bytes: usize,
+    /// Of these, behind the last side: slots end where a line of the processor's cache does, if
+    /// that costs little.
+    pub padding_bytes: usize,
     /// The way from the index to the slot, about.
     pub index_bytes: usize,
     /// The sides.
@@ -135,6 +138,8 @@ pub struct ArrivalsSize {
     pub buckets: Option<i64>,
     /// Bytes of a post with arrivals, about.
     pub first_bytes: usize,
+    /// Bytes more of a post with arrivals in several buckets, about.
+    pub several_bytes: usize,
     /// Bytes of each bucket that it has arrivals in, about.
     pub bucket_bytes: usize,
 }
@@ -260,10 +265,12 @@ fn post(plan: &Plan) -> PostSize {
         columns: layout.side(stream).places.iter().map(column).collect(),
     };
     let index_bytes = size::hashed(size_of::<u64>());
+    let last = layout.side(Stream::User);
     PostSize {
         bytes: layout.stride + index_bytes,
         slot_bytes: layout.stride,
         head_bytes: layout.sides[0].offset,
+        padding_bytes: layout.stride - (last.offset + HEADER + last.bytes),
         index_bytes,
         sides: Stream::ALL.map(side).to_vec(),
     }
@@ -275,7 +282,8 @@ fn arrivals_size(plan: &Plan) -> ArrivalsSize {
         horizon: plan.horizon.map(super::schema::span),
         buckets: plan.horizon.map(|h| h / plan.bucket + 1),
         first_bytes: arrivals::FIRST,
-        bucket_bytes: arrivals::FURTHER,
+        several_bytes: arrivals::SEVERAL,
+        bucket_bytes: arrivals::BUCKET,
     }
 }
 

@@ -81,7 +81,7 @@ fn metrics_of_the_same_rows_share_a_node_and_its_cells() {
         .iter()
         .map(|s| s.header_bytes + s.columns.iter().map(|c| c.bytes).sum::<usize>())
         .sum();
-    assert_eq!(e.post.slot_bytes, e.post.head_bytes + sum);
+    assert_eq!(e.post.slot_bytes, e.post.head_bytes + sum + e.post.padding_bytes);
 }
 
 #[test]
