@@ -114,8 +114,8 @@ fn text(explained: &Explained, series: &BTreeMap<String, usize>, config: &Config
         let _ = writeln!(out, "  arrivals: in buckets of {}, {until};", arrivals.bucket);
         let _ = writeln!(
             out,
-            "    about {first} bytes more for a post that has any, {several} more where they lie \
-             in several buckets, and {more} a bucket"
+            "    about {first} bytes more for a post that has any, {several} where it has several \
+             buckets, {more} a bucket"
         );
     }
     if let Some(reach) = Reach::new(explained, config) {

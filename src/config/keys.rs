@@ -114,7 +114,9 @@ keys! {
         "max_unpacked" r#"max_unpacked = "1GiB""#
             "A compressed file may unpack to at most so much.",
         "arrival_field" r#"arrival_field = "sent_at""#
-            "A field that holds the row's arrival time; not given, when the file was first seen.",
+            "A field that holds the row's arrival time (RFC 3339, or seconds or milliseconds since \
+             1970); a row without has that of the row before it. Not given, when the file was \
+             first seen.",
     }
     "source.kafka" {
         "brokers" r#"brokers = "127.0.0.1:9092""#

@@ -12,7 +12,7 @@ use dataflows::metrics::schema::span;
 use serde_json::Value;
 
 use super::EngineError;
-use super::fingerprint::{COLUMNS, COUNTED};
+use super::fingerprint::{BUCKET, COLUMNS, COUNTED, HORIZON};
 use crate::cli::{Failure, exit};
 use crate::config::{Config, units};
 use crate::store::{Difference, StoreError};
@@ -53,13 +53,13 @@ fn difference_lines(difference: &Difference, config: &Config) -> Vec<String> {
             "{name} are counted now{why}: the state has counted none of those that it has read"
         )];
     }
-    if item == "arrivals.bucket_micros" {
+    if item == BUCKET {
         let least = old.parse::<i64>().unwrap_or(1).max(1);
         let why = because(config, |_, plan| plan.bucket % least != 0);
         let change = change(old, new, length);
         return vec![format!("arrivals are counted in stretches of: {change}{why}")];
     }
-    if item == "arrivals.horizon_micros" {
+    if item == HORIZON {
         let horizon = |p: &Plan| p.horizon.map_or("for ever".into(), |h| h.to_string());
         let why = because(config, |_, plan| plan.arrivals && horizon(plan) == new);
         return vec![format!("arrivals are kept for: {}{why}", change(old, new, length))];
@@ -111,7 +111,7 @@ fn because(config: &Config, is: impl Fn(&Metric, &Plan) -> bool) -> String {
     }
 }
 
-/// Kept columns: each that has come or gone.
+/// Kept columns: each that has come. What has gone is no reason to refuse a state.
 fn columns(old: &str, new: &str, config: &Config) -> Vec<String> {
     let set = |list: &str| -> BTreeSet<String> { list.split(' ').map(str::to_owned).collect() };
     let (old, new) = (set(old), set(new));
@@ -125,9 +125,7 @@ fn columns(old: &str, new: &str, config: &Config) -> Vec<String> {
         let needs = |_: &Metric, plan: &Plan| plan.layout.names().iter().any(|n| *n == **kept);
         format!("columns: {} is kept now too{}", shown(kept), because(config, needs))
     });
-    let gone =
-        old.difference(&new).map(|kept| format!("columns: {} is kept no longer", shown(kept)));
-    came.chain(gone).collect()
+    came.collect()
 }
 
 /// A cleaning rule: lists and tables entry by entry.

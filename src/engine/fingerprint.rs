@@ -17,10 +17,16 @@ pub(super) const COLUMNS: &str = "columns";
 /// The items that say which facts about records are counted; there only if they are, because then
 /// they are so from the state's beginning.
 pub(super) const COUNTED: [&str; 2] = ["counted.records", "counted.fields"];
+/// The items that say in which stretches arrivals are counted, and for how long they are kept;
+/// microseconds.
+pub(super) const BUCKET: &str = "arrivals.bucket_micros";
+/// See [`BUCKET`].
+pub(super) const HORIZON: &str = "arrivals.horizon_micros";
+const FOR_EVER: &str = "for ever";
 
 /// The plan of a configuration. Where the state in the folder keeps more columns and counts more
-/// facts than the metrics need, it goes on with that: a metric that goes needs no rebuild, nor does
-/// one that comes and finds there what it needs.
+/// facts than the metrics need, or arrivals in finer stretches or for longer, it goes on with that:
+/// a metric that goes needs no rebuild, nor does one that comes and finds there what it needs.
 pub fn plan(config: &Config) -> Plan {
     let mut plan = Plan::new(&config.metrics, &config.age_groups, config.state.all_columns);
     let Some(stored) = peek(&config.state.dir).map(|m| m.fingerprint) else { return plan };
@@ -33,6 +39,16 @@ pub fn plan(config: &Config) -> Plan {
     }
     plan.counted.records |= stored.contains_key(COUNTED[0]);
     plan.counted.fields |= stored.contains_key(COUNTED[1]);
+    let number = |item: &str| stored.get(item)?.parse::<i64>().ok().filter(|n| *n > 0);
+    if let Some(finer) = number(BUCKET).filter(|finer| plan.bucket % finer == 0) {
+        plan.bucket = finer;
+    }
+    let for_ever = stored.get(HORIZON).is_some_and(|horizon| horizon == FOR_EVER);
+    let longer = |h: &i64| !plan.arrivals || plan.horizon.is_some_and(|needed| *h >= needed);
+    let longer = number(HORIZON).filter(longer);
+    if for_ever || longer.is_some() {
+        (plan.arrivals, plan.horizon) = (true, longer);
+    }
     plan
 }
 
@@ -43,9 +59,9 @@ pub fn fingerprint(config: &Config, plan: &Plan) -> BTreeMap<String, String> {
         items.insert(item.to_owned(), value);
     };
     put(COLUMNS, plan.layout.names().join(" "));
-    put("arrivals.bucket_micros", plan.bucket.to_string());
-    let horizon = plan.horizon.map_or("for ever".into(), |h| h.to_string());
-    put("arrivals.horizon_micros", if plan.arrivals { horizon } else { "none".into() });
+    put(BUCKET, plan.bucket.to_string());
+    let horizon = plan.horizon.map_or(FOR_EVER.into(), |h| h.to_string());
+    put(HORIZON, if plan.arrivals { horizon } else { "none".into() });
     for (item, counted) in COUNTED.iter().zip([plan.counted.records, plan.counted.fields]) {
         if counted {
             put(item, "from the beginning".into());
@@ -174,6 +190,42 @@ mod tests {
         check(&demo, &other, "source.demo.seed: 1 -> 2");
         check(&pins_and(""), &demo, "source demo: the state has not been made with it");
         check(&demo, &pins_and(""), "source demo: the state has been made with it");
+    }
+
+    #[test]
+    fn a_state_goes_on_with_finer_arrivals_kept_for_longer() {
+        let arrivals = |windows: &str| {
+            let rest = format!("of = \"arrivals\"\nby = [\"category\"]\nwindows = [{windows}]");
+            pins_and(&metric("m", &rest))
+        };
+        let hour = r#"{ size = "1h", every = "1h" }"#;
+        let fine = r#"{ size = "2h", every = "1min" }"#;
+        let day = r#"{ size = "1d", every = "1h" }"#;
+        // The state's metrics, those of now, and whether it goes on.
+        for (former, now, goes) in [
+            (arrivals(fine), arrivals(hour), true),
+            (arrivals(hour), arrivals(fine), false),
+            (arrivals(&format!("{fine}, {day}")), arrivals(fine), true),
+            (arrivals(fine), arrivals(&format!("{fine}, {day}")), false),
+            (arrivals(fine), pins_and(""), true),
+            (pins_and(""), arrivals(fine), false),
+            (arrivals(&format!("{fine}, \"hour\"")), arrivals(fine), true),
+            (arrivals("\"hour\""), arrivals(fine), false),
+            (arrivals(r#"{ size = "4h", every = "2h" }"#), arrivals(fine), false),
+        ] {
+            let dir = tempfile::tempdir().expect("a folder");
+            let of = |text: &str| {
+                let mut config = config(text);
+                config.state.dir = dir.path().to_owned();
+                fingerprint(&config, &plan(&config))
+            };
+            let options = crate::store::Options::new(of(&former));
+            let (mut store, _) =
+                crate::store::Store::open(dir.path(), options).expect("a new state");
+            store.commit(&crate::store::Cut::default()).expect("stored");
+            let said = store.check_fingerprint(&of(&now));
+            assert_eq!(said.is_ok(), goes, "{former}\n->\n{now}\n{said:?}");
+        }
     }
 
     /// A metric over records that was added to an old state began empty, and nobody knew.

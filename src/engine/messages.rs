@@ -128,7 +128,7 @@ pub enum Event {
         /// Where to.
         reply: Reply,
     },
-    /// SIGTERM or SIGINT.
+    /// SIGTERM, SIGINT or SIGHUP.
     Stop,
     /// A thread died.
     Died(String),

@@ -26,7 +26,7 @@ use super::start::{self, Setup};
 use super::writer::Writer;
 use super::{EngineError, Pace, build, rebuild, refuse};
 use crate::cli::{Failure, RunOptions};
-use crate::config::{Config, limits};
+use crate::config::{self, Config, limits};
 use crate::publish::Published;
 use crate::sink::Sink;
 use crate::sink::letters::Outlet;
@@ -261,7 +261,12 @@ fn conduct(
 
 /// The configured sources, fresh.
 fn sources(options: &RunOptions) -> Result<Vec<Box<dyn Source>>, EngineError> {
+    let sinks = options.config.sinks.iter().map(|sink| match sink {
+        config::Sink::Files(files) => files.dir.clone(),
+    });
+    let results = options.results.iter().map(|to| to.dir.clone());
     let setup = source::Setup {
+        own: sinks.chain(results).chain([options.config.state.dir.clone()]).collect(),
         bounded: options.once,
         until: options.until,
         clock: Arc::new(wall),

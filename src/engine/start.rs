@@ -117,11 +117,13 @@ pub fn keeper(
     Ok((sender, thread.map_err(|e| EngineError::Died(format!("starting the keeper: {e}")))?))
 }
 
-/// Turns SIGTERM and SIGINT into an orderly stop; the second one ends the process at once.
+/// Turns SIGTERM, SIGINT and SIGHUP (the terminal was closed) into an orderly stop; the second one
+/// ends the process at once.
 pub fn signals(events: &Sender<Event>) -> Result<(), EngineError> {
-    use signal_hook::consts::{SIGINT, SIGTERM};
+    use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
     let failed = |e: std::io::Error| EngineError::Died(format!("listening for signals: {e}"));
-    let mut signals = signal_hook::iterator::Signals::new([SIGTERM, SIGINT]).map_err(failed)?;
+    let stops = [SIGTERM, SIGINT, SIGHUP];
+    let mut signals = signal_hook::iterator::Signals::new(stops).map_err(failed)?;
     let events = events.clone();
     let listen = move || {
         for (n, signal) in signals.forever().enumerate() {

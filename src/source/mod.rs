@@ -21,6 +21,7 @@ pub mod kafka;
 pub mod replay;
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use dataflows::batch::Batch;
@@ -46,6 +47,8 @@ pub struct Setup {
     /// Of a message longer than this only the first so many bytes and one more are delivered,
     /// which is enough for it to be rejected as too large; bytes.
     pub max_message: usize,
+    /// Folders that the program writes to: no source reads below them.
+    pub own: Arc<[PathBuf]>,
 }
 
 /// What is delivered of a message where nobody says how long one may be: bytes.
@@ -58,7 +61,9 @@ pub fn build(
     bounded: bool,
     clock: Clock,
 ) -> Result<Box<dyn Source>, SourceError> {
-    build_with(config, Setup { bounded, until: None, clock, max_message: MAX_MESSAGE })
+    let setup =
+        Setup { bounded, until: None, clock, max_message: MAX_MESSAGE, own: Arc::default() };
+    build_with(config, setup)
 }
 
 /// The source of a configuration.

@@ -304,7 +304,7 @@ fn resolve(raw: &Raw<'_>, all: &[Raw<'_>], scope: &Scope<'_>) -> Option<Kind> {
         };
         let at = all.iter().position(|r| r.name == name && !std::ptr::eq(r, raw));
         let Some(at) = at else {
-            let others = all.iter().filter(|r| !std::ptr::eq(*r, raw));
+            let others = all.iter().filter(|r| !std::ptr::eq(*r, raw) && !r.name.is_empty());
             let hint = meant(name, others.map(|r| r.name.as_str()));
             let message = format!("this metric has no measure `{name}`");
             scope.problems.error(&node.place, message, hint);

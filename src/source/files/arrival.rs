@@ -16,6 +16,11 @@ impl Field {
         Field(name.to_owned())
     }
 
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.0
+    }
+
     /// The arrival time that a row holds, microseconds since 1970-01-01 UTC; none if it has none
     /// that can be read. Of a doubled field the last counts.
     pub fn of(&self, row: &[u8]) -> Option<i64> {
@@ -24,18 +29,31 @@ impl Field {
     }
 }
 
-/// RFC 3339, or the same with a blank and without a zone, which means UTC; or milliseconds since
-/// 1970-01-01 UTC as a number or as digits.
+/// Numbers below are seconds: as milliseconds they would be of 1973 at the latest, as seconds they
+/// reach to 5138.
+const SECONDS: i64 = 100_000_000_000;
+
+/// Microseconds of a number of seconds or milliseconds since 1970-01-01 UTC.
+fn since_1970(number: i64) -> Option<i64> {
+    let unit = if number.checked_abs()? < SECONDS { 1_000_000 } else { 1000 };
+    number.checked_mul(unit)
+}
+
+/// RFC 3339, or the same with a blank and without a zone, which means UTC; or seconds or
+/// milliseconds since 1970-01-01 UTC as a number or as digits.
 fn moment(value: &Value) -> Option<i64> {
     match value {
         Value::Number(n) => match n.as_i64() {
-            Some(millis) => millis.checked_mul(1000),
-            None => n.as_f64().filter(|f| f.abs() < 9e15).map(|f| (f * 1000.0).floor() as i64),
+            Some(number) => since_1970(number),
+            None => n.as_f64().filter(|f| f.abs() < 9e15).map(|f| {
+                let unit = if f.abs() < SECONDS as f64 { 1_000_000.0 } else { 1000.0 };
+                (f * unit).floor() as i64
+            }),
         },
         Value::String(text) => {
             let text = text.trim();
-            if let Ok(millis) = text.parse::<i64>() {
-                return millis.checked_mul(1000);
+            if let Ok(number) = text.parse::<i64>() {
+                return since_1970(number);
             }
             if let Ok(at) = DateTime::parse_from_rfc3339(text) {
                 return Some(at.timestamp_micros());
@@ -108,17 +126,22 @@ mod tests {
         let field = Field::new("at");
         let check =
             |row: &str, want: Option<i64>| assert_eq!(field.of(row.as_bytes()), want, "{row}");
-        check(r#"{"x":[1,{"at":5}],"at":1500}"#, Some(1_500_000));
-        check(r#"{"at":1.5}"#, Some(1500));
-        check(r#"{"at":"1500"}"#, Some(1_500_000));
+        check(r#"{"x":[1,{"at":5}],"at":1764158400}"#, Some(1_764_158_400_000_000));
+        check(r#"{"at":1764158400123}"#, Some(1_764_158_400_123_000));
+        check(r#"{"at":1764158400.5}"#, Some(1_764_158_400_500_000));
+        check(r#"{"at":1764158400123.5}"#, Some(1_764_158_400_123_500));
+        check(r#"{"at":"1764158400"}"#, Some(1_764_158_400_000_000));
+        check(r#"{"at":"1764158400123"}"#, Some(1_764_158_400_123_000));
+        check(r#"{"at":-1}"#, Some(-1_000_000));
         check(r#"{"at":"1970-01-01T00:00:01Z"}"#, Some(1_000_000));
         check(r#"{"at":"1970-01-01T01:00:01+01:00"}"#, Some(1_000_000));
         check(r#"{"at":"1970-01-01 00:00:01.5"}"#, Some(1_500_000));
-        check(r#"{"at":1,"at":2}"#, Some(2000));
+        check(r#"{"at":1,"at":2}"#, Some(2_000_000));
         check(r#"{"at":null}"#, None);
         check(r#"{"at":"soon"}"#, None);
         check(r#"{"at":9223372036854775807}"#, None);
-        check(r#"{"a\u0074":3}"#, Some(3000));
+        check(r#"{"a\u0074":3}"#, Some(3_000_000));
+        check(r#"{"at":-9223372036854775808}"#, None);
         check(r#"{"b":1}"#, None);
         check(r#"["at",1]"#, None);
         check(r#"{"at":1"#, None);

@@ -78,6 +78,9 @@ pub struct Counts {
     pub refused: AtomicU64,
     /// Compressed files whose end is missing.
     pub unfinished: AtomicU64,
+    /// Rows without an arrival time where one is to be in a field: they have that of the row
+    /// before.
+    pub no_arrival: AtomicU64,
     /// Files open now.
     pub open: AtomicUsize,
 }
@@ -91,6 +94,7 @@ impl Counts {
             ("files_changed", of(&self.changed)),
             ("files_refused", of(&self.refused)),
             ("files_unfinished", of(&self.unfinished)),
+            ("rows_without_arrival", of(&self.no_arrival)),
         ])
     }
 }
@@ -253,13 +257,25 @@ impl Common {
         let arrivals = match &self.field {
             None => Arrivals::One(self.arrival),
             Some(field) => {
-                let latest = &mut self.arrival;
+                let (latest, mut lacking) = (&mut self.arrival, 0);
                 let each = spans.iter().map(|s| {
                     let row = &bytes[s.start as usize..][..s.len as usize];
-                    *latest = field.of(row).unwrap_or(*latest);
+                    let found = field.of(row);
+                    lacking += u64::from(found.is_none());
+                    *latest = found.unwrap_or(*latest);
                     *latest
                 });
-                Arrivals::Each(each.collect())
+                let each = Arrivals::Each(each.collect());
+                if lacking > 0 && self.counts.no_arrival.fetch_add(lacking, Ordering::Relaxed) == 0
+                {
+                    let (path, field) = (self.shared.path.lock().clone(), field.name());
+                    tracing::warn!(
+                        ?path,
+                        field,
+                        "rows without an arrival time have that of the row before"
+                    );
+                }
+                each
             }
         };
         self.shared.at.store(next, Ordering::Relaxed);

@@ -198,6 +198,11 @@ impl Known {
         self.by_name.get(name).map(|id| &self.files[*id])
     }
 
+    /// Whether an inode is that of a file that is known.
+    pub fn has_inode(&self, inode: u64) -> bool {
+        self.by_ino.contains_key(&inode)
+    }
+
     fn add(&mut self, file: File) {
         let id = self.files.len();
         let version = file.name.split_once('#').and_then(|(_, v)| v.parse().ok()).unwrap_or(1);
@@ -231,8 +236,9 @@ impl Known {
         let mut inodes = HashSet::new();
         let rest = self.match_known(source, seen, bounded, memos, &mut matched, &mut inodes)?;
         for file in rest {
-            if file.size == 0 || !inodes.insert(file.inode) {
-                // Nothing to tell it by yet; or a second path to what is known.
+            if file.size == 0 || file.renamed || !inodes.insert(file.inode) {
+                // Nothing to tell it by yet; another file with a known one's inode, which by its
+                // name is not read; or a second path to what is known.
                 continue;
             }
             if let Some(old) = self.by_path.get(&file.text).copied()
@@ -440,6 +446,7 @@ mod tests {
             text: "pin.jsonl".into(),
             size,
             modified,
+            renamed: false,
             inode: (1, 2),
             rule: Rule::Auto,
             packing: Packing::Plain,

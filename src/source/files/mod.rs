@@ -8,8 +8,9 @@
 //! are not part of one. A file `*.json` whose first line opens an array that it does not close
 //! is one message.
 //!
-//! Promises: a file is the same partition after a rename, and after a copy to the same place; it
-//! arrives at the moment of the scan that saw it first, which is durable before it is read; a
+//! Promises: a file is the same partition after a rename, and after a copy to the same place, also
+//! where its new name (`NAME.1`) would not be read by itself; folders of our own are not read; a
+//! file arrives at the moment of the scan that saw it first, which is durable before it is read; a
 //! last line without its end waits for it, unless the run is bounded.
 //! Limits: a compressed file may unpack to `max_unpacked`; of a message longer than
 //! `Setup::max_message` only that much is delivered; a scan takes at most a hundredth of the time.
@@ -109,8 +110,13 @@ impl Source for FilesSource {
         }
         let start = Instant::now();
         self.troubles.clear();
-        let troubles = &mut self.troubles;
-        let seen = scan::scan(&self.name, &self.config, &self.routes, bounded, troubles)?;
+        let told = scan::Told {
+            source: &self.name,
+            bounded,
+            own: &self.setup.own,
+            is_known: &|inode| self.known.has_inode(inode),
+        };
+        let seen = scan::scan(&told, &self.config, &self.routes, &mut self.troubles)?;
         if bounded && seen.iter().all(|file| file.size == 0) {
             self.nothing();
         }

@@ -1,9 +1,10 @@
 //! What lies below the configured paths: which files, how they are packed, what rules them.
 
+use std::collections::HashSet;
 use std::fs::{self, Metadata};
 use std::io;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{DirEntryExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use dataflows::record::{Rule, Stream};
@@ -42,29 +43,40 @@ pub struct Seen {
     pub size: u64,
     /// When it was written last, microseconds since 1970-01-01 UTC.
     pub modified: i64,
+    /// By its name it would not be read: it is there because its inode is that of a known file,
+    /// which may have been renamed, as when logs are rotated.
+    pub renamed: bool,
 }
 
-/// All files there are, by path. A path that is not there is an error only in a bounded run:
-/// otherwise it may come, and is one of the `troubles`.
+/// What a scan is told besides the configuration.
+pub struct Told<'a> {
+    /// The source's name.
+    pub source: &'a str,
+    /// A path that is not there is an error; otherwise it may come.
+    pub bounded: bool,
+    /// Folders of our own, below which nothing is read.
+    pub own: &'a [PathBuf],
+    /// Whether an inode is that of a known file.
+    pub is_known: &'a dyn Fn(u64) -> bool,
+}
+
+/// All files there are, by path; what cannot be read is one of the `troubles`.
 pub fn scan(
-    source: &str,
+    told: &Told<'_>,
     config: &Files,
     routes: &Routes,
-    bounded: bool,
     troubles: &mut Vec<String>,
 ) -> Result<Vec<Seen>, SourceError> {
-    let mut paths = Vec::new();
-    let mut by_name = false;
+    let id = |path: &PathBuf| fs::metadata(path).ok().map(|meta| (meta.dev(), meta.ino()));
+    let own = told.own.iter().filter_map(id).collect();
+    let mut walk = Walk { own, is_known: told.is_known, paths: Vec::new(), by_name: false };
     for path in &config.paths {
-        let result = if config.input_layout && path.is_dir() {
-            input(path, &mut paths, &mut by_name)
-        } else {
-            given(path, &mut paths)
-        };
+        let result =
+            if config.input_layout && path.is_dir() { walk.input(path) } else { walk.given(path) };
         match result {
             Ok(()) => {}
-            Err(error) if bounded => {
-                let path = path.display();
+            Err(error) if told.bounded => {
+                let (path, source) = (path.display(), told.source);
                 let what = format!(
                     "reading {path} for source {source}: {error}; check source.{source}.paths or \
                      --input"
@@ -74,89 +86,148 @@ pub fn scan(
             Err(error) => troubles.push(format!("reading {}: {error}", path.display())),
         }
     }
-    let named = by_name || !config.input_layout;
-    let mut seen: Vec<Seen> =
-        paths.into_iter().map(|(path, meta)| look(path, &meta, routes, named)).collect();
-    seen.sort_by(|a, b| a.path.cmp(&b.path));
+    let named = walk.by_name || !config.input_layout;
+    let paths = walk.paths.into_iter();
+    let mut seen: Vec<Seen> = paths.map(|found| look(found, routes, named)).collect();
+    // Of one path the entry that is there by its name.
+    seen.sort_by(|a, b| (&a.path, a.renamed).cmp(&(&b.path, b.renamed)));
     seen.dedup_by(|a, b| a.path == b.path);
     Ok(seen)
 }
 
-type Paths = Vec<(PathBuf, Metadata)>;
+/// A file on the way, and whether its name is not why.
+type Hit = (PathBuf, Metadata, bool);
 
-/// A configured path: a file whatever its name, or the files below a folder that are JSON Lines
-/// by name.
-fn given(path: &Path, paths: &mut Paths) -> io::Result<()> {
-    let meta = fs::metadata(path)?;
-    if meta.is_dir() {
-        return below(path, &is_json, paths);
-    }
-    paths.push((path.to_owned(), meta));
-    Ok(())
+/// A walk along the configured paths.
+struct Walk<'a> {
+    /// Device and inode of our own folders.
+    own: HashSet<(u64, u64)>,
+    is_known: &'a dyn Fn(u64) -> bool,
+    paths: Vec<Hit>,
+    /// The files of the streams were found by their names.
+    by_name: bool,
 }
 
-/// `--input DIR`: the three files of the streams alone, if any is there, else all below.
-fn input(dir: &Path, paths: &mut Paths, by_name: &mut bool) -> io::Result<()> {
-    let before = paths.len();
-    for stream in Stream::ALL {
-        for end in ["jsonl", "jsonl.gz", "jsonl.zst"] {
-            let path = dir.join(format!("{}.{end}", stream.name()));
+impl Walk<'_> {
+    /// A configured path: a file whatever its name, or the files below a folder that are JSON
+    /// Lines by name.
+    fn given(&mut self, path: &Path) -> io::Result<()> {
+        let meta = fs::metadata(path);
+        if let Ok(meta) = &meta
+            && meta.is_dir()
+        {
+            return self.below(path, &is_json);
+        }
+        let name = path.file_name().map(|name| name.to_string_lossy().into_owned());
+        let dir = path.parent().map_or(Path::new("."), |dir| {
+            if dir.as_os_str().is_empty() { Path::new(".") } else { dir }
+        });
+        self.renamed(dir, &name.into_iter().collect::<Vec<_>>());
+        self.paths.push((path.to_owned(), meta?, false));
+        Ok(())
+    }
+
+    /// `--input DIR`: the three files of the streams alone, if any is there, else all below.
+    fn input(&mut self, dir: &Path) -> io::Result<()> {
+        let names = Stream::ALL.iter().flat_map(|stream| {
+            ["jsonl", "jsonl.gz", "jsonl.zst"].map(|end| format!("{}.{end}", stream.name()))
+        });
+        let names: Vec<String> = names.collect();
+        let before = self.paths.len();
+        for name in &names {
+            let path = dir.join(name);
             if let Ok(meta) = fs::metadata(&path)
                 && meta.is_file()
             {
-                paths.push((path, meta));
+                self.paths.push((path, meta, false));
             }
         }
+        if self.paths.len() > before {
+            self.by_name = true;
+            self.renamed(dir, &names);
+            return Ok(());
+        }
+        self.below(dir, &|_| true)
     }
-    if paths.len() > before {
-        *by_name = true;
-        return Ok(());
-    }
-    below(dir, &|_| true, paths)
-}
 
-/// The files below a folder whose names are wanted. Hidden ones and folders behind symbolic
-/// links are left out; what vanishes while we look is not there.
-fn below(dir: &Path, wanted: &dyn Fn(&str) -> bool, paths: &mut Paths) -> io::Result<()> {
-    for entry in fs::read_dir(dir)? {
-        let entry = entry?;
-        let name = entry.file_name();
-        let name = name.to_string_lossy();
-        if name.starts_with('.') {
-            continue;
-        }
-        let path = entry.path();
-        if entry.file_type()?.is_dir() {
-            match below(&path, wanted, paths) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-                _ => {}
+    /// Known files in a folder whose names are longer than these: `NAME.1` was `NAME`. They are
+    /// looked for beside what is configured, so a folder that cannot be read is no error.
+    fn renamed(&mut self, dir: &Path, names: &[String]) {
+        for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
+            let name = entry.file_name();
+            let name = name.to_string_lossy();
+            let longer = |n: &String| name.len() > n.len() && name.starts_with(n.as_str());
+            if (self.is_known)(entry.ino()) && names.iter().any(longer) {
+                self.hit(entry.path(), true);
             }
-        } else if wanted(&name)
-            && let Ok(meta) = fs::metadata(&path)
+        }
+    }
+
+    /// The files below a folder whose names are wanted, or which are known. Hidden ones, folders
+    /// behind symbolic links and our own are left out; what vanishes while we look is not there.
+    fn below(&mut self, dir: &Path, wanted: &dyn Fn(&str) -> bool) -> io::Result<()> {
+        for entry in fs::read_dir(dir)? {
+            let entry = entry?;
+            let name = entry.file_name();
+            let name = name.to_string_lossy();
+            if name.starts_with('.') {
+                continue;
+            }
+            let path = entry.path();
+            if entry.file_type()?.is_dir() {
+                let meta = fs::metadata(&path).map(|meta| (meta.dev(), meta.ino()));
+                if meta.is_ok_and(|id| self.own.contains(&id)) {
+                    continue;
+                }
+                match self.below(&path, wanted) {
+                    Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                    _ => {}
+                }
+            } else if wanted(&name) {
+                self.hit(path, false);
+            } else if (self.is_known)(entry.ino()) {
+                self.hit(path, true);
+            }
+        }
+        Ok(())
+    }
+
+    fn hit(&mut self, path: PathBuf, renamed: bool) {
+        if let Ok(meta) = fs::metadata(&path)
             && meta.is_file()
         {
-            paths.push((path, meta));
+            self.paths.push((path, meta, renamed));
         }
     }
-    Ok(())
 }
+
+/// How names end that are read.
+const ENDS: [&str; 5] = [".jsonl", ".json", ".ndjson", ".gz", ".zst"];
 
 fn is_json(name: &str) -> bool {
     let name = name.to_ascii_lowercase();
-    [".jsonl", ".json", ".ndjson", ".gz", ".zst"].iter().any(|end| name.ends_with(end))
+    ENDS.iter().any(|end| name.ends_with(end))
 }
 
-fn look(path: PathBuf, meta: &Metadata, routes: &Routes, by_name: bool) -> Seen {
+/// What a renamed file was called, as far as its name says: up to the last end that is read.
+fn former(path: &str) -> &str {
+    let (dir, name) = path.rsplit_once('/').map_or((0, path), |(dir, name)| (dir.len() + 1, name));
+    let name = name.to_ascii_lowercase();
+    let ends = ENDS.iter().filter_map(|end| name.rfind(end).map(|at| dir + at + end.len()));
+    &path[..ends.max().unwrap_or(path.len())]
+}
+
+fn look((path, meta, renamed): Hit, routes: &Routes, by_name: bool) -> Seen {
     let text = text(&path);
-    let name = path.file_name().map(|n| n.to_string_lossy().to_ascii_lowercase());
-    let name = name.unwrap_or_default();
+    let called = if renamed { former(&text) } else { &text };
+    let name = called.rsplit_once('/').map_or(called, |(_, name)| name).to_ascii_lowercase();
     let (inner, packing) = match name.rsplit_once('.') {
         Some((inner, "gz")) => (inner, Packing::Gzip),
         Some((inner, "zst")) => (inner, Packing::Zstd),
         _ => (name.as_str(), Packing::Plain),
     };
     let stream = inner.strip_suffix(".jsonl").filter(|_| by_name).and_then(Stream::from_name);
-    let rule = routes.rule(&text).or(stream.map(Rule::Kind)).unwrap_or(Rule::Auto);
+    let rule = routes.rule(called).or(stream.map(Rule::Kind)).unwrap_or(Rule::Auto);
     let modified = meta.mtime().saturating_mul(1_000_000).saturating_add(meta.mtime_nsec() / 1000);
     Seen {
         text,
@@ -167,6 +238,7 @@ fn look(path: PathBuf, meta: &Metadata, routes: &Routes, by_name: bool) -> Seen 
         size: meta.len(),
         modified,
         path,
+        renamed,
     }
 }
 
@@ -221,7 +293,7 @@ mod tests {
     fn rules_and_packings_come_from_names() {
         let meta = fs::metadata(".").expect("here");
         let check = |path: &str, rule: Rule, packing: Packing, array: bool| {
-            let seen = look(path.into(), &meta, &Routes::default(), true);
+            let seen = look((path.into(), meta.clone(), false), &Routes::default(), true);
             assert_eq!(
                 (seen.rule, seen.packing, seen.may_be_array),
                 (rule, packing, array),
@@ -236,7 +308,18 @@ mod tests {
         check("topics/0a1b.pin/partition=0/0a1b.pin+0+0.json", Rule::Auto, Packing::Plain, true);
         check("x/pin.json.gz", Rule::Auto, Packing::Gzip, true);
         check("x/mypin.jsonl", Rule::Auto, Packing::Plain, false);
-        let auto = look("x/pin.jsonl".into(), &meta, &Routes::default(), false);
+        let auto = look(("x/pin.jsonl".into(), meta.clone(), false), &Routes::default(), false);
         assert_eq!(auto.rule, Rule::Auto);
+        let renamed = |path: &str| {
+            let seen = look((path.into(), meta.clone(), true), &Routes::default(), true);
+            (seen.text, seen.rule, seen.packing)
+        };
+        for (path, rule, packing) in [
+            ("x.jsonl/pin.jsonl.1", pin, Packing::Plain),
+            ("x/PIN.JSONL.GZ-20261126", pin, Packing::Gzip),
+            ("x.jsonl/old", Rule::Auto, Packing::Plain),
+        ] {
+            assert_eq!(renamed(path), (path.to_owned(), rule, packing));
+        }
     }
 }

@@ -98,7 +98,8 @@ struct Run {
 impl Run {
     fn new(config: &Kafka, bounded: bool, memos: &Memos, positions: &[(String, u64)]) -> Self {
         let clock = Arc::new(|| 42);
-        let setup = Setup { bounded, until: None, clock, max_message: 1 << 20 };
+        let setup =
+            Setup { bounded, until: None, clock, max_message: 1 << 20, own: Arc::default() };
         let mut source = KafkaSource::new("k", config, Routes::default(), setup);
         source.restore(memos, positions).expect("its own memos");
         let mut run =

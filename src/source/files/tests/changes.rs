@@ -98,6 +98,46 @@ fn a_file_is_itself_by_inode_and_head() {
     assert!(matches!(refused, Err(SourceError::Changed { .. })));
 }
 
+/// Rotated while nobody looked, and the new name says nothing: what is left is read, once.
+#[test]
+fn a_rotated_file_is_read_on_under_any_name() {
+    for (old, rotated) in [("app.jsonl", "app.jsonl.1"), ("app.jsonl.gz", "app.jsonl.gz-old")] {
+        for folder in [true, false] {
+            let mut place = Place::new();
+            let packed = |rows: &str| {
+                if old.ends_with("gz") { gz(rows.as_bytes()) } else { rows.as_bytes().to_vec() }
+            };
+            if !folder {
+                place.files.paths = vec![place.path(old)];
+            }
+            place.put(old, packed("1\n2\n"));
+            let first = place.start(false, None).expect("readable");
+            assert_eq!(first.texts(), ["1", "2"]);
+            append_to(&place.path(old), &packed("3\n"));
+            fs::rename(place.path(old), place.path(rotated)).expect("renamed");
+            // By its name it is not read, and it is nothing that is known.
+            place.put("other.1", "9\n");
+            place.put(old, packed("4\n"));
+            let mut second = place.start(false, Some(&first)).expect("readable");
+            let mut texts = second.texts();
+            texts.sort_unstable();
+            assert_eq!(texts, ["3", "4"], "{old} {folder}");
+            assert_eq!(second.go().expect("readable"), 0);
+            let third = place.start(true, Some(&second)).expect("readable");
+            assert_eq!(third.texts(), Vec::<String>::new());
+        }
+    }
+}
+
+#[test]
+fn what_we_write_ourselves_is_not_read() {
+    let place = Place::new();
+    place.put("in/a.jsonl", "1\n");
+    place.put("own/b.jsonl", "2\n");
+    place.put("in/own/c.jsonl", "3\n");
+    assert_eq!(place.once().texts(), ["1", "3"]);
+}
+
 #[test]
 fn a_shortened_file_is_another_while_it_is_followed() {
     let place = Place::new();

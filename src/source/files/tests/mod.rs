@@ -80,7 +80,8 @@ impl Place {
         };
         let now = self.now.clone();
         let clock: Clock = Arc::new(move || now.load(Ordering::Relaxed));
-        let setup = Setup { bounded, until: None, clock, max_message: MAX_MESSAGE };
+        let own = Arc::new([self.path("own"), self.path("not-there")]);
+        let setup = Setup { bounded, until: None, clock, max_message: MAX_MESSAGE, own };
         let mut source = build_with(&config, setup)?;
         Ok(Run {
             memos: before.map(|b| b.memos.clone()).unwrap_or_default(),
@@ -346,7 +347,9 @@ fn arrival_times_from_a_field() {
         place.put(name, if packed { gz(text.as_bytes()) } else { text.into() });
         let all = place.once();
         let arrivals: Vec<i64> = all.rows.iter().map(|r| r.3).collect();
-        assert_eq!(arrivals, [1_000, 5_000, 5_000, 5_000, 7_000, 7_000]);
+        let (five, seven) = (5_000_000, 7_000_000);
+        assert_eq!(arrivals, [1_000, five, five, five, seven, seven]);
+        assert_eq!(all.source.counters()["rows_without_arrival"], 4);
         for from in 1..6 {
             let mut halfway = place.once();
             halfway.positions.insert(place.name(name), halfway.rows[from].1);
