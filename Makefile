@@ -34,6 +34,7 @@ check:
 	cargo clippy --release --locked --workspace --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --release --locked --workspace --no-deps
 	rustfmt --check --edition 2024 fuzz/src/*.rs
+	cargo metadata --locked --manifest-path fuzz/Cargo.toml --format-version 1 >/dev/null
 	scripts/audit
 
 instructions:
