@@ -1,11 +1,14 @@
-//! The documentation and the binary say the same: every relative link leads somewhere, and every
-//! command and flag of ours that is named exists.
+//! The documentation and the binary say the same: every relative link leads somewhere, every
+//! command and flag of ours that is named exists, and records are cleaned as the page says.
 
 #![allow(clippy::unwrap_used)]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Arc;
+
+use dataflows::record::{Decoded, Decoder, Origin, Rule, Rules, table};
 
 /// The Markdown files of the repository.
 fn pages() -> Vec<PathBuf> {
@@ -130,4 +133,37 @@ fn commands_and_flags_exist() {
     }
     assert!(checked > 40, "only {checked} calls were found");
     assert!(wrong.is_empty(), "said and not there:\n{}", wrong.join("\n"));
+}
+
+/// The examples of the page on cleaning.
+#[test]
+fn records_are_cleaned_as_the_page_says() {
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/reference/cleaning.md");
+    let page = std::fs::read_to_string(page).unwrap();
+    let (_, examples) = page.split_once("## Examples").unwrap();
+    let mut decoder = Decoder::new(Arc::new(Rules::default()));
+    let mut checked = 0;
+    for line in examples.lines().filter(|line| line.contains('`')) {
+        let cells: Vec<&str> = line.trim_matches('|').split('|').map(str::trim).collect();
+        let [kind, came, want] = cells[..] else { panic!("{line}") };
+        let (came, want) = (came.trim_matches('`'), want.trim_matches('`'));
+        let told = match kind {
+            "pin" => r#""index":1,"unique_id":"u","category":"c""#,
+            "geo" => r#""ind":1,"timestamp":null,"country":"c""#,
+            _ => r#""ind":1,"first_name":null,"date_joined":null"#,
+        };
+        // Of a doubled key the last counts.
+        let record = format!("{{{told},{came}}}");
+        let mut lines = Vec::new();
+        decoder.decode(record.as_bytes(), Rule::Auto, 0, false, |_, decoded| {
+            let Decoded::Record(record) = decoded else { panic!("{line}: {decoded:?}") };
+            assert_eq!(record.fields.stream().name(), kind);
+            let origin = Origin { arrived_at: 0, partition: 0, position: 0, sub: 0 };
+            table::write_json(record, &origin, "s", "p", &mut lines);
+        });
+        let cleaned = String::from_utf8(lines).unwrap();
+        assert!(cleaned.contains(want), "{line}\n{cleaned}");
+        checked += 1;
+    }
+    assert!(checked > 20, "only {checked} examples");
 }
