@@ -102,6 +102,20 @@ struct Before {
     arrivals: Vec<Counts>,
 }
 
+impl Before {
+    /// Keeps a slot as it is.
+    fn remember(&mut self, plan: &Plan, (slot, bytes): (u32, &[u8]), arrivals: &Arrivals) {
+        let gave = plan.has_rows(present(bytes));
+        self.slots.push((slot, gave));
+        if gave {
+            self.bytes.extend_from_slice(bytes);
+        }
+        if plan.arrivals {
+            self.arrivals.push(arrivals.of(slot));
+        }
+    }
+}
+
 /// The state of record of one worker.
 pub struct Assemble {
     plan: Arc<Plan>,
@@ -154,13 +168,11 @@ impl Assemble {
         let mut slots = Vec::new();
         for recs in recs {
             // The look-ups apart from the rest: they need not wait for each other's memory.
-            for rec in recs {
+            slots.extend(recs.iter().map(|rec| {
                 let slot = self.table.find_or_add(&self.plan.layout, rec.index);
-                if self.table.touch(slot, self.plan.layout.side(rec.stream).offset + HEADER - 1) {
-                    self.remember(slot);
-                }
-                slots.push(slot);
-            }
+                self.table.prefetch(slot, self.plan.layout.side(rec.stream).offset + HEADER - 1);
+                slot
+            }));
             for (rec, slot) in recs.iter().zip(slots.drain(..)) {
                 let last = tallies.last().is_some_and(|t| t.0 == rec.partition);
                 if !last {
@@ -195,28 +207,18 @@ impl Assemble {
         &mut self.combine
     }
 
-    /// Keeps a slot as it is before the epoch changes it.
-    fn remember(&mut self, slot: u32) {
-        let bytes = self.table.slot(slot);
-        let gave = self.plan.has_rows(present(bytes));
-        self.before.slots.push((slot, gave));
-        if gave {
-            self.before.bytes.extend_from_slice(bytes);
-        }
-        if self.plan.arrivals {
-            self.before.arrivals.push(self.arrivals.of(slot));
-        }
-    }
-
     /// Applies the version rule to one record.
     fn apply(&mut self, slot: u32, rec: &Rec, tally: &mut Tally) {
+        let (bytes, versions) = self.table.slot_and_versions(slot);
+        if table::touch(bytes) {
+            self.before.remember(&self.plan, (slot, bytes), &self.arrivals);
+        }
         let arrives = self.plan.arrivals && rec.stream == Stream::Pin;
         if arrives {
             self.arrivals.add(slot, floor(rec.arrived_at, self.plan.bucket), 1);
         }
         let side = self.plan.layout.side(rec.stream);
         let origin = rec.origin();
-        let (bytes, versions) = self.table.slot_and_versions(slot);
         let wins = match Header::read(&bytes[side.offset..], versions) {
             None => {
                 tally.accepted += 1;

@@ -44,6 +44,13 @@ pub fn index(slot: &[u8]) -> u64 {
     u64::from_le_bytes(array(slot, 0))
 }
 
+/// Marks a slot as touched; whether it was not.
+#[inline]
+pub fn touch(slot: &mut [u8]) -> bool {
+    let marks = &mut slot[MARKS];
+    std::mem::replace(marks, *marks | TOUCHED) & TOUCHED == 0
+}
+
 /// Marks a slot's side as there and as changed since the last cut; whether it is the slot's first
 /// changed side, and whether this side was unchanged.
 #[inline]
@@ -131,14 +138,10 @@ impl Table {
         Header::read(&self.slot(slot)[side..], &self.versions)
     }
 
-    /// Marks a slot as touched; whether it was not. Reads a `byte` of it on the way, so that the
-    /// processor has what is around it at hand soon.
+    /// Reads a byte of a slot, so that the processor has what is around it at hand soon.
     #[inline]
-    pub fn touch(&mut self, slot: u32, byte: usize) -> bool {
-        let bytes = self.slot_mut(slot);
-        std::hint::black_box(bytes[byte]);
-        let marks = &mut bytes[MARKS];
-        std::mem::replace(marks, *marks | TOUCHED) & TOUCHED == 0
+    pub fn prefetch(&self, slot: u32, byte: usize) {
+        std::hint::black_box(self.slot(slot)[byte]);
     }
 
     /// Marks a slot as not touched; its bytes.
