@@ -73,13 +73,27 @@ fn write_reading(reading: &Reading, format: Format, out: &mut dyn Write) -> io::
         windows.iter_mut().for_each(|rows| order(schema, rows, None));
     };
     in_order(windows.chunks_mut(each), ordered, |()| io::Result::Ok(()))?;
-    let rows: Vec<_> = windows.into_iter().flatten().collect();
-    let lines = |rows: &[publish::Row<'_>]| {
+    let lines = |parts: Vec<&[publish::Row<'_>]>| {
         let mut lines = Vec::new();
-        let rows = rows.iter().map(|r| row(reading, *r));
+        let rows = parts.into_iter().flatten().map(|r| row(reading, *r));
         printer.lines(rows, format, &mut lines).map(|()| lines)
     };
-    in_order(rows.chunks(CHUNK), lines, |lines: io::Result<Vec<u8>>| out.write_all(&lines?))
+    in_order(parts(&windows), lines, |lines: io::Result<Vec<u8>>| out.write_all(&lines?))
+}
+
+/// Windows, in parts of about [`CHUNK`] rows: of many small ones, or of one.
+fn parts<T>(windows: &[Vec<T>]) -> impl Iterator<Item = Vec<&[T]>> {
+    let mut pieces = windows.iter().flat_map(|rows| rows.chunks(CHUNK));
+    std::iter::from_fn(move || {
+        let (mut part, mut rows) = (Vec::new(), 0);
+        while rows < CHUNK
+            && let Some(piece) = pieces.next()
+        {
+            rows += piece.len();
+            part.push(piece);
+        }
+        (!part.is_empty()).then_some(part)
+    })
 }
 
 /// Does the work for each on all cores, and takes the answers in order until one is refused.
@@ -109,6 +123,20 @@ fn in_order<T: Send, R: Send, E>(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn parts_hold_all_rows_in_order() {
+        for sizes in [vec![], vec![0, 0], vec![3; 20_000], vec![5 * CHUNK + 1, 0, 7]] {
+            let mut next = 0..;
+            let windows: Vec<Vec<usize>> =
+                sizes.iter().map(|n| next.by_ref().take(*n).collect()).collect();
+            let parts: Vec<Vec<&[usize]>> = parts(&windows).collect();
+            let rows = |part: &Vec<&[usize]>| part.iter().map(|piece| piece.len()).sum::<usize>();
+            assert!(parts.iter().all(|part| rows(part) < 2 * CHUNK));
+            let all: Vec<usize> = parts.concat().concat();
+            assert!(all.iter().copied().eq(0..sizes.iter().sum()));
+        }
+    }
 
     #[test]
     fn answers_come_in_order_until_one_is_refused() {
