@@ -308,6 +308,8 @@ impl Known {
                         self.again(id, file, memos);
                     }
                     Ok(false) => left.push(file),
+                    // Only its inode is known: it need not be ours.
+                    Err(_) if file.renamed => {}
                     Err(error) => self.unreadable(source, &file.path, &error, bounded)?,
                 }
             }
