@@ -12,7 +12,7 @@ use dataflows::metrics::schema::span;
 use serde_json::Value;
 
 use super::EngineError;
-use super::fingerprint::{BUCKET, COLUMNS, COUNTED, HORIZON};
+use super::fingerprint::{BUCKET, COLUMNS, COUNTED, HORIZON, horizon};
 use crate::cli::{Failure, exit};
 use crate::config::{Config, units};
 use crate::store::{Difference, StoreError};
@@ -60,7 +60,6 @@ fn difference_lines(difference: &Difference, config: &Config) -> Vec<String> {
         return vec![format!("arrivals are counted in stretches of: {change}{why}")];
     }
     if item == HORIZON {
-        let horizon = |p: &Plan| p.horizon.map_or("for ever".into(), |h| h.to_string());
         let why = because(config, |_, plan| plan.arrivals && horizon(plan) == new);
         return vec![format!("arrivals are kept for: {}{why}", change(old, new, length))];
     }

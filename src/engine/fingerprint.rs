@@ -24,6 +24,15 @@ pub(super) const BUCKET: &str = "arrivals.bucket_micros";
 pub(super) const HORIZON: &str = "arrivals.horizon_micros";
 const FOR_EVER: &str = "for ever";
 
+/// For how long a plan keeps arrivals, as [`HORIZON`] has it.
+pub(super) fn horizon(plan: &Plan) -> String {
+    match plan.horizon {
+        _ if !plan.arrivals => "none".into(),
+        None => FOR_EVER.into(),
+        Some(micros) => micros.to_string(),
+    }
+}
+
 /// The plan of a configuration. Where the state in the folder keeps more columns and counts more
 /// facts than the metrics need, or arrivals in finer stretches or for longer, it goes on with that:
 /// a metric that goes needs no rebuild, nor does one that comes and finds there what it needs.
@@ -60,8 +69,7 @@ pub fn fingerprint(config: &Config, plan: &Plan) -> BTreeMap<String, String> {
     };
     put(COLUMNS, plan.layout.names().join(" "));
     put(BUCKET, plan.bucket.to_string());
-    let horizon = plan.horizon.map_or(FOR_EVER.into(), |h| h.to_string());
-    put(HORIZON, if plan.arrivals { horizon } else { "none".into() });
+    put(HORIZON, horizon(plan));
     for (item, counted) in COUNTED.iter().zip([plan.counted.records, plan.counted.fields]) {
         if counted {
             put(item, "from the beginning".into());

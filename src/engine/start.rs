@@ -14,6 +14,7 @@ use super::EngineError;
 use super::keeper::{Keeper, Task};
 use super::messages::{Event, Shared, ToWorker};
 use super::worker::{Bounds, Feeder};
+use crate::telemetry::process;
 
 /// Tasks that may wait for the keeper; beyond them the coordinator waits, and with it everyone.
 const TASKS: usize = 64;
@@ -118,11 +119,12 @@ pub fn keeper(
 }
 
 /// Turns SIGTERM, SIGINT and SIGHUP (the terminal was closed) into an orderly stop; the second one
-/// ends the process at once.
+/// ends the process at once. A SIGHUP that is to be ignored, as under `nohup`, stays ignored.
 pub fn signals(events: &Sender<Event>) -> Result<(), EngineError> {
     use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
     let failed = |e: std::io::Error| EngineError::Died(format!("listening for signals: {e}"));
-    let stops = [SIGTERM, SIGINT, SIGHUP];
+    let hangs_up = (!process::ignores(SIGHUP)).then_some(SIGHUP);
+    let stops = [SIGTERM, SIGINT].into_iter().chain(hangs_up);
     let mut signals = signal_hook::iterator::Signals::new(stops).map_err(failed)?;
     let events = events.clone();
     let listen = move || {

@@ -38,6 +38,15 @@ pub fn allocated() -> Option<u64> {
     stats::allocated::read().ok().map(|bytes| bytes as u64)
 }
 
+/// Whether whoever started the program told it to ignore a signal, as `nohup` does with SIGHUP; no
+/// where the system does not say.
+pub fn ignores(signal: i32) -> bool {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let mask = mask.and_then(|hex| u64::from_str_radix(hex.trim(), 16).ok());
+    mask.is_some_and(|mask| mask >> (signal - 1) & 1 == 1)
+}
+
 /// Reads `/proc/self`.
 pub fn read() -> Process {
     let stat = fs::read_to_string("/proc/self/stat").unwrap_or_default();
