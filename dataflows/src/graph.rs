@@ -29,7 +29,7 @@ use crate::metrics::group::Groups;
 use crate::metrics::meta::{self, Ledger};
 use crate::metrics::plan::Plan;
 use crate::metrics::slide::{self, Slides};
-use crate::metrics::update::Update;
+use crate::metrics::update::{Combine, Updates};
 use crate::metrics::{bag, distinct as distinct_rows};
 use crate::names;
 use crate::operators::{Step, Take, as_changes, by_epoch, sealed, taking};
@@ -94,7 +94,7 @@ pub fn build(
     restore: &Arc<Restore>,
 ) -> Result<Handles, CodecError> {
     let (me, peers) = (worker.index() as u64, worker.peers() as u64);
-    let mut state = Assemble::new(plan.clone(), options.partitions.clone());
+    let mut state = Assemble::new(plan.clone(), options.partitions.clone(), worker.peers());
     state.restore(&restore.slots, &restore.texts, (me, peers))?;
     let assemble = Rc::new(RefCell::new(state));
     let groups = Rc::new(RefCell::new(Groups::new(plan.clone())));
@@ -122,7 +122,7 @@ pub fn build(
             changes.push(distinct_updates(rows, plan));
         }
         let changes = scope.concatenate(changes);
-        let route = pooled::exchange(Update::route);
+        let route = pooled::exchange(|updates: &Updates| updates.to);
         let work = Grouped { groups: groups.clone(), outbox: outbox.clone() };
         taking(changes, ticks, route, names::GROUPS.name, work).probe_with(&probe);
     });
@@ -148,10 +148,10 @@ struct Grouped {
     outbox: Outbox,
 }
 
-impl Take<Update, ()> for Grouped {
-    fn take(&mut self, updates: &mut Vec<Update>) {
+impl Take<Updates, ()> for Grouped {
+    fn take(&mut self, updates: &mut Vec<Updates>) {
         let mut groups = self.groups.borrow_mut();
-        updates.drain(..).for_each(|u| groups.update(u));
+        updates.drain(..).for_each(|u| groups.update(&u));
     }
 
     fn end(&mut self, epoch: u64, tick: &Tick, _: &mut dyn FnMut(())) -> Step {
@@ -161,7 +161,7 @@ impl Take<Update, ()> for Grouped {
     }
 }
 
-type Given = Result<Update, (DistinctRow, i64)>;
+type Given = Result<Updates, (DistinctRow, i64)>;
 
 /// The assemble operator: changes of groups, and changes of rows that are to be made distinct, if
 /// any node wants such.
@@ -171,7 +171,7 @@ fn assembled<'s>(
     (assemble, slides): (&Rc<RefCell<Assemble>>, &Rc<RefCell<Slides>>),
     outbox: &Outbox,
     mut first: Option<Ledger>,
-) -> (StreamVec<'s, u64, Update>, Option<Rows<'s>>) {
+) -> (StreamVec<'s, u64, Updates>, Option<Rows<'s>>) {
     let wanted = plan.nodes.iter().any(|n| !n.distinct.is_empty() && n.join == Join::Newest);
     let sliding = slide::wanted(plan).then(|| slides.clone());
     let (plan, assemble, outbox) = (plan.clone(), assemble.clone(), outbox.clone());
@@ -225,13 +225,14 @@ fn assembled<'s>(
 type Rows<'s> = VecCollection<'s, u64, DistinctRow, isize>;
 
 /// Rows made distinct, as changes of groups.
-fn distinct_updates<'s>(rows: Vec<Rows<'s>>, plan: &Arc<Plan>) -> StreamVec<'s, u64, Update> {
+fn distinct_updates<'s>(rows: Vec<Rows<'s>>, plan: &Arc<Plan>) -> StreamVec<'s, u64, Updates> {
     let mut rows = rows.into_iter();
     let first = rows.next().expect("there is at least one");
     let rows = rows.fold(first, Rows::concat);
     let plan = plan.clone();
+    let mut combine = Combine::new(&plan, rows.scope().peers());
     by_epoch(distinct(rows).inner, names::DISTINCT_UPDATES.name, move |_, rows| {
-        distinct_rows::updates(&plan, rows.into_iter())
+        distinct_rows::updates(&plan, &mut combine, rows.into_iter())
     })
 }
 
@@ -239,15 +240,16 @@ fn distinct_updates<'s>(rows: Vec<Rows<'s>>, plan: &Arc<Plan>) -> StreamVec<'s, 
 fn bags<'s>(
     recs: StreamVec<'s, u64, Rec>,
     plan: &Arc<Plan>,
-) -> Vec<(StreamVec<'s, u64, Update>, Rows<'s>)> {
+) -> Vec<(StreamVec<'s, u64, Updates>, Rows<'s>)> {
     let records = as_changes(recs, names::BAG_RECORDS.name, |rec| (rec, 1));
     bag::join(plan, records.as_collection())
         .into_iter()
         .map(|(n, rows)| {
             let plan = plan.clone();
+            let mut combine = Combine::new(&plan, rows.scope().peers());
             let given: StreamVec<'_, u64, Given> =
                 by_epoch(rows.inner, names::BAG_UPDATES.name, move |_, rows| {
-                    let (updates, distinct) = bag::updates(&plan, n, rows.into_iter());
+                    let (updates, distinct) = bag::updates(&plan, n, &mut combine, rows.into_iter());
                     updates.into_iter().map(Ok).chain(distinct.into_iter().map(Err)).collect()
                 });
             let (updates, rows) = given.ok_err(|given| given);

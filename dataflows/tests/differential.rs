@@ -15,7 +15,7 @@ use dataflows::metrics::distinct::{DistinctRow, distinct};
 use dataflows::metrics::expr::Row;
 use dataflows::metrics::group::Groups;
 use dataflows::metrics::plan::Plan;
-use dataflows::metrics::update::{Combine, Update};
+use dataflows::metrics::update::{Combine, Updates};
 use dataflows::metrics::value::{Change, NULL, Value};
 use dataflows::operators::{Step, Take, by_epoch, taking};
 use dataflows::record::Column;
@@ -167,8 +167,7 @@ fn theirs(
     counted.concat(sums).concat(others)
 }
 
-fn updates(plan: &Plan, rows: Vec<(Cells, isize)>) -> Vec<Update> {
-    let mut combine = Combine::default();
+fn updates(plan: &Plan, combine: &mut Combine, rows: Vec<(Cells, isize)>) -> Vec<Updates> {
     for (row, diff) in rows {
         let cells = cells(&row);
         combine.placed(0, &plan.nodes[0], &Row::Cells(&cells), (0, NULL), diff as i64);
@@ -186,9 +185,9 @@ struct Ours {
     shown: Kept<(u64, Change)>,
 }
 
-impl Take<Update, ()> for Ours {
-    fn take(&mut self, list: &mut Vec<Update>) {
-        list.drain(..).for_each(|u| self.groups.update(u));
+impl Take<Updates, ()> for Ours {
+    fn take(&mut self, list: &mut Vec<Updates>) {
+        list.drain(..).for_each(|u| self.groups.update(&u));
     }
 
     fn end(&mut self, epoch: u64, tick: &Tick, _: &mut dyn FnMut(())) -> Step {
@@ -215,8 +214,10 @@ fn run(epochs: Vec<Vec<(Cells, isize)>>, workers: usize) -> (Vec<Shown>, Vec<Sho
             let (handle, rows) = scope.new_collection::<Cells, isize>();
             let ticks = ticks.to_stream(scope);
             let p = plan.clone();
-            let changes = by_epoch(rows.clone().inner, "Rows", move |_, r| updates(&p, r));
-            let route = Exchange::new(Update::route);
+            let mut combine = Combine::new(&p, peers);
+            let rows_of = move |_, r| updates(&p, &mut combine, r);
+            let changes = by_epoch(rows.clone().inner, "Rows", rows_of);
+            let route = Exchange::new(|updates: &Updates| updates.to);
             let work = Ours { groups: Groups::new(plan.clone()), shown: a.clone() };
             let done = taking(changes, ticks, route, "Groups", work);
             let b = b.clone();

@@ -67,7 +67,7 @@ fn assemble() {
     let epochs: Vec<_> =
         (0..EPOCHS).map(|_| assemble::records(&plan, INDEXES, &mut random)).collect();
     let records: usize = epochs.iter().map(Vec::len).sum();
-    let mut table = Assemble::new(plan, Partitions::default());
+    let mut table = Assemble::new(plan, Partitions::default(), 1);
     let mut epochs = Some(epochs);
     measured(&mut || {
         for records in epochs.take().into_iter().flatten() {

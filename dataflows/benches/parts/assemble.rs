@@ -73,7 +73,7 @@ fn epoch(bencher: Bencher<'_, '_>, indexes: u64) {
     let plan = plan();
     let mut random = Random::new(3);
     let epochs: Vec<Vec<Rec>> = (0..16).map(|_| records(&plan, indexes, &mut random)).collect();
-    let mut assemble = Assemble::new(plan, Partitions::default());
+    let mut assemble = Assemble::new(plan, Partitions::default(), 1);
     let tick = Tick::default();
     let mut epoch = 0;
     bencher

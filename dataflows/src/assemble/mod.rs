@@ -137,11 +137,11 @@ pub struct Assemble {
 }
 
 impl Assemble {
-    /// An empty state.
-    pub fn new(plan: Arc<Plan>, partitions: Partitions) -> Self {
+    /// An empty state; changes of groups are for so many workers.
+    pub fn new(plan: Arc<Plan>, partitions: Partitions, workers: usize) -> Self {
         Assemble {
             table: Table::new(&plan.layout),
-            combine: Combine::default(),
+            combine: Combine::new(&plan, workers),
             partitions,
             arrivals: Arrivals::default(),
             present: [0; 3],

@@ -8,7 +8,7 @@ use differential_dataflow::VecCollection;
 use super::declare::Join;
 use super::expr::{Row, all};
 use super::plan::Plan;
-use super::update::{Combine, Update, placements};
+use super::update::{Combine, Updates, placements};
 use super::value::NULL;
 use crate::assemble::Rec;
 use crate::assemble::layout::Packed;
@@ -51,10 +51,10 @@ pub fn join<'s>(
 pub fn updates(
     plan: &Arc<Plan>,
     n: usize,
+    combine: &mut Combine,
     rows: impl Iterator<Item = (Joined, isize)>,
-) -> (Vec<Update>, Vec<(super::distinct::DistinctRow, i64)>) {
+) -> (Vec<Updates>, Vec<(super::distinct::DistinctRow, i64)>) {
     let node = &plan.nodes[n];
-    let mut combine = Combine::default();
     let mut distinct = Vec::new();
     for ((index, sides), diff) in rows {
         let row = Row::Sides { index, sides: [&sides[0], &sides[1], &sides[2]] };

@@ -1,15 +1,13 @@
 //! Distinct rows, on differential's own operators: rows that are equal in the declared columns
 //! count once, however many posts give them, until the last of these is taken back.
 
-use std::sync::Arc;
-
 use differential_dataflow::VecCollection;
 use differential_dataflow::operators::ThresholdTotal;
 use serde::{Deserialize, Serialize};
 
 use super::expr::Row;
 use super::plan::Plan;
-use super::update::{Combine, Update};
+use super::update::{Combine, Updates};
 use super::value::Cells;
 
 /// A row of a node that declares `distinct`, in one of its windows.
@@ -33,8 +31,11 @@ pub fn distinct<'s>(
 }
 
 /// The group changes that changes of distinct rows make.
-pub fn updates(plan: &Arc<Plan>, rows: impl Iterator<Item = (DistinctRow, isize)>) -> Vec<Update> {
-    let mut combine = Combine::default();
+pub fn updates(
+    plan: &Plan,
+    combine: &mut Combine,
+    rows: impl Iterator<Item = (DistinctRow, isize)>,
+) -> Vec<Updates> {
     for (row, diff) in rows {
         let n = row.node as usize;
         let cells = Row::Cells(&row.cells);

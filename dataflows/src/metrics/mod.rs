@@ -15,3 +15,4 @@ pub mod slide;
 pub mod update;
 pub mod value;
 pub mod window;
+pub mod words;

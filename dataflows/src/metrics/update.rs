@@ -1,45 +1,48 @@
-//! What travels from rows to groups: the changes of each group, put together within an epoch before
-//! they are exchanged, so that a large epoch costs by distinct groups and not by records.
+//! What travels from rows to groups: the changes of the groups of a node, put together within an
+//! epoch before they are exchanged, so that a large epoch costs by distinct groups and not by
+//! records.
+//!
+//! Promises: all changes of a group go to the one worker that owns it.
+//! Limits: a group comes once where its changes follow each other closely; where a node has more
+//! groups than [`LATELY`], some come several times. They add up to the same.
 
-use std::hash::{Hash, Hasher};
+use std::sync::Arc;
 
-use hashbrown::HashTable;
-use rustc_hash::FxHasher;
 use serde::{Deserialize, Serialize};
-use smallvec::SmallVec;
 
 use super::declare::Time;
 use super::expr::{Row, all};
-use super::plan::{Add, Adds, Node, Set};
-use super::value::{Cells, NULL};
-
-/// Sums of a group's additive cells.
-pub type Sums = SmallVec<[i128; 1]>;
+use super::plan::{Add, Adds, Node, Plan, Set};
+use super::value::NULL;
+use super::words::{HEAD, Words, hash};
 
 /// The window number of updates that feed all windows of a node that slide over arrivals; their
 /// start is the bucket.
 pub const SLIDING: u16 = u16::MAX;
 
-/// A change of one group.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Update {
+/// Groups of a node that a change is looked for among, as a power of two: some kilobytes, as
+/// there are as many of these lists as nodes times workers.
+const LATELY: u32 = 11;
+
+/// Changes of the groups of one node that one worker owns.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Updates {
+    /// The worker.
+    pub to: u64,
     /// The node.
     pub node: u16,
-    /// The window, or [`SLIDING`].
-    pub window: u16,
-    /// The window's start, or the bucket.
-    pub start: i64,
-    /// The group keys.
-    pub keys: Cells,
-    /// What is added to its additive cells.
-    pub sums: Sums,
-    /// What its multisets gain and lose, each value once, in order.
+    /// Entries, one after the other, as [`super::words`] has them; of those that slide the window
+    /// is [`SLIDING`] and the start is the bucket.
+    pub words: Vec<i64>,
+    /// What their multisets gain and lose.
     pub members: Vec<Member>,
 }
 
 /// A multiset gains (or loses) a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Member {
+    /// The number of the group's entry.
+    pub entry: u32,
     /// Which multiset of the group.
     pub set: u16,
     /// The value.
@@ -50,105 +53,150 @@ pub struct Member {
     pub diff: i64,
 }
 
-impl Update {
-    /// Which worker owns the group.
-    pub fn route(&self) -> u64 {
-        let mut h = FxHasher::default();
-        (self.node, &self.keys).hash(&mut h);
-        let h = h.finish();
-        h ^ (h >> 32)
-    }
-
-    fn hash(&self) -> u64 {
-        hash(self.node, (self.window, self.start), &self.keys)
-    }
-
-    /// Whether it changes nothing.
-    fn is_nothing(&self) -> bool {
-        self.members.is_empty() && self.sums.iter().all(|s| *s == 0)
-    }
+/// Puts the changes of one epoch together by group.
+pub struct Combine {
+    nodes: Vec<Changed>,
+    row: Measured,
 }
 
-/// Puts the changes of one epoch together by group.
+/// What changed of one node.
+struct Changed {
+    words: Words,
+    /// By the worker that owns the groups.
+    parts: Vec<Part>,
+}
+
+/// What a row gives to each of its groups.
 #[derive(Default)]
-pub struct Combine {
-    updates: Vec<Update>,
-    /// Places in `updates`.
-    places: HashTable<u32>,
+struct Measured {
+    keys: Vec<i64>,
+    sums: Vec<i64>,
+    /// Multisets, what comes into them, and what is kept with it.
+    members: Vec<(u16, i64, i64)>,
+}
+
+/// What changed of the groups that one worker owns.
+#[derive(Default)]
+struct Part {
+    updates: Updates,
+    entries: u32,
+    /// By hash, which entry may be that of a group. Nothing is wrong with one of an earlier epoch:
+    /// an entry is what its words say.
+    lately: Vec<u32>,
+    /// How many words and members there were when this was last drained.
+    usual: (usize, usize),
 }
 
 impl Combine {
+    /// Nothing has changed.
+    pub fn new(plan: &Arc<Plan>, workers: usize) -> Self {
+        let changed = |(n, node): (usize, &Node)| {
+            let part = |to| {
+                let updates = Updates { to: to as u64, node: n as u16, ..Updates::default() };
+                Part { updates, ..Part::default() }
+            };
+            Changed { words: Words::of(node), parts: (0..workers).map(part).collect() }
+        };
+        let nodes = plan.nodes.iter().enumerate().map(changed).collect();
+        Combine { nodes, row: Measured::default() }
+    }
+
     /// A row of a node came (`diff` > 0) or went; `bucket` is that of its arrival, if it has one.
     pub fn row(&mut self, n: usize, node: &Node, row: &Row<'_>, bucket: i64, diff: i64) {
         if all(&node.filter, row) {
+            self.row.measure(node, row);
             placements(node, row, bucket, |window, start| {
-                self.placed(n, node, row, (window, start), diff);
+                self.nodes[n].add(&self.row, (window, start), diff);
             });
         }
     }
 
     /// The same for a row that has passed the filter and whose window is known.
     pub fn placed(&mut self, n: usize, node: &Node, row: &Row<'_>, at: (u16, i64), diff: i64) {
-        let keys: Cells = node.keys.iter().map(|k| k.eval(row)).collect();
-        let update = self.update(n as u16, at, keys, node.adds.len());
-        for (sum, add) in update.sums.iter_mut().zip(&node.adds) {
-            *sum += i128::from(diff) * addend(add, row);
-        }
+        self.row.measure(node, row);
+        self.nodes[n].add(&self.row, at, diff);
+    }
+
+    /// Takes everything.
+    pub fn drain(&mut self, give: impl FnMut(Updates)) {
+        let parts = self.nodes.iter_mut().flat_map(|node| &mut node.parts);
+        parts.filter(|part| part.entries > 0).map(Part::take).for_each(give);
+    }
+}
+
+impl Measured {
+    fn measure(&mut self, node: &Node, row: &Row<'_>) {
+        self.keys.clear();
+        self.keys.extend(node.keys.iter().map(|k| k.eval(row)));
+        self.sums.clear();
+        self.sums.extend(node.adds.iter().map(|add| addend(add, row)));
+        self.members.clear();
         for (s, set) in node.sets.iter().enumerate() {
             if let Some((value, with)) = member(set, row) {
-                update.members.push(Member { set: s as u16, value, with, diff });
+                self.members.push((s as u16, value, with));
             }
         }
     }
+}
 
-    /// The update of a group, made if need be.
-    fn update(&mut self, node: u16, at: (u16, i64), keys: Cells, adds: usize) -> &mut Update {
-        let updates = &mut self.updates;
-        let same = |place: &u32| {
-            let u = &updates[*place as usize];
-            (u.node, u.window, u.start) == (node, at.0, at.1) && u.keys == keys
+impl Changed {
+    /// A row with these measures came into a window or went out of it.
+    fn add(&mut self, row: &Measured, at: (u16, i64), diff: i64) {
+        let keys = hash(&row.keys);
+        // Of all windows the same worker has a group: those that slide are fed by one entry.
+        let owner = (u128::from(keys) * self.parts.len() as u128) >> 64;
+        let part = &mut self.parts[owner as usize];
+        let number = part.entry(&self.words, keys, at, &row.keys);
+        let entry = &mut part.updates.words[number as usize * self.words.len()..];
+        for (n, sum) in row.sums.iter().enumerate() {
+            self.words.add(entry, n, *sum, diff);
+        }
+        let member = |(set, value, with): &(u16, i64, i64)| Member {
+            entry: number,
+            set: *set,
+            value: *value,
+            with: *with,
+            diff,
         };
-        let hash = hash(node, at, &keys);
-        let place = match self.places.find(hash, same) {
-            Some(place) => *place,
-            None => {
-                let (window, start) = at;
-                let sums = SmallVec::from_elem(0, adds);
-                let place = updates.len() as u32;
-                updates.push(Update { node, window, start, keys, sums, members: Vec::new() });
-                self.places.insert_unique(hash, place, |place| updates[*place as usize].hash());
-                place
-            }
-        };
-        &mut updates[place as usize]
-    }
-
-    /// Takes everything, each group once.
-    pub fn drain(&mut self, give: impl FnMut(Update)) {
-        self.places.clear();
-        let updates = self.updates.drain(..).map(|mut update| {
-            consolidate(&mut update.members);
-            update
-        });
-        updates.filter(|u| !u.is_nothing()).for_each(give);
+        part.updates.members.extend(row.members.iter().map(member));
     }
 }
 
-fn hash(node: u16, at: (u16, i64), keys: &[i64]) -> u64 {
-    let mut hasher = FxHasher::default();
-    (node, at, keys).hash(&mut hasher);
-    hasher.finish()
-}
+impl Part {
+    /// The entry of a group, made if there is none at hand.
+    #[inline]
+    fn entry(&mut self, words: &Words, keys_hash: u64, at: (u16, i64), keys: &[i64]) -> u32 {
+        let head = [i64::from(at.0), at.1];
+        if self.lately.is_empty() {
+            self.lately = vec![0; 1 << LATELY];
+        }
+        let hash = hash(&[head[0], head[1], keys_hash as i64]);
+        let place = &mut self.lately[(hash >> (u64::BITS - LATELY)) as usize];
+        let list = &mut self.updates.words;
+        let held = list.get(*place as usize * words.len()..).and_then(|w| w.get(..words.len()));
+        if held.is_some_and(|e| e[..HEAD] == head && e[HEAD..][..keys.len()] == *keys) {
+            return *place;
+        }
+        if list.capacity() == 0 {
+            list.reserve_exact(self.usual.0);
+            self.updates.members.reserve_exact(self.usual.1);
+        }
+        let from = list.len();
+        list.extend_from_slice(&head);
+        list.extend_from_slice(keys);
+        list.resize(from + words.len(), 0);
+        *place = self.entries;
+        self.entries = self.entries.checked_add(1).expect("fewer than 2^32 groups an epoch");
+        *place
+    }
 
-/// Sorts the members and sums up what is equal.
-fn consolidate(members: &mut Vec<Member>) {
-    members.sort_unstable_by_key(|m| (m.set, m.value, m.with));
-    members.dedup_by(|b, a| {
-        let same = (a.set, a.value, a.with) == (b.set, b.value, b.with);
-        a.diff += if same { b.diff } else { 0 };
-        same
-    });
-    members.retain(|m| m.diff != 0);
+    /// What changed; from here on nothing has.
+    fn take(&mut self) -> Updates {
+        let Updates { to, node, .. } = self.updates;
+        self.entries = 0;
+        self.usual = (self.updates.words.len(), self.updates.members.len());
+        std::mem::replace(&mut self.updates, Updates { to, node, ..Updates::default() })
+    }
 }
 
 /// The windows of a node that hold a row, as (window, start); for those that slide over arrivals
@@ -171,16 +219,16 @@ pub fn placements(node: &Node, row: &Row<'_>, bucket: i64, mut each: impl FnMut(
 
 /// What a row adds to an additive cell.
 #[inline]
-fn addend(add: &Add, row: &Row<'_>) -> i128 {
+fn addend(add: &Add, row: &Row<'_>) -> i64 {
     if !all(&add.filter, row) {
         return 0;
     }
     match &add.what {
         Adds::Rows => 1,
-        Adds::Values(ex) => i128::from(ex.eval(row) != NULL),
+        Adds::Values(ex) => i64::from(ex.eval(row) != NULL),
         Adds::Sum(ex) => match ex.eval(row) {
             NULL => 0,
-            v => v.into(),
+            v => v,
         },
     }
 }

@@ -7,9 +7,10 @@ use std::mem::size_of;
 
 use super::super::multiset::Multiset;
 use super::super::plan::{Node, Order};
-use super::super::value::Cells;
+use super::super::update::Member;
+use super::super::words::Words;
 use super::store;
-use super::{Groups, Held, NodeGroups};
+use super::{Buckets, Groups, NodeGroups};
 
 /// Groups looked at for the sizes of their multisets.
 const SAMPLE: usize = 256;
@@ -23,7 +24,7 @@ pub struct GroupsSize {
     pub bytes: usize,
     /// Shares of groups in buckets of arrivals.
     pub shares: usize,
-    /// Their bytes, about, without values.
+    /// Their bytes, about.
     pub share_bytes: usize,
 }
 
@@ -53,21 +54,14 @@ pub fn member(order: Order) -> usize {
 
 /// Bytes of a group without the members of its multisets.
 pub fn group(node: &Node) -> usize {
-    let entry = store::bytes(node.keys.len(), node.adds.len()) + hashed(size_of::<u64>());
+    let entry = store::bytes(node) + hashed(size_of::<u64>());
     let sets = if node.sets.is_empty() { 0 } else { size_of::<Box<[Multiset]>>() };
     entry + sets + node.sets.len() * size_of::<Multiset>()
 }
 
 /// Bytes of a group's share of a bucket, without values.
 pub fn share(node: &Node) -> usize {
-    hashed(size_of::<(Cells, Held)>()) + beside(node)
-}
-
-/// What lies beside the entry: sums and keys that do not fit into it.
-fn beside(node: &Node) -> usize {
-    let sums = if node.adds.len() > 1 { node.adds.len() * size_of::<i128>() } else { 0 };
-    let keys = if node.keys.len() > 4 { node.keys.len() * size_of::<i64>() } else { 0 };
-    sums + keys
+    Words::of(node).len() * size_of::<i64>() + hashed(size_of::<u32>())
 }
 
 impl Groups {
@@ -79,22 +73,23 @@ impl Groups {
 
 impl NodeGroups {
     fn size(&self, node: &Node) -> GroupsSize {
-        let shares: usize = self.buckets.values().map(|b| b.groups.len()).sum();
+        let (shares, values) = self.buckets.as_ref().map_or((0, 0), Buckets::len);
+        let groups = &self.live.groups;
         let members: usize = if node.sets.is_empty() {
             0
         } else {
-            let sample = self.groups.sets().take(SAMPLE);
+            let sample = groups.sets().take(SAMPLE);
             let bytes: usize = sample
                 .flat_map(|sets| sets.iter().zip(&node.sets))
                 .map(|(set, s)| set.held() * member(s.order))
                 .sum();
-            bytes * self.groups.len() / self.groups.len().clamp(1, SAMPLE)
+            bytes * groups.len() / groups.len().clamp(1, SAMPLE)
         };
         GroupsSize {
-            groups: self.groups.len(),
-            bytes: self.groups.len() * group(node) + members,
+            groups: groups.len(),
+            bytes: groups.len() * group(node) + members,
             shares,
-            share_bytes: shares * share(node),
+            share_bytes: shares * share(node) + values * size_of::<Member>(),
         }
     }
 }

@@ -5,23 +5,19 @@
 //! Limits: 2^32 groups.
 //!
 //! ```text
-//! group = window:16|live:1|dirty:1  start  key*  (low high)*  shown       words of 64 bits
-//! low, high = halves of a sum of 128 bits; shown = the hash of the rows last published, 0 = none
+//! group = window:16|live:1|dirty:1  start  key*  sum*  shown              words of 64 bits
+//! start, key, sum = as super::super::words has them
+//! shown = the hash of the rows last published, 0 = none
 //! ```
-
-use std::hash::Hasher;
-
-use rustc_hash::FxHasher;
 
 use super::super::multiset::Multiset;
 use super::super::plan::{Node, Order};
 use super::super::value::GroupKey;
+use super::super::words::{Words, hash};
 use crate::index::Index;
 
 /// Groups a chunk.
 const CHUNK: usize = 1024;
-/// Words before the keys.
-const HEAD: usize = 2;
 /// There is a group of this number.
 const LIVE: i64 = 1 << 16;
 /// It changed since it was last published.
@@ -29,8 +25,7 @@ const DIRTY: i64 = 1 << 17;
 
 /// The groups of one node by key.
 pub struct Store {
-    keys: usize,
-    sums: usize,
+    form: Words,
     orders: Vec<Order>,
     chunks: Vec<Vec<i64>>,
     /// By number; empty where groups have no multisets.
@@ -44,26 +39,26 @@ pub struct Store {
 /// One group.
 pub struct Group<'a> {
     words: &'a mut [i64],
-    keys: usize,
+    form: &'a Words,
     /// Its multisets.
     pub sets: &'a mut [Multiset],
 }
 
-/// Bytes of a group of so many keys and sums, without its multisets.
-pub const fn bytes(keys: usize, sums: usize) -> usize {
-    stride(keys, sums) * size_of::<i64>()
+/// Bytes of a group, without its multisets.
+pub fn bytes(node: &Node) -> usize {
+    stride(&Words::of(node)) * size_of::<i64>()
 }
 
-const fn stride(keys: usize, sums: usize) -> usize {
-    HEAD + keys + 2 * sums + 1
+/// Words of a group: an entry's and what was shown of it.
+fn stride(form: &Words) -> usize {
+    form.len() + 1
 }
 
 impl Store {
     /// No groups.
     pub fn new(node: &Node) -> Self {
         Store {
-            keys: node.keys.len(),
-            sums: node.adds.len(),
+            form: Words::of(node),
             orders: node.sets.iter().map(|s| s.order).collect(),
             chunks: Vec::new(),
             sets: Vec::new(),
@@ -73,8 +68,9 @@ impl Store {
         }
     }
 
-    fn stride(&self) -> usize {
-        stride(self.keys, self.sums)
+    /// How its entries lie.
+    pub fn form(&self) -> &Words {
+        &self.form
     }
 
     fn new_sets(&self) -> Box<[Multiset]> {
@@ -86,18 +82,18 @@ impl Store {
         self.index.len()
     }
 
-    /// The number of a key's group, made if need be, and whether it was.
-    pub fn find_or_add(&mut self, key: &GroupKey) -> (u32, bool) {
-        let half = half(key.window, key.start, &key.keys);
-        let stride = self.stride();
+    /// The number of the group that an entry is of, made without sums if need be, and whether it
+    /// was.
+    pub fn find_or_add(&mut self, entry: &[i64]) -> (u32, bool) {
+        let key = self.form.key(entry);
+        let stride = stride(&self.form);
         let same = |number: u32| {
             let words = words(&self.chunks, stride, number);
-            (words[0] as u16, words[1]) == (key.window, key.start)
-                && words[HEAD..][..key.keys.len()] == key.keys[..]
+            words[0] as u16 == key[0] as u16 && words[1..key.len()] == key[1..]
         };
         let next = || u32::try_from(self.numbers).expect("fewer than 2^32 groups");
         let number = self.free.last().copied().unwrap_or_else(next);
-        if let Some(number) = self.index.find_or_add(half, number, same) {
+        if let Some(number) = self.index.find_or_add(half(key), number, same) {
             return (number, false);
         }
         if self.free.pop().is_none() {
@@ -110,14 +106,14 @@ impl Store {
         let at = number as usize;
         let words = &mut self.chunks[at / CHUNK][at % CHUNK * stride..][..stride];
         words.fill(0);
-        (words[0], words[1]) = (i64::from(key.window) | LIVE, key.start);
-        words[HEAD..][..key.keys.len()].copy_from_slice(&key.keys);
+        words[..key.len()].copy_from_slice(key);
+        words[0] |= LIVE;
         (number, true)
     }
 
     /// The words of the next number that was never given out.
     fn make_room(&mut self) {
-        let stride = self.stride();
+        let stride = stride(&self.form);
         if self.numbers.is_multiple_of(CHUNK) {
             self.chunks.push(Vec::with_capacity(CHUNK * stride));
         }
@@ -130,12 +126,13 @@ impl Store {
     }
 
     /// A group, if there is one of this number.
+    #[inline]
     pub fn get_mut(&mut self, number: u32) -> Option<Group<'_>> {
-        let (at, stride) = (number as usize, self.stride());
+        let (at, stride) = (number as usize, stride(&self.form));
         let words = self.chunks.get_mut(at / CHUNK)?.get_mut(at % CHUNK * stride..)?;
         let words = words.get_mut(..stride).filter(|words| words[0] & LIVE != 0)?;
         let sets = self.sets.get_mut(at).map_or(&mut [][..], |sets| sets);
-        Some(Group { words, keys: self.keys, sets })
+        Some(Group { words, form: &self.form, sets })
     }
 
     /// Empties a group; what was shown of it is remembered.
@@ -143,19 +140,18 @@ impl Store {
         let sets = self.new_sets();
         let Some(group) = self.get_mut(number) else { return };
         group.sets.iter_mut().zip(sets).for_each(|(old, new)| *old = new);
-        let (from, to) = (HEAD + group.keys, group.words.len() - 1);
-        group.words[from..to].fill(0);
+        group.form.sums_mut(group.words).fill(0);
     }
 
     /// Removes a group; its key.
     pub fn remove(&mut self, number: u32) -> Option<GroupKey> {
         let group = self.get_mut(number)?;
         let key = group.key();
-        group.words[0] = 0;
+        group.words[0] &= i64::from(u16::MAX);
+        let half = half(group.form.key(group.words));
         if let Some(sets) = self.sets.get_mut(number as usize) {
             *sets = Box::default();
         }
-        let half = half(key.window, key.start, &key.keys);
         self.index.remove(half, number);
         self.free.push(number);
         Some(key)
@@ -170,25 +166,26 @@ impl Store {
 impl Group<'_> {
     /// Its key.
     pub fn key(&self) -> GroupKey {
-        let keys = self.words[HEAD..][..self.keys].iter().copied().collect();
-        GroupKey { window: self.words[0] as u16, start: self.words[1], keys }
+        let [window, start, keys @ ..] = self.form.key(self.words) else {
+            unreachable!("an entry begins with its window and start")
+        };
+        GroupKey { window: *window as u16, start: *start, keys: keys.into() }
     }
 
     /// A sum.
     pub fn sum(&self, n: usize) -> i128 {
-        let at = HEAD + self.keys + 2 * n;
-        i128::from(self.words[at + 1]) << 64 | i128::from(self.words[at] as u64)
+        self.form.sum(self.words, n)
     }
 
-    /// Adds to a sum.
-    pub fn add(&mut self, n: usize, more: i128) {
-        let (at, sum) = (HEAD + self.keys + 2 * n, self.sum(n).wrapping_add(more));
-        (self.words[at], self.words[at + 1]) = (sum as i64, (sum >> 64) as i64);
+    /// Adds the sums of an entry.
+    #[inline]
+    pub fn add(&mut self, entry: &[i64]) {
+        self.form.merge(self.words, entry, false);
     }
 
     /// Whether it holds nothing any more.
     pub fn is_gone(&mut self) -> bool {
-        let sums = &self.words[HEAD + self.keys..self.words.len() - 1];
+        let sums = self.form.sums(self.words);
         sums.iter().all(|word| *word == 0) && self.sets.iter_mut().all(|s| s.distinct() == 0)
     }
 
@@ -211,63 +208,56 @@ fn words(chunks: &[Vec<i64>], stride: usize, number: u32) -> &[i64] {
     &chunks[at / CHUNK][at % CHUNK * stride..][..stride]
 }
 
-fn half(window: u16, start: i64, keys: &[i64]) -> u32 {
-    let mut hasher = FxHasher::default();
-    hasher.write_u16(window);
-    hasher.write_i64(start);
-    keys.iter().for_each(|key| hasher.write_i64(*key));
-    hasher.finish() as u32
+fn half(key: &[i64]) -> u32 {
+    hash(key) as u32
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn store(keys: usize, sums: usize, orders: Vec<Order>) -> Store {
+    fn store(keys: usize, wide: &[bool], orders: Vec<Order>) -> Store {
         let (chunks, sets, free) = (Vec::new(), Vec::new(), Vec::new());
-        let index = Index::default();
-        Store { keys, sums, orders, chunks, sets, numbers: 0, index, free }
+        let form = Words::new(keys, wide.iter().copied());
+        Store { form, orders, chunks, sets, numbers: 0, index: Index::default(), free }
     }
 
     #[test]
     fn numbers_stay_until_removed_and_are_given_out_again() {
-        let key =
-            |n: i64| GroupKey { window: 3, start: n % 7, keys: [n, -n].into_iter().collect() };
-        let mut store = store(2, 1, vec![Order::Value]);
+        let entry = |n: i64| [3, n % 7, n, -n, n];
+        let key = |n: i64| GroupKey { window: 3, start: n % 7, keys: [n, -n][..].into() };
+        let mut store = store(2, &[false], vec![Order::Value]);
         let sum = |store: &mut Store, n: u32| store.get_mut(n).map(|g| (g.key(), g.sum(0)));
         for n in 0..3000 {
-            assert_eq!(store.find_or_add(&key(n)), (n as u32, true));
-            store.get_mut(n as u32).expect("made").add(0, n.into());
+            assert_eq!(store.find_or_add(&entry(n)), (n as u32, true));
+            store.get_mut(n as u32).expect("made").add(&entry(n));
         }
-        assert_eq!(store.find_or_add(&key(1999)), (1999, false));
+        assert_eq!(store.find_or_add(&entry(1999)), (1999, false));
         assert_eq!((store.remove(1999), store.remove(1999)), (Some(key(1999)), None));
         assert_eq!((sum(&mut store, 1999), store.len()), (None, 2999));
-        assert_eq!(store.find_or_add(&key(5000)), (1999, true));
+        assert_eq!(store.find_or_add(&entry(5000)), (1999, true));
         assert_eq!(sum(&mut store, 1999), Some((key(5000), 0)));
         for n in (0..3000).filter(|n| *n != 1999) {
             assert_eq!(sum(&mut store, n), Some((key(n.into()), n.into())));
         }
-        assert_eq!(store.find_or_add(&key(1999)), (3000, true));
+        assert_eq!(store.find_or_add(&entry(1999)), (3000, true));
         assert_eq!(store.sets().count(), 3001);
     }
 
     #[test]
-    fn sums_are_wide_and_a_reset_group_remembers_what_was_shown() {
-        let key = GroupKey { window: 0, start: i64::MIN, keys: [7].into_iter().collect() };
-        let mut store = store(1, 2, Vec::new());
-        let (number, _) = store.find_or_add(&key);
+    fn a_reset_group_remembers_what_was_shown() {
+        let entry = [0, i64::MIN, 7, 1, 5, 0];
+        let mut store = store(1, &[false, true], Vec::new());
+        let (number, _) = store.find_or_add(&entry);
         let mut group = store.get_mut(number).expect("made");
         assert!(group.is_gone() && !group.set_dirty(true));
-        for more in [i128::MAX, -5, i128::from(i64::MIN)] {
-            let was = group.sum(1);
-            group.add(1, more);
-            assert_eq!(group.sum(1), was.wrapping_add(more));
-        }
+        group.add(&entry);
         *group.shown() = 9;
-        assert_eq!((group.sum(0), group.is_gone()), (0, false));
+        assert_eq!((group.sum(0), group.sum(1), group.is_gone()), (1, 5, false));
         store.reset(number);
         let mut group = store.get_mut(number).expect("still there");
         assert!(group.is_gone() && group.set_dirty(false));
+        let key = GroupKey { window: 0, start: i64::MIN, keys: [7][..].into() };
         assert_eq!((*group.shown(), group.key()), (9, key));
     }
 }

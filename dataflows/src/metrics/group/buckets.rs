@@ -1,0 +1,172 @@
+//! What arrived in each bucket, by group keys: from here it goes into the windows that slide over
+//! arrivals, and out of them again.
+//!
+//! Promises: a bucket holds each group's sums once; what its multisets gained and lost is put
+//! together whenever there is twice as much of it as was left the last time. A bucket leaves
+//! memory when no window reaches it any more.
+
+use std::collections::BTreeMap;
+
+use hashbrown::HashTable;
+
+use super::super::declare::{Shape, Window};
+use super::super::plan::Node;
+use super::super::update::{Member, SLIDING, Updates};
+use super::super::value::NULL;
+use super::super::words::{HEAD, Words, hash};
+use super::live::Live;
+use crate::tick::Tick;
+
+/// So many members are never put together.
+const FEW: usize = 64;
+
+/// The buckets of one node, and the windows that slide over them.
+pub struct Buckets {
+    form: Words,
+    buckets: BTreeMap<i64, Bucket>,
+    /// The edges that windows are at, by their place in the node's list.
+    edges: Vec<(i64, i64)>,
+}
+
+/// What arrived in one bucket.
+#[derive(Default)]
+struct Bucket {
+    /// Numbers of shares by keys.
+    numbers: HashTable<u32>,
+    /// A group's share each: an entry as it came first, with the sums of all.
+    words: Vec<i64>,
+    /// What the multisets of shares hold.
+    members: Vec<Member>,
+    /// How many members were left when they were last put together.
+    left: usize,
+}
+
+impl Buckets {
+    /// No buckets yet.
+    pub fn new(node: &Node, form: Words) -> Self {
+        let edges = vec![(i64::MIN, i64::MIN); node.windows.len()];
+        Buckets { form, buckets: BTreeMap::new(), edges }
+    }
+
+    /// Takes up what arrived; what that changes in the windows that hold the buckets.
+    pub fn arrive(&mut self, node: &Node, updates: &Updates) -> Updates {
+        let mut changed = Updates::default();
+        let entries = updates.words.chunks_exact(self.form.len());
+        let (mut shares, mut firsts) = (Vec::new(), Vec::new());
+        let mut number = 0;
+        for entry in entries {
+            firsts.push(number);
+            let (slides, bucket) = (entry[0] == i64::from(SLIDING), entry[1]);
+            shares.push((bucket, slides.then(|| self.share(bucket, entry))));
+            for (w, _) in sliding(node).filter(|_| slides) {
+                if (self.edges[w].0..self.edges[w].1).contains(&bucket) {
+                    changed.words.extend_from_slice(&[w as i64, NULL]);
+                    changed.words.extend_from_slice(&entry[HEAD..]);
+                    number += 1;
+                }
+            }
+        }
+        firsts.push(number);
+        for member in &updates.members {
+            let e = member.entry as usize;
+            if let (bucket, Some(entry)) = shares[e] {
+                let bucket = self.buckets.entry(bucket).or_default();
+                bucket.add_member(Member { entry, ..*member });
+            }
+            let windows = firsts[e]..firsts[e + 1];
+            changed.members.extend(windows.map(|entry| Member { entry, ..*member }));
+        }
+        changed
+    }
+
+    /// Adds to a group's share; its number in the bucket.
+    fn share(&mut self, bucket: i64, entry: &[i64]) -> u32 {
+        let (form, width) = (&self.form, self.form.len());
+        let Bucket { numbers, words, .. } = self.buckets.entry(bucket).or_default();
+        let keys = &form.key(entry)[HEAD..];
+        let of = |number: &u32| &form.key(&words[*number as usize * width..])[HEAD..];
+        let found = numbers.find(hash(keys), |number| of(number) == keys).copied();
+        let number = found.unwrap_or_else(|| {
+            let number = u32::try_from(words.len() / width).expect("fewer than 2^32 groups");
+            numbers.insert_unique(hash(keys), number, |number| hash(of(number)));
+            number
+        });
+        if found.is_none() {
+            words.extend_from_slice(entry);
+        } else {
+            form.merge(&mut words[number as usize * width..][..width], entry, false);
+        }
+        number
+    }
+
+    /// The clock moved: buckets come into windows and go out of them. Whether any window moved.
+    pub fn slide(&mut self, node: &Node, tick: &Tick, live: &mut Live) -> bool {
+        let (mut oldest, mut moved) = (i64::MAX, false);
+        for (w, window) in sliding(node) {
+            let Shape::Sliding { size, every } = window.shape else { continue };
+            let (from, to) = Window::latest(size, every, tick.now, tick.ended);
+            let (was_from, was_to) = std::mem::replace(&mut self.edges[w], (from, to));
+            oldest = oldest.min(from);
+            if (from, to) == (was_from, was_to) {
+                continue;
+            }
+            moved = true;
+            for (range, minus) in [(was_from..was_to.min(from), true), (was_to.max(from)..to, false)]
+            {
+                if !range.is_empty() {
+                    for (_, bucket) in self.buckets.range(range) {
+                        live.take(node, &bucket.poured(&self.form, w, minus), tick.now);
+                    }
+                }
+            }
+        }
+        if oldest != i64::MAX {
+            self.buckets = self.buckets.split_off(&oldest);
+        }
+        moved
+    }
+
+    /// How many shares of groups are held, and how many members of their multisets.
+    pub fn len(&self) -> (usize, usize) {
+        let width = self.form.len();
+        let shares = self.buckets.values().map(|b| b.words.len() / width).sum();
+        (shares, self.buckets.values().map(|b| b.members.len()).sum())
+    }
+}
+
+impl Bucket {
+    fn add_member(&mut self, member: Member) {
+        self.members.push(member);
+        if self.members.len() < FEW.max(2 * self.left) {
+            return;
+        }
+        self.members.sort_unstable_by_key(|m| (m.entry, m.set, m.value, m.with));
+        self.members.dedup_by(|b, a| {
+            let same = (a.entry, a.set, a.value, a.with) == (b.entry, b.set, b.value, b.with);
+            a.diff += if same { b.diff } else { 0 };
+            same
+        });
+        self.members.retain(|m| m.diff != 0);
+        self.left = self.members.len();
+    }
+
+    /// The bucket as changes of a window.
+    fn poured(&self, form: &Words, w: usize, minus: bool) -> Updates {
+        let mut words = vec![0; self.words.len()];
+        let width = form.len();
+        for (to, share) in words.chunks_exact_mut(width).zip(self.words.chunks_exact(width)) {
+            let keys = form.key(share).len();
+            to[..keys].copy_from_slice(form.key(share));
+            (to[0], to[1]) = (w as i64, NULL);
+            form.merge(to, share, minus);
+        }
+        let sign = if minus { -1 } else { 1 };
+        let members = self.members.iter().map(|m| Member { diff: sign * m.diff, ..*m });
+        Updates { words, members: members.collect(), ..Updates::default() }
+    }
+}
+
+/// A node's windows that slide over arrivals, with their places.
+fn sliding(node: &Node) -> impl Iterator<Item = (usize, &Window)> {
+    node.windows.iter().enumerate().filter(|(_, w)| node.slides(w))
+}

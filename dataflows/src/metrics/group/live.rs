@@ -1,0 +1,166 @@
+//! The groups of one node that are held: found by key, changed, retired, shown.
+//!
+//! Promises: a group leaves memory when it holds nothing and nothing is shown of it; a window's
+//! groups are empty from when `now` has passed the window's end and `retain`.
+
+use std::collections::BTreeMap;
+use std::hash::{Hash, Hasher};
+
+use rustc_hash::{FxHashSet, FxHasher};
+use smallvec::SmallVec;
+
+use super::super::changes::{Changes, Rows};
+use super::super::plan::{MetricPlan, Node};
+use super::super::update::{SLIDING, Updates};
+use super::super::value::NULL;
+use super::rows::rows;
+use super::store::Store;
+
+/// The groups of one node on one worker.
+pub struct Live {
+    /// All of them.
+    pub groups: Store,
+    /// Groups that changed since they were last published.
+    dirty: Vec<u32>,
+    /// Where windows retire: the groups by (window, start).
+    starts: BTreeMap<(u16, i64), FxHashSet<u32>>,
+    /// The groups of the entries that are being taken up; empty in between.
+    numbers: Vec<Option<u32>>,
+}
+
+impl Live {
+    /// No groups.
+    pub fn new(node: &Node) -> Self {
+        let (dirty, starts, numbers) = (Vec::new(), BTreeMap::new(), Vec::new());
+        Live { groups: Store::new(node), dirty, starts, numbers }
+    }
+
+    /// Takes changes up, but for those of buckets.
+    pub fn take(&mut self, node: &Node, updates: &Updates, now: i64) {
+        let width = self.groups.form().len();
+        let entries = || updates.words.chunks_exact(width);
+        let mut numbers = std::mem::take(&mut self.numbers);
+        // The look-ups apart from the rest: they need not wait for each other's memory.
+        numbers.extend(entries().map(|entry| {
+            let (window, start) = (entry[0] as u16, entry[1]);
+            let here = window != SLIDING && !retired(node, (window, start), now);
+            here.then(|| self.find_or_add(node, entry))
+        }));
+        for (entry, number) in entries().zip(&numbers) {
+            let Some(mut group) = number.and_then(|n| self.groups.get_mut(n)) else { continue };
+            group.add(entry);
+            if !group.set_dirty(true) {
+                self.dirty.extend(*number);
+            }
+        }
+        for member in &updates.members {
+            let number = numbers[member.entry as usize];
+            if let Some(group) = number.and_then(|n| self.groups.get_mut(n)) {
+                let set = &mut group.sets[member.set as usize];
+                set.update(member.value, member.with, member.diff);
+            }
+        }
+        numbers.clear();
+        self.numbers = numbers;
+    }
+
+    fn find_or_add(&mut self, node: &Node, entry: &[i64]) -> u32 {
+        let (number, new) = self.groups.find_or_add(entry);
+        let (window, start) = (entry[0] as u16, entry[1]);
+        if new && node.retain.is_some() && start != NULL {
+            self.starts.entry((window, start)).or_default().insert(number);
+        }
+        number
+    }
+
+    fn remove(&mut self, number: u32) {
+        let Some(key) = self.groups.remove(number) else { return };
+        if let Some(numbers) = self.starts.get_mut(&(key.window, key.start)) {
+            numbers.remove(&number);
+        }
+    }
+
+    /// Windows whose time is over leave memory; what was published of them is taken back. Whether
+    /// there were any.
+    pub fn retire(&mut self, node: &Node, now: i64) -> bool {
+        let Some(retain) = node.retain else { return false };
+        let mut moved = false;
+        for (w, window) in node.windows.iter().enumerate().filter(|(_, w)| !node.slides(w)) {
+            let w = w as u16;
+            // Ends ascend with starts: the first window that stays ends the search.
+            while let Some((&(_, start), _)) =
+                self.starts.range((w, i64::MIN)..(w, i64::MAX)).next()
+                && now >= window.end(start).saturating_add(retain)
+            {
+                for number in self.starts.remove(&(w, start)).into_iter().flatten() {
+                    self.groups.reset(number);
+                    let group = self.groups.get_mut(number);
+                    if group.is_some_and(|mut g| !g.set_dirty(true)) {
+                        self.dirty.push(number);
+                    }
+                }
+                moved = true;
+            }
+        }
+        moved
+    }
+
+    /// Without anyone to be shown to, groups that are empty and were never shown leave memory.
+    pub fn forget(&mut self) {
+        let mut dirty = std::mem::take(&mut self.dirty);
+        dirty.retain(|number| {
+            let group = self.groups.get_mut(*number);
+            let gone = group.is_some_and(|mut g| *g.shown() == 0 && g.is_gone());
+            if gone {
+                self.remove(*number);
+            }
+            !gone
+        });
+        self.dirty = dirty;
+    }
+
+    /// The rows of changed groups; groups without rows leave memory.
+    pub fn publish(&mut self, node: &Node, metrics: &[MetricPlan], changes: &mut Changes) {
+        let mut dirty = std::mem::take(&mut self.dirty);
+        let mut shown: Vec<Rows> = Vec::with_capacity(node.metrics.len());
+        for number in dirty.drain(..) {
+            let Some(mut group) = self.groups.get_mut(number) else { continue };
+            group.set_dirty(false);
+            let gone = group.is_gone();
+            shown.clear();
+            let mut of = |m: &u16| rows(&metrics[*m as usize], &mut group);
+            shown.extend(node.metrics.iter().map(|m| if gone { Rows::new() } else { of(m) }));
+            let hash = hash(&shown);
+            if std::mem::replace(group.shown(), hash) != hash {
+                let key = group.key();
+                for (metric, rows) in node.metrics.iter().zip(&shown) {
+                    changes.push(*metric, &key, rows);
+                }
+            }
+            if gone {
+                self.remove(number);
+            }
+        }
+        self.dirty = dirty;
+    }
+}
+
+/// Whether a window has left `retain`.
+fn retired(node: &Node, (window, start): (u16, i64), now: i64) -> bool {
+    match (node.retain, node.windows.get(window as usize)) {
+        (Some(retain), Some(w)) if start != NULL && !node.slides(w) => {
+            now >= w.end(start).saturating_add(retain)
+        }
+        _ => false,
+    }
+}
+
+/// The hash of a group's rows; 0 = it shows none.
+fn hash(shown: &[Rows]) -> i64 {
+    if shown.iter().all(SmallVec::is_empty) {
+        return 0;
+    }
+    let mut hasher = FxHasher::default();
+    shown.hash(&mut hasher);
+    hasher.finish() as i64 | 1
+}

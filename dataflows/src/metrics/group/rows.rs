@@ -1,0 +1,78 @@
+//! What a metric shows of a group.
+
+use super::super::changes::Rows;
+use super::super::plan::{MetricPlan, Show};
+use super::super::value::{Value, Values};
+use super::store::Group;
+
+/// What a metric shows of a group: usually one row; more where `top` or tied winners are shown.
+pub fn rows(metric: &MetricPlan, group: &mut Group<'_>) -> Rows {
+    let mut seen = metric.schema.metric.keep_empty;
+    if !metric.shows.iter().any(Show::has_winners) {
+        let mut row = Values::new();
+        for show in &metric.shows {
+            let (value, had) = single(show, group);
+            seen |= had;
+            row.push(value);
+        }
+        return if seen { Rows::from_iter([row]) } else { Rows::new() };
+    }
+    // Columns, and whether each has one value for all rows.
+    let mut columns: Vec<(Vec<Value>, bool)> = Vec::new();
+    let mut height = 1;
+    for show in &metric.shows {
+        let winners = match show {
+            Show::Top { set, k } => group.sets[*set].top(*k, metric.all_ties),
+            Show::Argmax { set } => group.sets[*set].argmax(metric.all_ties),
+            _ => {
+                let (value, had) = single(show, group);
+                seen |= had;
+                columns.push((vec![value], true));
+                continue;
+            }
+        };
+        seen |= !winners.is_empty();
+        height = height.max(winners.len());
+        let (first, second) = winners.into_iter().unzip();
+        columns.extend([(first, false), (second, false)]);
+    }
+    if !seen {
+        return Rows::new();
+    }
+    let row = |r: usize| {
+        let cell = |(column, single): &(Vec<Value>, bool)| {
+            column.get(if *single { 0 } else { r }).copied().unwrap_or(Value::Null)
+        };
+        columns.iter().map(cell).collect()
+    };
+    (0..height).map(row).collect()
+}
+
+/// A measure of one value, and whether it saw anything but nulls.
+fn single(show: &Show, group: &mut Group<'_>) -> (Value, bool) {
+    match *show {
+        Show::Add { add, seen } => (Value::Int(group.sum(add)), group.sum(seen) != 0),
+        Show::Ratio { over, under, seen } => {
+            let (over, under) = (group.sum(over), group.sum(under));
+            let value = if under == 0 { Value::Null } else { Value::Ratio(over, under) };
+            (value, group.sum(seen) != 0)
+        }
+        Show::Distinct { set } => {
+            let n = group.sets[set].distinct();
+            (Value::Int(n as i128), n > 0)
+        }
+        Show::Quantile { set, num, den, interpolated } => {
+            let values = group.sets[set].values();
+            let value = values.map_or(Value::Null, |v| v.quantile(num, den, interpolated));
+            (value, value != Value::Null)
+        }
+        Show::Min { set } | Show::Max { set } => {
+            let least = matches!(show, Show::Min { .. });
+            let value = group.sets[set]
+                .values()
+                .map_or(Value::Null, |v| if least { v.min() } else { v.max() });
+            (value, value != Value::Null)
+        }
+        Show::Top { .. } | Show::Argmax { .. } => (Value::Null, false),
+    }
+}
