@@ -166,13 +166,12 @@ impl Assemble {
         debug_assert!(self.unfed.is_empty(), "what is fed later would count twice");
         let mut tallies: Vec<(u32, Tally)> = Vec::new();
         let mut slots = Vec::new();
-        for recs in recs {
-            // The look-ups apart from the rest: they need not wait for each other's memory.
-            slots.extend(recs.iter().map(|rec| {
-                let slot = self.table.find_or_add(&self.plan.layout, rec.index);
-                self.table.prefetch(slot, self.plan.layout.side(rec.stream).offset + HEADER - 1);
-                slot
-            }));
+        let mut wanted = Vec::new();
+        for recs in recs.iter().flat_map(|recs| recs.chunks(AHEAD)) {
+            let side = |rec: &Rec| self.plan.layout.side(rec.stream).offset + HEADER - 1;
+            wanted.extend(recs.iter().map(|rec| (rec.index, side(rec))));
+            self.table.find_or_add_all(&self.plan.layout, &wanted, &mut slots);
+            wanted.clear();
             for (rec, slot) in recs.iter().zip(slots.drain(..)) {
                 let last = tallies.last().is_some_and(|t| t.0 == rec.partition);
                 if !last {

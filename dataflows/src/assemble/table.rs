@@ -140,8 +140,21 @@ impl Table {
 
     /// Reads a byte of a slot, so that the processor has what is around it at hand soon.
     #[inline]
-    pub fn prefetch(&self, slot: u32, byte: usize) {
+    fn prefetch(&self, slot: u32, byte: usize) {
         std::hint::black_box(self.slot(slot)[byte]);
+    }
+
+    /// The slots of some indexes, made if need be; of each the given byte is looked at soon. In
+    /// steps, so that none of the look-ups waits for another's memory.
+    pub fn find_or_add_all(&mut self, layout: &Layout, wanted: &[(u64, usize)], out: &mut Vec<u32>) {
+        wanted.iter().for_each(|(index, _)| self.index.touch(half(*index)));
+        for (index, byte) in wanted {
+            if let Some(slot) = self.index.likely(half(*index)) {
+                self.prefetch(slot, 0);
+                self.prefetch(slot, *byte);
+            }
+        }
+        out.extend(wanted.iter().map(|(index, _)| self.find_or_add(layout, *index)));
     }
 
     /// Marks a slot as not touched; its bytes.

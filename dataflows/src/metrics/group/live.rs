@@ -16,6 +16,9 @@ use super::super::value::NULL;
 use super::rows::rows;
 use super::store::Store;
 
+/// So many groups are looked up at a time.
+const AHEAD: usize = 64;
+
 /// The groups of one node on one worker.
 pub struct Live {
     /// All of them.
@@ -40,12 +43,16 @@ impl Live {
         let width = self.groups.form().len();
         let entries = || updates.words.chunks_exact(width);
         let mut numbers = std::mem::take(&mut self.numbers);
-        // The look-ups apart from the rest: they need not wait for each other's memory.
-        numbers.extend(entries().map(|entry| {
-            let (window, start) = (entry[0] as u16, entry[1]);
-            let here = window != SLIDING && !retired(node, (window, start), now);
-            here.then(|| self.find_or_add(node, entry))
-        }));
+        // In steps, so that none of the look-ups waits for another's memory.
+        for some in updates.words.chunks(AHEAD * width) {
+            some.chunks_exact(width).for_each(|entry| self.groups.touch(entry));
+            some.chunks_exact(width).for_each(|entry| self.groups.touch_group(entry));
+            numbers.extend(some.chunks_exact(width).map(|entry| {
+                let (window, start) = (entry[0] as u16, entry[1]);
+                let here = window != SLIDING && !retired(node, (window, start), now);
+                here.then(|| self.find_or_add(node, entry))
+            }));
+        }
         for (entry, number) in entries().zip(&numbers) {
             let Some(mut group) = number.and_then(|n| self.groups.get_mut(n)) else { continue };
             group.add(entry);

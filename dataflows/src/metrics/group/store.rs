@@ -82,6 +82,20 @@ impl Store {
         self.index.len()
     }
 
+    /// Reads where the group of an entry is looked for.
+    #[inline]
+    pub fn touch(&self, entry: &[i64]) {
+        self.index.touch(half(self.form.key(entry)));
+    }
+
+    /// Reads the first word of the group that an entry is most likely of.
+    #[inline]
+    pub fn touch_group(&self, entry: &[i64]) {
+        if let Some(number) = self.index.likely(half(self.form.key(entry))) {
+            std::hint::black_box(words(&self.chunks, stride(&self.form), number)[0]);
+        }
+    }
+
     /// The number of the group that an entry is of, made without sums if need be, and whether it
     /// was.
     pub fn find_or_add(&mut self, entry: &[i64]) -> (u32, bool) {
@@ -208,8 +222,11 @@ fn words(chunks: &[Vec<i64>], stride: usize, number: u32) -> &[i64] {
     &chunks[at / CHUNK][at % CHUNK * stride..][..stride]
 }
 
+/// Half of a key's hash. Those of one start and one list of keys in several windows are neighbours.
+#[inline]
 fn half(key: &[i64]) -> u32 {
-    hash(key) as u32
+    let spread = hash(&key[1..]).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    (spread >> 32) as u32 & !7 | key[0] as u32 & 7
 }
 
 #[cfg(test)]
