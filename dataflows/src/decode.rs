@@ -11,8 +11,9 @@ use timely::dataflow::StreamVec;
 use timely::dataflow::channels::pact::Exchange;
 use timely::dataflow::operators::generic::Operator;
 
-use crate::assemble::version::HASH_MASK;
-use crate::assemble::{Partitions, Rec};
+use crate::assemble::Partitions;
+use crate::assemble::recs::Recs;
+use crate::assemble::table::owner;
 use crate::batch::{Batch, Dealt, Ruled};
 use crate::metrics::declare::Time;
 use crate::metrics::meta::{Ledger, MetaKey};
@@ -52,8 +53,8 @@ pub fn decode<'s>(
     plan: &Arc<Plan>,
     options: &DecodeOptions,
     outbox: Outbox,
-) -> StreamVec<'s, u64, Rec> {
-    let mut work = Work::new(plan.clone(), options.clone());
+) -> StreamVec<'s, u64, Recs> {
+    let mut work = Work::new(plan.clone(), options.clone(), batches.scope().peers());
     let deal = Exchange::new(|dealt: &Dealt| dealt.to);
     batches.unary(deal, crate::names::DECODE.name, move |_capability, _info| {
         move |input, output| {
@@ -61,10 +62,12 @@ pub fn decode<'s>(
                 let Some(&epoch) = cap.least() else { return };
                 let mut session = output.session(&cap);
                 for Dealt { batch, .. } in batches.drain(..) {
-                    let left = work.batch(&batch, |rec| session.give(rec));
+                    let left = work.batch(&batch, |recs| session.give(recs));
                     outbox.decoded(left.tally.read);
                     outbox.at(epoch, |sealed| left.leave(batch.partition, sealed));
                 }
+                let rest = work.recs.iter_mut().filter(|recs| !recs.is_empty());
+                rest.for_each(|recs| session.give(recs.take()));
             });
         }
     })
@@ -104,6 +107,8 @@ struct Work {
     plan: Arc<Plan>,
     options: DecodeOptions,
     decoder: Decoder,
+    /// Records that are not sent on yet, by the worker that owns them.
+    recs: Vec<Recs>,
     /// Whether `records`, whether `fields` are counted.
     records: bool,
     fields: bool,
@@ -112,8 +117,9 @@ struct Work {
 }
 
 impl Work {
-    fn new(plan: Arc<Plan>, options: DecodeOptions) -> Self {
+    fn new(plan: Arc<Plan>, options: DecodeOptions, workers: usize) -> Self {
         Work {
+            recs: (0..workers as u64).map(Recs::new).collect(),
             decoder: Decoder::new(options.rules.clone()),
             records: plan.counted.records,
             fields: plan.counted.fields,
@@ -123,7 +129,7 @@ impl Work {
         }
     }
 
-    fn batch(&mut self, batch: &Batch, mut give: impl FnMut(Rec)) -> Left {
+    fn batch(&mut self, batch: &Batch, mut give: impl FnMut(Recs)) -> Left {
         let mut left = Left::default();
         if self.options.rows.is_some() {
             let table =
@@ -152,10 +158,11 @@ impl Work {
         arrived_at: i64,
         bucket: i64,
         left: &mut Left,
-        give: &mut impl FnMut(Rec),
+        give: &mut impl FnMut(Recs),
     ) {
         let position = batch.position(n);
         let (plan, options, states) = (&self.plan, &self.options, &mut self.states);
+        let all = &mut self.recs;
         let (records, fields) = (self.records, self.fields);
         let payload = batch.payload(n);
         let first = batch.first_sub;
@@ -203,7 +210,12 @@ impl Work {
                     if let Some(format) = options.rows {
                         write_row(format, options, record, &origin, &mut left.rows);
                     }
-                    give(rec(plan, record, &origin));
+                    let to = owner(record.index, all.len() as u64);
+                    let recs = &mut all[to as usize];
+                    recs.push(&plan.layout, record, &origin);
+                    if recs.is_full() {
+                        give(recs.take());
+                    }
                 }
             }
         });
@@ -277,17 +289,4 @@ fn write_row(
         RowFormat::Csv => table::write_csv(record, origin, source, name, &mut table.bytes),
     }
     table.ends.push((origin.position, origin.sub, table.bytes.len() as u32));
-}
-
-fn rec(plan: &Plan, record: &Record<'_>, origin: &Origin) -> Rec {
-    Rec {
-        index: record.index,
-        hash: record.hash & HASH_MASK,
-        arrived_at: origin.arrived_at,
-        position: origin.position,
-        partition: origin.partition,
-        sub: origin.sub,
-        stream: record.fields.stream(),
-        packed: plan.layout.pack(&record.fields),
-    }
 }

@@ -19,8 +19,8 @@ use timely::dataflow::{InputHandleVec, ProbeHandle, StreamVec};
 use timely::worker::Worker;
 
 use crate::assemble::codec::{CodecError, Texts};
-use crate::assemble::table::spread;
-use crate::assemble::{Assemble, Partitions, Post, Rec};
+use crate::assemble::recs::{Head, Recs};
+use crate::assemble::{Assemble, Partitions, Post};
 use crate::batch::Dealt;
 use crate::decode::{DecodeOptions, decode};
 use crate::metrics::declare::Join;
@@ -166,7 +166,7 @@ type Given = Result<Updates, (DistinctRow, i64)>;
 /// The assemble operator: changes of groups, and changes of rows that are to be made distinct, if
 /// any node wants such.
 fn assembled<'s>(
-    (recs, ticks): (StreamVec<'s, u64, Rec>, StreamVec<'s, u64, Tick>),
+    (recs, ticks): (StreamVec<'s, u64, Recs>, StreamVec<'s, u64, Tick>),
     plan: &Arc<Plan>,
     (assemble, slides): (&Rc<RefCell<Assemble>>, &Rc<RefCell<Slides>>),
     outbox: &Outbox,
@@ -175,7 +175,7 @@ fn assembled<'s>(
     let wanted = plan.nodes.iter().any(|n| !n.distinct.is_empty() && n.join == Join::Newest);
     let sliding = slide::wanted(plan).then(|| slides.clone());
     let (plan, assemble, outbox) = (plan.clone(), assemble.clone(), outbox.clone());
-    let mut work = move |epoch, recs: &mut [Vec<Rec>], tick: &Tick, give: &mut dyn FnMut(Given)| {
+    let mut work = move |epoch, recs: &mut [Vec<Recs>], tick: &Tick, give: &mut dyn FnMut(Given)| {
         let mut distinct = Vec::new();
         let mut assemble = assemble.borrow_mut();
         if let Some(combine) = assemble.feed(&mut distinct) {
@@ -184,6 +184,7 @@ fn assembled<'s>(
             return Step::More;
         }
         outbox.at(epoch, |out| {
+            let recs = recs.iter_mut().flat_map(|list| list.drain(..));
             let combine = assemble.epoch(recs, tick, out, &mut distinct);
             meta::updates(&plan, out.ledger.iter(), combine);
             if let Some(ledger) = first.take() {
@@ -194,7 +195,7 @@ fn assembled<'s>(
         distinct.into_iter().for_each(|d| give(Err(d)));
         Step::Done
     };
-    let by_index = pooled::exchange(|r: &Rec| spread(r.index));
+    let by_index = pooled::exchange(|recs: &Recs| recs.to);
     if !wanted {
         let updates =
             sealed(recs, ticks, by_index, names::ASSEMBLE.name, move |epoch, recs, tick, give| {
@@ -219,7 +220,7 @@ fn assembled<'s>(
             },
         );
     }
-    (updates, Some(as_changes(rows, names::DISTINCT_ROWS.name, |row| row).as_collection()))
+    (updates, Some(as_changes(rows, names::DISTINCT_ROWS.name, Some).as_collection()))
 }
 
 type Rows<'s> = VecCollection<'s, u64, DistinctRow, isize>;
@@ -238,10 +239,14 @@ fn distinct_updates<'s>(rows: Vec<Rows<'s>>, plan: &Arc<Plan>) -> StreamVec<'s, 
 
 /// Bag joins: changes of groups, and of rows that are to be made distinct.
 fn bags<'s>(
-    recs: StreamVec<'s, u64, Rec>,
+    recs: StreamVec<'s, u64, Recs>,
     plan: &Arc<Plan>,
 ) -> Vec<(StreamVec<'s, u64, Updates>, Rows<'s>)> {
-    let records = as_changes(recs, names::BAG_RECORDS.name, |rec| (rec, 1));
+    let layout = plan.layout.clone();
+    let records = as_changes(recs, names::BAG_RECORDS.name, move |recs: Recs| {
+        let rec = |(head, packed): (&Head, &[u8])| (head.index, head.stream(), packed.into());
+        recs.each(&layout).map(|rec_of| (rec(rec_of), 1)).collect::<Vec<(bag::Rec, i64)>>()
+    });
     bag::join(plan, records.as_collection())
         .into_iter()
         .map(|(n, rows)| {
@@ -253,7 +258,7 @@ fn bags<'s>(
                     updates.into_iter().map(Ok).chain(distinct.into_iter().map(Err)).collect()
                 });
             let (updates, rows) = given.ok_err(|given| given);
-            (updates, as_changes(rows, names::BAG_ROWS.name, |row| row).as_collection())
+            (updates, as_changes(rows, names::BAG_ROWS.name, Some).as_collection())
         })
         .collect()
 }

@@ -160,25 +160,25 @@ where
     })
 }
 
-/// Rows with their multiplicities as a differential collection's changes.
-pub fn as_changes<'s, D, E>(
+/// Rows with their multiplicities, of which `split` may find several in an entry, as a differential
+/// collection's changes.
+pub fn as_changes<'s, D, E, I>(
     rows: StreamVec<'s, u64, E>,
     name: &str,
-    mut split: impl FnMut(E) -> (D, i64) + 'static,
+    mut split: impl FnMut(E) -> I + 'static,
 ) -> StreamVec<'s, u64, (D, u64, isize)>
 where
     D: Clone + 'static,
     E: Clone + 'static,
+    I: IntoIterator<Item = (D, i64)>,
 {
     rows.unary(Pipeline, name, move |_capability, _info| {
         move |input, output| {
             input.for_each(|cap, rows| {
                 let Some(&epoch) = cap.least() else { return };
-                let rows = rows.drain(..).map(|row| {
-                    let (data, diff) = split(row);
-                    (data, epoch, diff as isize)
-                });
-                output.session(&cap).give_iterator(rows);
+                let rows = rows.drain(..).flat_map(&mut split);
+                let changes = rows.map(|(data, diff)| (data, epoch, diff as isize));
+                output.session(&cap).give_iterator(changes);
             });
         }
     })

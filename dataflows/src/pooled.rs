@@ -31,6 +31,12 @@ fn with_free<D: 'static, R>(work: impl FnOnce(&mut Vec<Vec<D>>) -> R) -> R {
     })
 }
 
+/// A list that is empty, with room for [`BYTES`].
+pub fn take<D: 'static>() -> Vec<D> {
+    let most = (BYTES / size_of::<D>().max(1)).max(1);
+    with_free(Vec::pop).unwrap_or_else(|| Vec::with_capacity(most))
+}
+
 /// Gives a list to be used again.
 pub fn give_back<D: 'static>(mut list: Vec<D>) {
     list.clear();
@@ -66,8 +72,7 @@ impl<D: 'static> PushInto<D> for Lists<D> {
     #[inline]
     fn push_into(&mut self, entry: D) {
         if self.filling.capacity() == 0 {
-            let most = (BYTES / size_of::<D>().max(1)).max(1);
-            self.filling = with_free(Vec::pop).unwrap_or_else(|| Vec::with_capacity(most));
+            self.filling = take();
         }
         self.filling.push(entry);
         if self.filling.len() == self.filling.capacity() {

@@ -13,6 +13,7 @@ mod rows;
 use std::hint::black_box;
 use std::sync::Arc;
 
+use dataflows::assemble::recs::Recs;
 use dataflows::assemble::{Assemble, Partitions};
 use dataflows::record::{Decoder, Rule, Rules, Stream};
 use dataflows::sealed::Sealed;
@@ -66,14 +67,14 @@ fn assemble() {
     let mut random = rows::Random::new(3);
     let epochs: Vec<_> =
         (0..EPOCHS).map(|_| assemble::records(&plan, INDEXES, &mut random)).collect();
-    let records: usize = epochs.iter().map(Vec::len).sum();
+    let records: usize = epochs.iter().map(Recs::len).sum();
     let mut table = Assemble::new(plan, Partitions::default(), 1);
     let mut epochs = Some(epochs);
     measured(&mut || {
         for records in epochs.take().into_iter().flatten() {
             let tick = Tick::default();
             let (mut sealed, mut distinct) = (Sealed::default(), Vec::new());
-            let combine = table.epoch(&[records], &tick, &mut sealed, &mut distinct);
+            let combine = table.epoch([records], &tick, &mut sealed, &mut distinct);
             combine.drain(|update| {
                 black_box(update);
             });

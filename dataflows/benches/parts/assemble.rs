@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
-use dataflows::assemble::{Assemble, Partitions, Rec};
+use dataflows::assemble::recs::Recs;
+use dataflows::assemble::{Assemble, Partitions};
 use dataflows::metrics::declare::{
     Expr, Fact, Join, Key, Kind, Measure, Metric, Output, Ties, default_age_groups,
 };
 use dataflows::metrics::plan::Plan;
-use dataflows::record::{Column, Decoded, Decoder, Rule, Rules, Stream};
+use dataflows::record::{Column, Decoded, Decoder, Origin, Rule, Rules, Stream};
 use dataflows::sealed::Sealed;
 use dataflows::tick::Tick;
 use divan::Bencher;
@@ -43,25 +44,17 @@ pub fn plan() -> Arc<Plan> {
 }
 
 /// Records of random indexes below a bound.
-pub fn records(plan: &Plan, indexes: u64, random: &mut Random) -> Vec<Rec> {
+pub fn records(plan: &Plan, indexes: u64, random: &mut Random) -> Recs {
     let mut decoder = Decoder::new(Arc::new(Rules::default()));
-    let mut out = Vec::new();
+    let mut out = Recs::new(0);
     for position in 0..N {
         let stream = (position % 3) as usize;
         let line = line(stream, random.below(indexes), random);
         let rule = Rule::Kind(Stream::ALL[stream]);
         decoder.decode(line.as_bytes(), rule, 0, true, |sub, decoded| {
             if let Decoded::Record(record) = decoded {
-                out.push(Rec {
-                    index: record.index,
-                    hash: record.hash,
-                    arrived_at: 0,
-                    position,
-                    partition: 0,
-                    sub,
-                    stream: record.fields.stream(),
-                    packed: plan.layout.pack(&record.fields),
-                });
+                let origin = Origin { arrived_at: 0, partition: 0, position, sub };
+                out.push(&plan.layout, record, &origin);
             }
         });
     }
@@ -72,7 +65,7 @@ pub fn records(plan: &Plan, indexes: u64, random: &mut Random) -> Vec<Rec> {
 fn epoch(bencher: Bencher<'_, '_>, indexes: u64) {
     let plan = plan();
     let mut random = Random::new(3);
-    let epochs: Vec<Vec<Rec>> = (0..16).map(|_| records(&plan, indexes, &mut random)).collect();
+    let epochs: Vec<Recs> = (0..16).map(|_| records(&plan, indexes, &mut random)).collect();
     let mut assemble = Assemble::new(plan, Partitions::default(), 1);
     let tick = Tick::default();
     let mut epoch = 0;
@@ -80,11 +73,11 @@ fn epoch(bencher: Bencher<'_, '_>, indexes: u64) {
         .counter(ItemsCount::new(N))
         .with_inputs(|| {
             epoch += 1;
-            vec![epochs[epoch % epochs.len()].clone()]
+            [epochs[epoch % epochs.len()].clone()]
         })
         .bench_local_values(|recs| {
             let (mut sealed, mut distinct) = (Sealed::default(), Vec::new());
-            let combine = assemble.epoch(&recs, &tick, &mut sealed, &mut distinct);
+            let combine = assemble.epoch(recs, &tick, &mut sealed, &mut distinct);
             combine.drain(|update| {
                 divan::black_box(update);
             });

@@ -256,15 +256,15 @@ impl Layout {
         side.places.iter().copied().find(|p| p.kept == kept)
     }
 
-    /// Packs the kept columns of a record.
+    /// Appends the kept columns of a record, packed: as many bytes as its side has.
     #[inline]
-    pub fn pack(&self, fields: &Fields<'_>) -> Packed {
-        let side = self.side(fields.stream());
-        let mut packed = Packed::from_elem(0, side.bytes);
+    pub fn pack(&self, fields: &Fields<'_>, out: &mut Vec<u8>) {
+        let (side, from) = (self.side(fields.stream()), out.len());
+        out.resize(from + side.bytes, 0);
         for place in &side.places {
-            place.put(&mut packed, project::cell(fields, place.kept.column, place.kept.form));
+            let cell = project::cell(fields, place.kept.column, place.kept.form);
+            place.put(&mut out[from..], cell);
         }
-        packed
     }
 
     /// A side's header and columns within a slot.

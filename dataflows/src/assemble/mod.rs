@@ -12,6 +12,7 @@ pub mod arrivals;
 pub mod block;
 pub mod codec;
 pub mod layout;
+pub mod recs;
 mod restore;
 pub mod table;
 pub mod version;
@@ -21,7 +22,6 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use parking_lot::RwLock;
-use serde::{Deserialize, Serialize};
 
 use crate::metrics::declare::Fact;
 use crate::metrics::distinct::DistinctRow;
@@ -35,43 +35,12 @@ use crate::tick::{CutKind, Tick};
 use crate::time::floor;
 use arrivals::{Arrivals, Counts};
 use codec::{Encoder, Numbers};
-use layout::{HEADER, Header, Packed, present};
+use layout::{HEADER, Header, present};
+use recs::{Head, Recs};
 use table::Table;
 
 /// So many slots are brought near at a time before they are worked on.
 const AHEAD: usize = 64;
-
-/// A decoded record on its way to the slot of its index.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct Rec {
-    /// The index.
-    pub index: u64,
-    /// The content's hash, [`version::HASH_MASK`].
-    pub hash: u64,
-    /// Arrival time, microseconds.
-    pub arrived_at: i64,
-    /// Position in the partition.
-    pub position: u64,
-    /// The partition.
-    pub partition: u32,
-    /// The number within the message.
-    pub sub: u32,
-    /// The stream.
-    pub stream: Stream,
-    /// The kept columns.
-    pub packed: Packed,
-}
-
-impl Rec {
-    fn origin(&self) -> Origin {
-        Origin {
-            arrived_at: self.arrived_at,
-            partition: self.partition,
-            position: self.position,
-            sub: self.sub,
-        }
-    }
-}
 
 /// The partitions' (source, name) by number: they decide between versions of equal arrival time.
 pub type Partitions = Arc<RwLock<Vec<(String, String)>>>;
@@ -158,34 +127,22 @@ impl Assemble {
     /// back from disk has been fed before ([`Assemble::feed`]).
     pub fn epoch(
         &mut self,
-        recs: &[Vec<Rec>],
+        recs: impl IntoIterator<Item = Recs>,
         tick: &Tick,
         sealed: &mut Sealed,
         distinct: &mut Vec<(DistinctRow, i64)>,
     ) -> &mut Combine {
         debug_assert!(self.unfed.is_empty(), "what is fed later would count twice");
+        // One count for all: workers share the plan, and its counter with it.
+        let plan = self.plan.clone();
         let mut tallies: Vec<(u32, Tally)> = Vec::new();
-        let mut slots = Vec::new();
-        let mut wanted = Vec::new();
-        for recs in recs.iter().flat_map(|recs| recs.chunks(AHEAD)) {
-            let side = |rec: &Rec| self.plan.layout.side(rec.stream).offset + HEADER - 1;
-            wanted.extend(recs.iter().map(|rec| (rec.index, side(rec))));
-            self.table.find_or_add_all(&self.plan.layout, &wanted, &mut slots);
-            wanted.clear();
-            for (rec, slot) in recs.iter().zip(slots.drain(..)) {
-                let last = tallies.last().is_some_and(|t| t.0 == rec.partition);
-                if !last {
-                    tallies.push((rec.partition, Tally::default()));
-                }
-                let at = tallies.len() - 1;
-                self.apply(slot, rec, &mut tallies[at].1);
-            }
+        for recs in recs {
+            self.take_up(&plan, &recs, &mut tallies);
+            recs.give_back();
         }
         sealed.tallies.append(&mut tallies);
         self.retire(tick.now);
         let mut before = std::mem::take(&mut self.before);
-        // One count for all: workers share the plan, and its counter with it.
-        let plan = self.plan.clone();
         let mut kept = before.bytes.chunks_exact(plan.layout.stride);
         for (n, (slot, is_kept)) in before.slots.iter().enumerate() {
             let arrivals = before.arrivals.get(n).cloned().unwrap_or_default();
@@ -206,27 +163,49 @@ impl Assemble {
         &mut self.combine
     }
 
+    /// Brings records to the slots of their indexes.
+    fn take_up(&mut self, plan: &Plan, recs: &Recs, tallies: &mut Vec<(u32, Tally)>) {
+        let layout = &plan.layout;
+        let (mut wanted, mut slots) = (Vec::with_capacity(AHEAD), Vec::with_capacity(AHEAD));
+        for (heads, mut packed) in recs.chunks(layout, AHEAD) {
+            let side = |head: &Head| layout.side(head.stream()).offset + HEADER - 1;
+            wanted.extend(heads.iter().map(|head| (head.index, side(head))));
+            self.table.find_or_add_all(layout, &wanted, &mut slots);
+            wanted.clear();
+            for (head, slot) in heads.iter().zip(slots.drain(..)) {
+                let partition = head.origin().partition;
+                if tallies.last().is_none_or(|t| t.0 != partition) {
+                    tallies.push((partition, Tally::default()));
+                }
+                let last = tallies.len() - 1;
+                let (columns, behind) = packed.split_at(layout.side(head.stream()).bytes);
+                packed = behind;
+                self.apply(slot, head, columns, &mut tallies[last].1);
+            }
+        }
+    }
+
     /// Applies the version rule to one record.
-    fn apply(&mut self, slot: u32, rec: &Rec, tally: &mut Tally) {
+    fn apply(&mut self, slot: u32, head: &Head, packed: &[u8], tally: &mut Tally) {
+        let (stream, origin, hash) = (head.stream(), head.origin(), head.hash());
         let (bytes, versions) = self.table.slot_and_versions(slot);
         if table::touch(bytes) {
             self.before.remember(&self.plan, (slot, bytes), &self.arrivals);
         }
-        let arrives = self.plan.arrivals && rec.stream == Stream::Pin;
+        let arrives = self.plan.arrivals && stream == Stream::Pin;
         if arrives {
-            self.arrivals.add(slot, floor(rec.arrived_at, self.plan.bucket), 1);
+            self.arrivals.add(slot, floor(origin.arrived_at, self.plan.bucket), 1);
         }
-        let side = self.plan.layout.side(rec.stream);
-        let origin = rec.origin();
+        let side = self.plan.layout.side(stream);
         let wins = match Header::read(&bytes[side.offset..], versions) {
             None => {
                 tally.accepted += 1;
-                self.present[rec.stream as usize] += 1;
+                self.present[stream as usize] += 1;
                 true
             }
             Some(held) => {
                 let wins = newer(&origin, &held.origin, &self.partitions);
-                match (held.hash == rec.hash, wins) {
+                match (held.hash == hash, wins) {
                     (true, _) => tally.duplicate += 1,
                     (false, true) => tally.accepted += 1,
                     (false, false) => tally.superseded += 1,
@@ -237,10 +216,10 @@ impl Assemble {
         if wins || arrives {
             if wins {
                 let part = &mut bytes[side.offset..][..HEADER + side.bytes];
-                Header { origin, hash: rec.hash }.write(part, versions);
-                part[HEADER..].copy_from_slice(&rec.packed);
+                Header { origin, hash }.write(part, versions);
+                part[HEADER..].copy_from_slice(packed);
             }
-            let (slot_is_new, side_is_new) = table::mark(bytes, rec.stream);
+            let (slot_is_new, side_is_new) = table::mark(bytes, stream);
             if slot_is_new {
                 self.unsaved.push(slot);
             }

@@ -4,7 +4,7 @@ use super::arrivals::Counts;
 use super::block::{self, Entry};
 use super::codec::{self, CodecError, Numbers, Texts};
 use super::layout::present;
-use super::table::spread;
+use super::table::owner;
 use super::{Assemble, Out, sides};
 use crate::metrics::distinct::DistinctRow;
 use crate::metrics::update::Combine;
@@ -35,7 +35,7 @@ impl Assemble {
         for block in blocks {
             for entry in block::entries(block) {
                 let entry = entry?;
-                if spread(entry.index) % peers == me {
+                if owner(entry.index, peers) == me {
                     batch.push(entry);
                 }
                 if batch.len() == BATCH {

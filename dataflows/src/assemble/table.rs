@@ -24,11 +24,18 @@ pub struct Table {
     versions: Versions,
 }
 
-/// Spreads an index over 64 bits; also decides which worker owns it.
+/// Spreads an index over 64 bits.
 #[inline]
-pub fn spread(index: u64) -> u64 {
+fn spread(index: u64) -> u64 {
     let h = (index ^ (index >> 32)).wrapping_mul(0x9E37_79B9_7F4A_7C15);
     h ^ (h >> 29)
+}
+
+/// Which of so many workers owns an index.
+#[inline]
+pub fn owner(index: u64, workers: u64) -> u64 {
+    let spread = spread(index);
+    if workers.is_power_of_two() { spread & (workers - 1) } else { spread % workers }
 }
 
 /// Half of an index's hash: other bits than those that decide the owner, which are the same for

@@ -10,8 +10,11 @@ use super::expr::{Row, all};
 use super::plan::Plan;
 use super::update::{Combine, Updates, placements};
 use super::value::NULL;
-use crate::assemble::Rec;
 use crate::assemble::layout::Packed;
+use crate::record::Stream;
+
+/// A record: its index, its stream, its packed columns.
+pub type Rec = (u64, Stream, Packed);
 
 /// A row of joined sides: the index, and the packed columns of pin, geo, user.
 type Joined = (u64, [Packed; 3]);
@@ -22,12 +25,11 @@ pub fn join<'s>(
     records: VecCollection<'s, u64, Rec, isize>,
 ) -> Vec<(usize, VecCollection<'s, u64, Joined, isize>)> {
     let side = |n: usize| {
-        records.clone().flat_map(move |rec: Rec| {
+        records.clone().flat_map(move |(index, stream, packed): Rec| {
             let mut sides: [Packed; 3] = Default::default();
-            let mine = rec.stream as usize == n;
-            mine.then(|| {
-                sides[n] = rec.packed;
-                (rec.index, sides)
+            (stream as usize == n).then(|| {
+                sides[n] = packed;
+                (index, sides)
             })
         })
     };

@@ -1,0 +1,144 @@
+//! Decoded records on their way to the slots of their indexes: a list for each worker that owns
+//! some, so that a record is written once and not moved again.
+//!
+//! Promises: records come out in the order in which they went in.
+
+use serde::{Deserialize, Serialize};
+
+use super::layout::Layout;
+use super::version::HASH_MASK;
+use crate::pooled;
+use crate::record::{Origin, Record, Stream};
+
+/// Bits of a content's hash; the stream lies above them.
+const HASH_BITS: u32 = HASH_MASK.count_ones();
+
+/// What is known of a record beside its columns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Head {
+    /// The index.
+    pub index: u64,
+    /// The content's hash, and the stream.
+    hash: u64,
+    arrived_at: i64,
+    position: u64,
+    partition: u32,
+    sub: u32,
+}
+
+impl Head {
+    fn new(record: &Record<'_>, origin: &Origin) -> Self {
+        let stream = record.fields.stream() as u64;
+        Head {
+            index: record.index,
+            hash: record.hash & HASH_MASK | stream << HASH_BITS,
+            arrived_at: origin.arrived_at,
+            position: origin.position,
+            partition: origin.partition,
+            sub: origin.sub,
+        }
+    }
+
+    /// The content's hash, [`HASH_MASK`].
+    #[inline]
+    pub fn hash(&self) -> u64 {
+        self.hash & HASH_MASK
+    }
+
+    /// The stream.
+    #[inline]
+    pub fn stream(&self) -> Stream {
+        Stream::ALL[(self.hash >> HASH_BITS) as usize]
+    }
+
+    /// Where it came from.
+    #[inline]
+    pub fn origin(&self) -> Origin {
+        Origin {
+            arrived_at: self.arrived_at,
+            partition: self.partition,
+            position: self.position,
+            sub: self.sub,
+        }
+    }
+}
+
+/// Records of indexes that one worker owns.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Recs {
+    /// The worker.
+    pub to: u64,
+    heads: Vec<Head>,
+    /// The kept columns, those of a record as many bytes as its side has in the layout.
+    packed: Vec<u8>,
+}
+
+impl Recs {
+    /// No records for a worker.
+    pub fn new(to: u64) -> Self {
+        Recs { to, ..Recs::default() }
+    }
+
+    /// Adds a record.
+    #[inline]
+    pub fn push(&mut self, layout: &Layout, record: &Record<'_>, origin: &Origin) {
+        if self.heads.capacity() == 0 {
+            (self.heads, self.packed) = (pooled::take(), pooled::take());
+        }
+        self.heads.push(Head::new(record, origin));
+        layout.pack(&record.fields, &mut self.packed);
+    }
+
+    /// How many records there are.
+    pub fn len(&self) -> usize {
+        self.heads.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.heads.is_empty()
+    }
+
+    /// Whether no more should come in: lists are to be used again.
+    #[inline]
+    pub fn is_full(&self) -> bool {
+        self.heads.len() == self.heads.capacity() && !self.heads.is_empty()
+    }
+
+    /// What is there; from here on nothing is.
+    pub fn take(&mut self) -> Recs {
+        let to = self.to;
+        std::mem::replace(self, Recs::new(to))
+    }
+
+    /// Some records at a time, in order, with the packed columns of the first and all that follow.
+    pub fn chunks<'a>(
+        &'a self,
+        layout: &'a Layout,
+        most: usize,
+    ) -> impl Iterator<Item = (&'a [Head], &'a [u8])> {
+        let mut rest = &self.packed[..];
+        self.heads.chunks(most).map(move |heads| {
+            let packed = rest;
+            let bytes: usize = heads.iter().map(|head| layout.side(head.stream()).bytes).sum();
+            rest = &rest[bytes..];
+            (heads, packed)
+        })
+    }
+
+    /// The records, in order, with their packed columns.
+    pub fn each<'a>(&'a self, layout: &'a Layout) -> impl Iterator<Item = (&'a Head, &'a [u8])> {
+        let mut rest = &self.packed[..];
+        self.heads.iter().map(move |head| {
+            let (packed, behind) = rest.split_at(layout.side(head.stream()).bytes);
+            rest = behind;
+            (head, packed)
+        })
+    }
+
+    /// Gives its lists to be used again.
+    pub fn give_back(self) {
+        pooled::give_back(self.heads);
+        pooled::give_back(self.packed);
+    }
+}
