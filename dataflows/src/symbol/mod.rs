@@ -72,15 +72,21 @@ impl Lately {
     fn intern(&mut self, text: &str) -> Sym {
         let hash = xxh3_128_with_seed(text.as_bytes(), self.seed);
         let set = &mut self.sets[(hash >> 64) as usize % Self::SETS];
-        match set.iter().find(|known| known.0 >> 32 == hash >> 32) {
-            Some(known) => Sym(known.0 as u32),
-            None => {
-                let sym = look_up(text, hash as u64);
-                set.copy_within(..3, 1);
-                set[0] = Known(hash >> 32 << 32 | u128::from(sym.0));
-                sym
-            }
+        // All four are looked at, whichever it is: where it lies cannot be guessed, and a wrong guess
+        // waits for memory.
+        let (mut is_known, mut sym) = (false, 0);
+        for known in &*set {
+            let is_this = known.0 >> 32 == hash >> 32;
+            is_known |= is_this;
+            sym |= if is_this { known.0 as u32 } else { 0 };
         }
+        if is_known {
+            return Sym(sym);
+        }
+        let sym = look_up(text, hash as u64);
+        set.copy_within(..3, 1);
+        set[0] = Known(hash >> 32 << 32 | u128::from(sym.0));
+        sym
     }
 }
 
