@@ -31,6 +31,9 @@ const ARRIVAL: u8 = 1 << 5;
 const SUB: u8 = 1 << 6;
 const POSITION_BACK: u8 = 1 << 7;
 
+/// Bytes of either part that a block may have more than the one before it without growing.
+const SPARE: usize = 2 << 10;
+
 /// More than an entry takes up before its body.
 const HEAD: usize = 64;
 
@@ -91,11 +94,13 @@ impl Last {
 pub struct Writer {
     block: Block,
     last: Last,
+    /// Bytes of entries and of hashes that a block is made for.
+    usual: (usize, usize),
 }
 
 impl Default for Writer {
     fn default() -> Self {
-        Writer { block: Block::default(), last: Last::NONE }
+        Writer { block: Block::default(), last: Last::NONE, usual: (FULL - FULL / 4, FULL / 4) }
     }
 }
 
@@ -104,8 +109,9 @@ impl Writer {
     pub fn push(&mut self, entry: &Entry<'_>) -> Option<Block> {
         let Block { entries, hashes } = &mut self.block;
         if entries.is_empty() {
-            entries.reserve(FULL);
-            hashes.reserve(FULL / 2);
+            // As much as the block before took: room that is not used is memory all the same.
+            entries.reserve_exact(self.usual.0);
+            hashes.reserve_exact(self.usual.1);
         }
         let last = &mut self.last.origins[usize::from(entry.part)];
         let now = entry.origin;
@@ -150,6 +156,7 @@ impl Writer {
         self.last = Last::NONE;
         let mut block = std::mem::take(&mut self.block);
         block.hashes.extend_from_slice(&(block.entries.len() as u32).to_le_bytes());
+        self.usual = (block.entries.len() + SPARE, block.hashes.len() + SPARE);
         block
     }
 }

@@ -99,19 +99,20 @@ impl Place {
     }
 
     /// Puts a cell there; the form bounds its values.
+    #[inline]
     fn put(&self, packed: &mut [u8], cell: i64) {
-        let to = &mut packed[self.offset..][..self.width.bytes()];
+        let at = self.offset;
         match self.width {
-            Width::U8 => to[0] = if cell == NULL { u8::MAX } else { cell as u8 },
+            Width::U8 => packed[at] = if cell == NULL { u8::MAX } else { cell as u8 },
             Width::U32 => {
                 let v = if cell == NULL { u32::MAX } else { cell.min(0xFFFF_FFFE) as u32 };
-                to.copy_from_slice(&v.to_le_bytes());
+                packed[at..][..4].copy_from_slice(&v.to_le_bytes());
             }
             Width::I32 => {
                 let v = if cell == NULL { i32::MIN } else { cell as i32 };
-                to.copy_from_slice(&v.to_le_bytes());
+                packed[at..][..4].copy_from_slice(&v.to_le_bytes());
             }
-            Width::I64 => to.copy_from_slice(&cell.to_le_bytes()),
+            Width::I64 => packed[at..][..8].copy_from_slice(&cell.to_le_bytes()),
         }
     }
 

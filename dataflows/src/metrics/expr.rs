@@ -170,7 +170,7 @@ fn compare(op: Op, o: Ordering) -> bool {
 /// Whether all of these hold.
 #[inline]
 pub fn all(conds: &[Cond], row: &Row<'_>) -> bool {
-    conds.iter().all(|c| c.holds(row))
+    conds.is_empty() || conds.iter().all(|c| c.holds(row))
 }
 
 /// What an expression's value is needed for.

@@ -14,7 +14,7 @@ use super::declare::Time;
 use super::expr::{Row, all};
 use super::plan::{Add, Adds, Node, Plan, Set};
 use super::value::NULL;
-use super::words::{HEAD, Words, hash};
+use super::words::{HEAD, Words, equal, hash};
 
 /// The window number of updates that feed all windows of a node that slide over arrivals; their
 /// start is the bucket.
@@ -174,7 +174,7 @@ impl Part {
         let place = &mut self.lately[(hash >> (u64::BITS - LATELY)) as usize];
         let list = &mut self.updates.words;
         let held = list.get(*place as usize * words.len()..).and_then(|w| w.get(..words.len()));
-        if held.is_some_and(|e| e[..HEAD] == head && e[HEAD..][..keys.len()] == *keys) {
+        if held.is_some_and(|e| e[..HEAD] == head && equal(&words.key(e)[HEAD..], keys)) {
             return *place;
         }
         if list.capacity() == 0 {

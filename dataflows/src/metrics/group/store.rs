@@ -13,7 +13,7 @@
 use super::super::multiset::Multiset;
 use super::super::plan::{Node, Order};
 use super::super::value::GroupKey;
-use super::super::words::{Words, hash};
+use super::super::words::{Words, equal, hash};
 use crate::index::Index;
 
 /// Groups a chunk.
@@ -103,7 +103,7 @@ impl Store {
         let stride = stride(&self.form);
         let same = |number: u32| {
             let words = words(&self.chunks, stride, number);
-            words[0] as u16 == key[0] as u16 && words[1..key.len()] == key[1..]
+            words[0] as u16 == key[0] as u16 && equal(&words[1..key.len()], &key[1..])
         };
         let next = || u32::try_from(self.numbers).expect("fewer than 2^32 groups");
         let number = self.free.last().copied().unwrap_or_else(next);
