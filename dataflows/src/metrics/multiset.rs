@@ -7,6 +7,7 @@
 //! An own structure because differential's `reduce` hands its closure every value of a changed
 //! key: a median over 100 000 values would be sorted anew at each change.
 
+mod ranked;
 mod sorted;
 
 use std::cmp::Reverse;
@@ -17,6 +18,7 @@ use rustc_hash::FxHashMap;
 use super::plan::Order;
 use super::value::{NULL, Value};
 use crate::symbol::Sym;
+use ranked::Ranked;
 use sorted::Sorted;
 
 /// A cell that orders as what it stands for.
@@ -67,7 +69,7 @@ pub enum Multiset {
     Values(Values),
     /// By value and what comes with it, as cells; the flag says that the latter is text. Texts are
     /// compared only among those tied for the answer.
-    Ranked(Sorted<(i64, i64)>, bool),
+    Ranked(Ranked, bool),
     /// By frequency.
     Often(Often),
 }
@@ -77,7 +79,7 @@ impl Multiset {
     pub fn new(order: Order) -> Self {
         match order {
             Order::Value => Multiset::Values(Values::default()),
-            Order::Ranked { text } => Multiset::Ranked(Sorted::default(), text),
+            Order::Ranked { text } => Multiset::Ranked(Ranked::default(), text),
             Order::Often { text } => Multiset::Often(Often { text, ..Often::default() }),
         }
     }
@@ -91,12 +93,20 @@ impl Multiset {
         }
     }
 
-    /// How many distinct members there are.
-    pub fn distinct(&mut self) -> usize {
+    /// How many distinct members there are, if the order is by frequency.
+    pub fn distinct(&self) -> usize {
         match self {
-            Multiset::Values(v) => v.counts.settled().len(),
-            Multiset::Ranked(list, _) => list.settled().len(),
             Multiset::Often(o) => o.counts.len(),
+            _ => 0,
+        }
+    }
+
+    /// Whether it has no members.
+    pub fn is_empty(&self) -> bool {
+        match self {
+            Multiset::Values(v) => v.total == 0,
+            Multiset::Ranked(list, _) => list.is_empty(),
+            Multiset::Often(o) => o.counts.is_empty(),
         }
     }
 
@@ -120,9 +130,8 @@ impl Multiset {
     /// The greatest value with what comes with it: the first of the tied, or all of them.
     pub fn argmax(&mut self, all: bool) -> Vec<(Value, Value)> {
         let Multiset::Ranked(list, text) = self else { return Vec::new() };
-        let list = list.settled();
-        let Some(((greatest, _), _)) = list.last() else { return Vec::new() };
-        let tied = list.from((greatest, NULL)).map(|((_, with), _)| Ordered::new(with, *text));
+        let Some((greatest, tied)) = list.greatest() else { return Vec::new() };
+        let tied = tied.map(|with| Ordered::new(with, *text));
         let mut tied: Vec<Ordered> =
             if all { tied.collect() } else { tied.min().into_iter().collect() };
         tied.sort();

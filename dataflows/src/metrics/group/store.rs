@@ -198,9 +198,9 @@ impl Group<'_> {
     }
 
     /// Whether it holds nothing any more.
-    pub fn is_gone(&mut self) -> bool {
+    pub fn is_gone(&self) -> bool {
         let sums = self.form.sums(self.words);
-        sums.iter().all(|word| *word == 0) && self.sets.iter_mut().all(|s| s.distinct() == 0)
+        sums.iter().all(|word| *word == 0) && self.sets.iter().all(Multiset::is_empty)
     }
 
     /// Says whether it changed since it was last published; whether it had.

@@ -68,6 +68,12 @@ impl<K: Copy + Ord> Sorted<K> {
         &self.ordered
     }
 
+    /// Everything that was added, in order; nothing is left.
+    pub fn take(&mut self) -> Vec<(K, i64)> {
+        self.settle();
+        std::mem::take(&mut self.ordered).lists.concat()
+    }
+
     /// Entries held, of which some may be the same key's.
     pub fn held(&self) -> usize {
         self.ordered.len() + self.waiting.as_ref().map_or(0, |waiting| waiting.len())

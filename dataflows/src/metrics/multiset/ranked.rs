@@ -1,0 +1,209 @@
+//! The greatest of many, with what comes with it.
+//!
+//! Promises: the answer is that of all that was added. Only the greatest are in order: what is
+//! below them is appended to, and put together when the greatest are gone, and now and then so that
+//! it does not outgrow what is held: to [`FEW`] or four times as many.
+//! Limits: values of equal rank are never parted: of many that are tied all are in order.
+
+use super::sorted::Sorted;
+
+/// A value, and what comes with it.
+type Key = (i64, i64);
+
+/// So many keys are put in order when there are none.
+const KEEP: usize = 64;
+
+/// So many changes need not be put together.
+const FEW: usize = 1024;
+
+/// If there are so many, those below the first [`KEEP`] go to the rest.
+const MOST: usize = 256;
+
+/// Values with what comes with them, and counts.
+#[derive(Debug, Default)]
+pub struct Ranked {
+    top: Sorted<Key>,
+    /// How many keys may be in `top` before some are put aside; more where many are tied.
+    most: usize,
+    /// What is less than all values in `top`.
+    rest: Option<Box<Rest>>,
+    /// The sum of all counts.
+    total: i64,
+}
+
+/// Changes in no order.
+#[derive(Debug)]
+struct Rest {
+    /// All values are less than this one.
+    below: i64,
+    lists: Vec<Vec<(Key, i64)>>,
+    /// Changes in all lists.
+    len: usize,
+    /// They are put together when there are so many.
+    until: usize,
+}
+
+impl Ranked {
+    /// Adds to the count of a value with what comes with it.
+    pub fn add(&mut self, key: Key, diff: i64) {
+        self.total += diff;
+        if let Some(rest) = &mut self.rest
+            && key.0 < rest.below
+        {
+            return rest.add(key, diff);
+        }
+        self.top.add(key, diff);
+        if self.top.held() > self.most.max(MOST) {
+            self.part();
+        }
+    }
+
+    /// Whether there is nothing.
+    pub fn is_empty(&self) -> bool {
+        self.total == 0
+    }
+
+    /// Entries held: keys, and changes that wait to become some.
+    pub fn held(&self) -> usize {
+        self.top.held() + self.rest.as_ref().map_or(0, |rest| rest.len)
+    }
+
+    /// The greatest value, and all that comes with it.
+    pub fn greatest(&mut self) -> Option<(i64, impl Iterator<Item = i64>)> {
+        if self.top.settled().last().is_none() {
+            self.refill();
+        }
+        let top = self.top.settled();
+        let ((value, _), _) = top.last()?;
+        Some((value, top.from((value, i64::MIN)).map(|((_, with), _)| with)))
+    }
+
+    /// Puts all but the greatest aside.
+    fn part(&mut self) {
+        let keys = self.top.take();
+        let first = keys.len().saturating_sub(KEEP);
+        let below = keys.get(first).map_or(i64::MIN, |((value, _), _)| *value);
+        // Also those of equal value before it stay.
+        let first = keys.partition_point(|((value, _), _)| *value < below);
+        self.most = 2 * (keys.len() - first);
+        for (key, count) in &keys[first..] {
+            self.top.add(*key, *count);
+        }
+        if first > 0 {
+            let rest = self.rest.get_or_insert_with(|| Box::new(Rest::new(below, &[])));
+            rest.below = below;
+            keys[..first].iter().for_each(|(key, count)| rest.add(*key, *count));
+        }
+    }
+
+    /// Takes the greatest of the rest back.
+    fn refill(&mut self) {
+        let Some(rest) = &mut self.rest else { return };
+        let keys = rest.together();
+        self.rest = None;
+        let first = keys.len().saturating_sub(KEEP);
+        let below = keys.get(first).map_or(i64::MIN, |((value, _), _)| *value);
+        let first = keys.partition_point(|((value, _), _)| *value < below);
+        for (key, count) in &keys[first..] {
+            self.top.add(*key, *count);
+        }
+        if first > 0 {
+            self.rest = Some(Box::new(Rest::new(below, &keys[..first])));
+        }
+    }
+}
+
+impl Rest {
+    fn new(below: i64, keys: &[(Key, i64)]) -> Self {
+        let mut rest = Rest { below, lists: Vec::new(), len: 0, until: FEW.max(2 * keys.len()) };
+        keys.iter().for_each(|key| rest.push(*key));
+        rest
+    }
+
+    fn add(&mut self, key: Key, diff: i64) {
+        if self.len >= self.until {
+            let keys = self.together();
+            // Where hardly any were the same it is not worth doing soon again.
+            let same = self.len - keys.len();
+            self.until = FEW.max(if same * 4 < self.len { 4 } else { 2 } * keys.len());
+            self.len = 0;
+            keys.into_iter().for_each(|(key, count)| self.push((key, count)));
+        }
+        self.push((key, diff));
+    }
+
+    fn push(&mut self, change: (Key, i64)) {
+        match self.lists.last_mut() {
+            Some(list) if list.len() < MOST => list.push(change),
+            // The first list grows; where there is one there will be more.
+            last => {
+                let mut list = Vec::with_capacity(if last.is_some() { MOST } else { 0 });
+                list.push(change);
+                self.lists.push(list);
+            }
+        }
+        self.len += 1;
+    }
+
+    /// Takes everything, in order, each key once.
+    fn together(&mut self) -> Vec<(Key, i64)> {
+        let mut keys: Vec<(Key, i64)> = std::mem::take(&mut self.lists).concat();
+        keys.sort_unstable_by_key(|change| change.0);
+        keys.dedup_by(|b, a| {
+            let same = a.0 == b.0;
+            a.1 += if same { b.1 } else { 0 };
+            same
+        });
+        keys.retain(|(_, count)| *count != 0);
+        keys
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::collections::BTreeMap;
+
+    proptest! {
+        #[test]
+        fn the_greatest_is_that_of_a_map(
+            values in 1i64..2000,
+            ascending in any::<bool>(),
+            steps in prop::collection::vec((any::<[u16; 2]>(), 0u8..8), 0..3000),
+            removals in 0u8..7,
+        ) {
+            let (mut ranked, mut map) = (Ranked::default(), BTreeMap::new());
+            let mut all: Vec<Key> = Vec::new();
+            for (n, ([a, b], kind)) in steps.into_iter().enumerate() {
+                let key = if kind < removals && !all.is_empty() {
+                    // The last ones are the greatest, if they ascend.
+                    let back = if b % 2 == 0 { usize::from(a) } else { usize::from(a) % 4 };
+                    let last = all.len() - 1;
+                    (all.remove(last - back.min(last)), -1)
+                } else {
+                    let value = if ascending { n as i64 } else { i64::from(a) } % values;
+                    all.push((value, i64::from(b % 3)));
+                    (all[all.len() - 1], 1)
+                };
+                ranked.add(key.0, key.1);
+                let count = map.entry(key.0).or_insert(0);
+                *count += key.1;
+                if *count == 0 {
+                    map.remove(&key.0);
+                }
+                prop_assert_eq!(ranked.is_empty(), map.is_empty());
+                prop_assert!(ranked.held() >= map.len());
+                if kind % 4 == 0 {
+                    let greatest = map.last_key_value().map(|(key, _)| key.0);
+                    let tied = map.keys().filter(|key| Some(key.0) == greatest).map(|key| key.1);
+                    let found = ranked.greatest().map(|(value, with)| (value, with.collect()));
+                    let right = greatest.map(|value| (value, tied.collect::<Vec<_>>()));
+                    prop_assert_eq!(found, right);
+                }
+            }
+            let most = MOST + FEW.max(4 * map.len());
+            prop_assert!(ranked.held() <= most, "{} of {}", ranked.held(), map.len());
+        }
+    }
+}
