@@ -118,9 +118,13 @@ struct Work {
 
 impl Work {
     fn new(plan: Arc<Plan>, options: DecodeOptions, workers: usize) -> Self {
+        let kept = plan.layout.sides.iter().flat_map(|side| &side.places);
+        let kept: Vec<Column> = kept.map(|place| place.kept.column).collect();
+        let all = plan.counted.fields || options.rows.is_some();
+        let decoder = Decoder::new(options.rules.clone());
         Work {
             recs: (0..workers as u64).map(Recs::new).collect(),
-            decoder: Decoder::new(options.rules.clone()),
+            decoder: if all { decoder } else { decoder.only(&kept) },
             records: plan.counted.records,
             fields: plan.counted.fields,
             states: [[0; WIDTH]; Column::ALL.len()],

@@ -172,9 +172,11 @@ impl Table {
         bytes
     }
 
-    /// The sides changed since the last cut, a bit each; from here on none is.
+    /// The sides changed since the last cut, a bit each; from here on none is. The slot is read
+    /// from soon.
     #[inline]
     pub fn take_marks(&mut self, slot: u32) -> u8 {
+        self.prefetch(slot, self.stride - 1);
         let marks = &mut self.slot_mut(slot)[MARKS];
         std::mem::replace(marks, *marks & !CHANGED) & CHANGED
     }

@@ -15,8 +15,8 @@ use super::fast;
 use super::notes::Notes;
 use super::rules::{Rule, Rules};
 use super::unwrap::Layers;
-use super::wire::Wire;
-use super::{Decoded, Reason, Record, Stream};
+use super::wire::{Slots, Wire};
+use super::{Column, Decoded, Reason, Record, Stream};
 
 /// Decodes and cleans messages.
 #[derive(Debug)]
@@ -25,12 +25,20 @@ pub struct Decoder {
     notes: Notes,
     name: String,
     fast: bool,
+    slots: Slots,
 }
 
 impl Decoder {
     /// A decoder under these rules.
     pub fn new(rules: Arc<Rules>) -> Self {
-        Decoder { rules, notes: Notes::default(), name: String::new(), fast: true }
+        let (notes, name) = (Notes::default(), String::new());
+        Decoder { rules, notes, name, fast: true, slots: Slots::ALL }
+    }
+
+    /// The same, but only these columns are cleaned, times of posts, and names. The others are
+    /// null, whatever they hold.
+    pub fn only(self, columns: &[Column]) -> Self {
+        Decoder { slots: Slots::of(columns), ..self }
     }
 
     /// A decoder that sends everything through the general parser: the judge of the fast path.
@@ -56,6 +64,7 @@ impl Decoder {
             rule,
             notes: &mut self.notes,
             name: &mut self.name,
+            slots: self.slots,
             next: 0,
             each: &mut each,
         };
@@ -84,6 +93,7 @@ pub(super) struct Task<'t> {
     rule: Rule,
     pub(super) notes: &'t mut Notes,
     name: &'t mut String,
+    slots: Slots,
     next: u32,
     each: &'t mut dyn FnMut(u32, &Decoded<'_>),
 }
@@ -101,14 +111,14 @@ impl Task<'_> {
         if fast::scan(payload, &mut wire).is_none() || wire.told() == 0 {
             return false;
         }
-        if let Err(reason) = self.record(&wire) {
+        if let Err(reason) = self.record(&mut wire) {
             self.reject(reason, payload);
         }
         true
     }
 
     /// Cleans the object that was found and emits it; or why nothing of it can be used.
-    pub(super) fn record(&mut self, wire: &Wire<'_>) -> Result<(), Reason> {
+    pub(super) fn record(&mut self, wire: &mut Wire<'_>) -> Result<(), Reason> {
         let (stream, misrouted) = kind(self.rule, wire.told()).ok_or(Reason::UnknownKind)?;
         let index = index(wire)?;
         if misrouted {
@@ -117,10 +127,11 @@ impl Task<'_> {
         for name in wire.strangers(stream) {
             self.notes.unknown(name);
         }
+        wire.only(self.slots);
         let mut name = std::mem::take(self.name);
         let fields = self.context.fields(stream, wire, &mut name, self.notes);
         let hash = xxh3_64(wire.text().as_bytes());
-        self.emit(Decoded::Record(Record { index, hash, misrouted, fields }));
+        self.emit(Decoded::Record(&Record { index, hash, misrouted, fields }));
         *self.name = name;
         Ok(())
     }

@@ -220,10 +220,9 @@ pub struct Record<'a> {
 
 /// What became of one record of a message.
 #[derive(Clone, Debug, PartialEq)]
-#[allow(clippy::large_enum_variant)] // nearly all are records, and none is kept
 pub enum Decoded<'a> {
     /// It can be used.
-    Record(Record<'a>),
+    Record(&'a Record<'a>),
     /// Nothing of it can be used.
     Rejected {
         /// Why.

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
+use super::project::Form;
 use super::*;
+use crate::metrics::value::NULL;
 
 const PIN: &str = r#"{"index":1,"unique_id":"u","category":"art"}"#;
 const GEO: &str = r#"{"ind":2,"timestamp":"2018-03-04 05:06:07","country":"Chad"}"#;
@@ -386,4 +388,47 @@ fn notes_are_taken() {
     ];
     assert_eq!(notes, want.map(|(k, n)| (k.to_string(), n)));
     assert!(decoder.take_notes().is_empty());
+}
+
+#[test]
+fn columns_that_nobody_wants_are_null_and_the_others_as_ever() {
+    let rows = [
+        concat!(
+            r#"{"index":7,"unique_id":"f0c7","title":"Art \u2026","description":"d","#,
+            r#""poster_name":"P","follower_count":"7k","tag_list":"a,b","image_src":"i","#,
+            r#""is_image_or_video":"image","downloaded":1,"save_location":"Local save in /a","#,
+            r#""category":"art"}"#
+        ),
+        r#"{"ind":7,"timestamp":"2018-03-04 05:06:07","latitude":-1.5,"longitude":2,"country":"C"}"#,
+        r#"{"ind":7,"first_name":"A","last_name":"B","age":"33","date_joined":"2016-01-02 03:04:05"}"#,
+    ];
+    // The cells of all columns, and what tells one record from another.
+    let cells = |decoder: Decoder, row: &str| {
+        let (mut decoder, mut out) = (decoder, Vec::new());
+        decoder.decode(row.as_bytes(), Rule::Auto, 0, false, |_, decoded| {
+            let Decoded::Record(record) = decoded else { panic!("{decoded:?}") };
+            assert_eq!((record.index, record.hash), (7, xxhash_rust::xxh3::xxh3_64(row.as_bytes())));
+            let forms = [Form::Symbol, Form::Int];
+            let cells = |c: &Column| forms.map(|form| project::cell(&record.fields, *c, form));
+            out = Column::ALL.iter().map(cells).collect();
+        });
+        out
+    };
+    let always = [Column::Timestamp, Column::UserName];
+    for (n, row) in rows.iter().chain(&rows).enumerate() {
+        // Both paths.
+        let rules = Arc::new(Rules::default());
+        let new = || match n < rows.len() {
+            true => Decoder::general(rules.clone()),
+            false => Decoder::new(rules.clone()),
+        };
+        let all = cells(new(), row);
+        for wanted in Column::ALL {
+            let some = cells(new().only(&[*wanted]), row);
+            for ((column, all), some) in Column::ALL.iter().zip(&all).zip(some) {
+                let kept = column == wanted || always.contains(column);
+                assert_eq!(some, if kept { *all } else { [NULL; 2] }, "{column:?} of {wanted:?}");
+            }
+        }
+    }
 }

@@ -160,7 +160,7 @@ impl Task<'_> {
                 }
             }
         }
-        match self.record(&wire) {
+        match self.record(&mut wire) {
             Ok(()) => unknown.into_iter().for_each(|name| self.notes.unknown(name)),
             Err(reason) => self.reject(reason, whole),
         }

@@ -3,7 +3,7 @@
 
 use std::borrow::Cow;
 
-use super::column::Stream;
+use super::column::{Column, Stream};
 
 macro_rules! slots {
     ($($variant:ident $name:literal $kinds:literal,)*) => {
@@ -117,6 +117,24 @@ impl Bits {
     }
 }
 
+/// Some of the known keys.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Slots(u32);
+
+impl Slots {
+    /// All of them.
+    pub(super) const ALL: Slots = Slots(u32::MAX);
+
+    /// Those that the columns are made of, and those that decide more than a column: which record
+    /// it is, whether it is late, what is said of names.
+    pub(super) fn of(columns: &[Column]) -> Self {
+        use Slot::{FirstName, Idx, Ind, Index, LastName, Timestamp};
+        let always = [Index, Ind, Idx, Timestamp, FirstName, LastName];
+        let slots = columns.iter().filter_map(|c| Slot::of(c.name().as_bytes())).chain(always);
+        Slots(slots.fold(0, |all, slot| all | slot.bit()))
+    }
+}
+
 impl<'a> Wire<'a> {
     /// No values yet of an object, which has fewer than 2^32 bytes.
     #[inline]
@@ -162,6 +180,16 @@ impl<'a> Wire<'a> {
     #[inline]
     pub(super) fn set_bits(&mut self, bits: Bits) {
         self.bits = bits;
+    }
+
+    /// Takes the values of all other keys for absent. The keys are there still.
+    #[inline]
+    pub(super) fn only(&mut self, slots: Slots) {
+        let mut others = self.bits.present & !slots.0;
+        while others != 0 {
+            self.values[others.trailing_zeros() as usize] = (0, 0);
+            others &= others - 1;
+        }
     }
 
     /// The raw JSON of a value; empty if absent.
