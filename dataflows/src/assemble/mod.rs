@@ -72,16 +72,11 @@ struct Before {
 }
 
 impl Before {
-    /// Keeps a slot as it is.
-    fn remember(&mut self, plan: &Plan, (slot, bytes): (u32, &[u8]), arrivals: &Arrivals) {
-        let gave = plan.has_rows(present(bytes));
-        self.slots.push((slot, gave));
-        if gave {
-            self.bytes.extend_from_slice(bytes);
-        }
-        if plan.arrivals {
-            self.arrivals.push(arrivals.of(slot));
-        }
+    /// Keeps a slot as it is, if it gave rows; and its arrivals, if they count.
+    fn remember(&mut self, slot: u32, bytes: Option<&[u8]>, arrivals: Option<&Arrivals>) {
+        self.slots.push((slot, bytes.is_some()));
+        self.bytes.extend_from_slice(bytes.unwrap_or_default());
+        self.arrivals.extend(arrivals.map(|a| a.of(slot)));
     }
 }
 
@@ -91,6 +86,8 @@ pub struct Assemble {
     partitions: Partitions,
     table: Table,
     arrivals: Arrivals,
+    /// Whether a post gives rows, by the sides that are there.
+    gives: [bool; 1 << Stream::ALL.len()],
     /// How many slots have each side.
     present: [u64; 3],
     /// Slots with sides that changed since the last cut, and the bytes of these sides.
@@ -113,6 +110,7 @@ impl Assemble {
             combine: Combine::new(&plan, workers),
             partitions,
             arrivals: Arrivals::default(),
+            gives: std::array::from_fn(|sides| plan.has_rows(sides as u8)),
             present: [0; 3],
             unsaved: Vec::new(),
             unsaved_bytes: 0,
@@ -190,7 +188,9 @@ impl Assemble {
         let (stream, origin, hash) = (head.stream(), head.origin(), head.hash());
         let (bytes, versions) = self.table.slot_and_versions(slot);
         if table::touch(bytes) {
-            self.before.remember(&self.plan, (slot, bytes), &self.arrivals);
+            let gave = self.gives[usize::from(present(bytes))];
+            let arrivals = self.plan.arrivals.then_some(&self.arrivals);
+            self.before.remember(slot, gave.then_some(bytes), arrivals);
         }
         let arrives = self.plan.arrivals && stream == Stream::Pin;
         if arrives {
@@ -244,7 +244,7 @@ impl Assemble {
         distinct: &mut Vec<(DistinctRow, i64)>,
     ) {
         let new = self.table.settle(slot);
-        if old.is_none() && !plan.has_rows(present(new)) {
+        if old.is_none() && !self.gives[usize::from(present(new))] {
             return;
         }
         let same = Stream::ALL.map(|s| {

@@ -12,6 +12,9 @@ use crate::record::Stream;
 /// is a little more by a quarter.
 const CHUNK: usize = 512 << 10;
 
+/// No slot: there are fewer than 2^32.
+const NEW: u32 = u32::MAX;
+
 /// The slots of one worker.
 pub struct Table {
     stride: usize,
@@ -155,13 +158,20 @@ impl Table {
     /// steps, so that none of the look-ups waits for another's memory.
     pub fn find_or_add_all(&mut self, layout: &Layout, wanted: &[(u64, usize)], out: &mut Vec<u32>) {
         wanted.iter().for_each(|(index, _)| self.index.touch(half(*index)));
-        for (index, byte) in wanted {
-            if let Some(slot) = self.index.likely(half(*index)) {
-                self.prefetch(slot, 0);
-                self.prefetch(slot, *byte);
+        let from = out.len();
+        out.extend(wanted.iter().map(|(index, byte)| match self.index.likely(half(*index)) {
+            Some(slot) => {
+                let bytes = self.slot(slot);
+                std::hint::black_box((bytes[0], bytes[*byte]));
+                slot
+            }
+            None => NEW,
+        }));
+        for (slot, (index, _)) in out[from..].iter_mut().zip(wanted) {
+            if *slot == NEW || self.index_of(*slot) != *index {
+                *slot = self.find_or_add(layout, *index);
             }
         }
-        out.extend(wanted.iter().map(|(index, _)| self.find_or_add(layout, *index)));
     }
 
     /// Marks a slot as not touched; its bytes.

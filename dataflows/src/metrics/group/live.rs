@@ -46,12 +46,16 @@ impl Live {
         // In steps, so that none of the look-ups waits for another's memory.
         for some in updates.words.chunks(AHEAD * width) {
             some.chunks_exact(width).for_each(|entry| self.groups.touch(entry));
-            some.chunks_exact(width).for_each(|entry| self.groups.touch_group(entry));
-            numbers.extend(some.chunks_exact(width).map(|entry| {
+            let first = numbers.len();
+            numbers.extend(some.chunks_exact(width).map(|entry| self.groups.likely(entry)));
+            for (entry, number) in some.chunks_exact(width).zip(&mut numbers[first..]) {
                 let (window, start) = (entry[0] as u16, entry[1]);
-                let here = window != SLIDING && !retired(node, (window, start), now);
-                here.then(|| self.find_or_add(node, entry))
-            }));
+                if window == SLIDING || retired(node, (window, start), now) {
+                    *number = None;
+                } else if number.is_none_or(|number| !self.groups.is(number, entry)) {
+                    *number = Some(self.find_or_add(node, entry));
+                }
+            }
         }
         for (entry, number) in entries().zip(&numbers) {
             let Some(mut group) = number.and_then(|n| self.groups.get_mut(n)) else { continue };

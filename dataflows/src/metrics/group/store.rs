@@ -88,12 +88,18 @@ impl Store {
         self.index.touch(half(self.form.key(entry)));
     }
 
-    /// Reads the first word of the group that an entry is most likely of.
+    /// The group that an entry is most likely of, if there is any; its first word is read.
     #[inline]
-    pub fn touch_group(&self, entry: &[i64]) {
-        if let Some(number) = self.index.likely(half(self.form.key(entry))) {
-            std::hint::black_box(words(&self.chunks, stride(&self.form), number)[0]);
-        }
+    pub fn likely(&self, entry: &[i64]) -> Option<u32> {
+        let number = self.index.likely(half(self.form.key(entry)))?;
+        std::hint::black_box(words(&self.chunks, stride(&self.form), number)[0]);
+        Some(number)
+    }
+
+    /// Whether an entry is of a group.
+    #[inline]
+    pub fn is(&self, number: u32, entry: &[i64]) -> bool {
+        is(words(&self.chunks, stride(&self.form), number), self.form.key(entry))
     }
 
     /// The number of the group that an entry is of, made without sums if need be, and whether it
@@ -101,10 +107,7 @@ impl Store {
     pub fn find_or_add(&mut self, entry: &[i64]) -> (u32, bool) {
         let key = self.form.key(entry);
         let stride = stride(&self.form);
-        let same = |number: u32| {
-            let words = words(&self.chunks, stride, number);
-            words[0] as u16 == key[0] as u16 && equal(&words[1..key.len()], &key[1..])
-        };
+        let same = |number: u32| is(words(&self.chunks, stride, number), key);
         let next = || u32::try_from(self.numbers).expect("fewer than 2^32 groups");
         let number = self.free.last().copied().unwrap_or_else(next);
         if let Some(number) = self.index.find_or_add(half(key), number, same) {
@@ -220,6 +223,12 @@ impl Group<'_> {
 fn words(chunks: &[Vec<i64>], stride: usize, number: u32) -> &[i64] {
     let at = number as usize;
     &chunks[at / CHUNK][at % CHUNK * stride..][..stride]
+}
+
+/// Whether the words of a group begin with a key, which is all that tells it from others.
+#[inline]
+fn is(words: &[i64], key: &[i64]) -> bool {
+    words[0] as u16 == key[0] as u16 && equal(&words[1..key.len()], &key[1..])
 }
 
 /// Half of a key's hash. Those of one start and one list of keys in several windows are neighbours.
