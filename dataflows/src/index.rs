@@ -83,7 +83,7 @@ impl Index {
     #[inline]
     pub fn touch(&self, half: u32) {
         let part = self.part(half);
-        std::hint::black_box(part.entries.get(place(half, part.places)));
+        std::hint::black_box(part.entries.get(place(half, part.places)).copied());
     }
 
     /// A number of this half, if there is any: most likely the one that is looked for.
