@@ -175,26 +175,27 @@ fn assembled<'s>(
     let wanted = plan.nodes.iter().any(|n| !n.distinct.is_empty() && n.join == Join::Newest);
     let sliding = slide::wanted(plan).then(|| slides.clone());
     let (plan, assemble, outbox) = (plan.clone(), assemble.clone(), outbox.clone());
-    let mut work = move |epoch, recs: &mut [Vec<Recs>], tick: &Tick, give: &mut dyn FnMut(Given)| {
-        let mut distinct = Vec::new();
-        let mut assemble = assemble.borrow_mut();
-        if let Some(combine) = assemble.feed(&mut distinct) {
-            combine.drain(|u| give(Ok(u)));
-            distinct.into_iter().for_each(|d| give(Err(d)));
-            return Step::More;
-        }
-        outbox.at(epoch, |out| {
-            let recs = recs.iter_mut().flat_map(|list| list.drain(..));
-            let combine = assemble.epoch(recs, tick, out, &mut distinct);
-            meta::updates(&plan, out.ledger.iter(), combine);
-            if let Some(ledger) = first.take() {
-                meta::updates(&plan, ledger.iter(), combine);
+    let mut work =
+        move |epoch, recs: &mut [Vec<Recs>], tick: &Tick, give: &mut dyn FnMut(Given)| {
+            let mut distinct = Vec::new();
+            let mut assemble = assemble.borrow_mut();
+            if let Some(combine) = assemble.feed(&mut distinct) {
+                combine.drain(|u| give(Ok(u)));
+                distinct.into_iter().for_each(|d| give(Err(d)));
+                return Step::More;
             }
-            combine.drain(|u| give(Ok(u)));
-        });
-        distinct.into_iter().for_each(|d| give(Err(d)));
-        Step::Done
-    };
+            outbox.at(epoch, |out| {
+                let recs = recs.iter_mut().flat_map(|list| list.drain(..));
+                let combine = assemble.epoch(recs, tick, out, &mut distinct);
+                meta::updates(&plan, out.ledger.iter(), combine);
+                if let Some(ledger) = first.take() {
+                    meta::updates(&plan, ledger.iter(), combine);
+                }
+                combine.drain(|u| give(Ok(u)));
+            });
+            distinct.into_iter().for_each(|d| give(Err(d)));
+            Step::Done
+        };
     let by_index = pooled::exchange(|recs: &Recs| recs.to);
     if !wanted {
         let updates =
@@ -254,7 +255,8 @@ fn bags<'s>(
             let mut combine = Combine::new(&plan, rows.scope().peers());
             let given: StreamVec<'_, u64, Given> =
                 by_epoch(rows.inner, names::BAG_UPDATES.name, move |_, rows| {
-                    let (updates, distinct) = bag::updates(&plan, n, &mut combine, rows.into_iter());
+                    let (updates, distinct) =
+                        bag::updates(&plan, n, &mut combine, rows.into_iter());
                     updates.into_iter().map(Ok).chain(distinct.into_iter().map(Err)).collect()
                 });
             let (updates, rows) = given.ok_err(|given| given);

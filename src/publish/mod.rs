@@ -17,6 +17,7 @@ mod table;
 #[cfg(test)]
 mod tests;
 
+use std::panic::resume_unwind;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -110,6 +111,40 @@ impl Reading {
     }
 }
 
+/// Sets the rows of changes in tables.
+fn setting(tables: &mut [Table]) -> impl FnMut(u16, &GroupKey, &[Values]) {
+    |metric, key, rows| {
+        if let Some(table) = tables.get_mut(usize::from(metric)) {
+            table.set(key, rows);
+        }
+    }
+}
+
+/// Takes lists of changes up; where all tables are lists, each list in a thread of its own.
+fn take_all(tables: &mut [Table], lists: Vec<Changes>) {
+    if lists.len() < 2 || !tables.iter().all(Table::is_list) {
+        return lists.into_iter().for_each(|changes| changes.take_each(setting(tables)));
+    }
+    let empty = || tables.iter().map(Table::empty_list).collect();
+    let shares: Vec<(Changes, Vec<Table>)> = lists.into_iter().map(|l| (l, empty())).collect();
+    let parts: Vec<Vec<Table>> = std::thread::scope(|scope| {
+        let share = |(changes, mut tables): (Changes, Vec<Table>)| {
+            scope.spawn(move || {
+                changes.take_each(setting(&mut tables));
+                tables
+            })
+        };
+        let threads: Vec<_> = shares.into_iter().map(share).collect();
+        threads
+            .into_iter()
+            .map(|thread| thread.join().unwrap_or_else(|e| resume_unwind(e)))
+            .collect()
+    });
+    for part in parts {
+        tables.iter_mut().zip(part).for_each(|(table, part)| table.append_list(part));
+    }
+}
+
 impl Published {
     /// Nothing yet, withheld, for metrics of these schemas in the order of the plan.
     pub fn new(schemas: Vec<Schema>) -> Self {
@@ -172,16 +207,10 @@ impl Published {
                     table.expect(changes);
                 }
             }
-            let mut set = |metric: u16, key: &GroupKey, rows: &[Values]| {
-                if let Some(table) = shown.tables.get_mut(usize::from(metric)) {
-                    table.set(key, rows);
-                }
-            };
             if followed {
-                lists.iter().for_each(|changes| changes.each(&mut set));
+                lists.iter().for_each(|changes| changes.each(setting(&mut shown.tables)));
             } else {
-                let lists = std::mem::take(&mut lists);
-                lists.into_iter().for_each(|changes| changes.take_each(&mut set));
+                take_all(&mut shown.tables, std::mem::take(&mut lists));
             }
             shown.frontier = frontier;
             shown.progress = Arc::clone(&progress);

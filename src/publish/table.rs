@@ -125,6 +125,23 @@ impl Table {
         }
     }
 
+    /// Whether it is a list.
+    pub fn is_list(&self) -> bool {
+        self.listed
+    }
+
+    /// An empty list for rows of the same metric.
+    pub fn empty_list(&self) -> Table {
+        let (layout, buckets) = (Arc::clone(&self.layout), Vec::new());
+        Table { layout, buckets, base: 1, split: 0, groups: 0, listed: true }
+    }
+
+    /// Appends another list of the same metric, which has none of this one's groups.
+    pub fn append_list(&mut self, other: Table) {
+        self.groups += other.groups;
+        self.buckets.extend(other.buckets);
+    }
+
     /// Ends what [`Table::list`] began.
     pub fn sort_out(&mut self) {
         if !std::mem::take(&mut self.listed) {

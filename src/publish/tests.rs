@@ -64,7 +64,11 @@ proptest! {
         // A list shows the same, and becomes a table again.
         let mut list = Table::new(&schema);
         list.list();
-        map.iter().for_each(|(key, rows)| list.set(key, rows));
+        let mut other = list.empty_list();
+        for (n, (key, rows)) in map.iter().enumerate() {
+            if n % 3 == 0 { other.set(key, rows) } else { list.set(key, rows) }
+        }
+        list.append_list(other);
         for sorted in [false, true] {
             let mut shown: HashMap<GroupKey, Vec<Values>> = HashMap::new();
             for row in list.rows() {
@@ -95,6 +99,27 @@ fn a_reading_is_of_one_frontier_and_stays() {
     assert_eq!((before.frontier.epoch, before.table.groups()), (1, 1));
     assert_eq!(published.read_all().readings[0].table.groups(), 0);
     assert!(published.read(1).is_none());
+}
+
+#[test]
+fn the_last_changes_of_several_workers_are_taken_up_at_once() {
+    let lists = || {
+        let one = vec![change(Some("A"), "art", 1), change(None, "x", 4)];
+        [one, vec![], vec![change(Some("B"), "art", 2)]].map(Into::into).to_vec()
+    };
+    let shown = |last| {
+        let published = popularity();
+        published.apply_lists(at(1), Arc::default(), lists(), last);
+        let table = published.read(0).expect("there").table;
+        let mut rows: Vec<_> = table.rows().map(|r| (r.keys().to_vec(), r.values())).collect();
+        rows.sort_by_key(|row| row.0.clone());
+        // What follows finds its groups.
+        published.apply(at(2), Arc::default(), vec![change(Some("B"), "art", 0)]);
+        (rows, table.groups(), published.read(0).expect("there").table.groups())
+    };
+    let last = shown(true);
+    assert_eq!((last.1, last.2), (3, 2));
+    assert_eq!(last, shown(false));
 }
 
 #[test]

@@ -156,7 +156,12 @@ impl Table {
 
     /// The slots of some indexes, made if need be; of each the given byte is looked at soon. In
     /// steps, so that none of the look-ups waits for another's memory.
-    pub fn find_or_add_all(&mut self, layout: &Layout, wanted: &[(u64, usize)], out: &mut Vec<u32>) {
+    pub fn find_or_add_all(
+        &mut self,
+        layout: &Layout,
+        wanted: &[(u64, usize)],
+        out: &mut Vec<u32>,
+    ) {
         wanted.iter().for_each(|(index, _)| self.index.touch(half(*index)));
         let from = out.len();
         out.extend(wanted.iter().map(|(index, byte)| match self.index.likely(half(*index)) {

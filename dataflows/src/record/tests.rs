@@ -407,7 +407,10 @@ fn columns_that_nobody_wants_are_null_and_the_others_as_ever() {
         let (mut decoder, mut out) = (decoder, Vec::new());
         decoder.decode(row.as_bytes(), Rule::Auto, 0, false, |_, decoded| {
             let Decoded::Record(record) = decoded else { panic!("{decoded:?}") };
-            assert_eq!((record.index, record.hash), (7, xxhash_rust::xxh3::xxh3_64(row.as_bytes())));
+            assert_eq!(
+                (record.index, record.hash),
+                (7, xxhash_rust::xxh3::xxh3_64(row.as_bytes()))
+            );
             let forms = [Form::Symbol, Form::Int];
             let cells = |c: &Column| forms.map(|form| project::cell(&record.fields, *c, form));
             out = Column::ALL.iter().map(cells).collect();

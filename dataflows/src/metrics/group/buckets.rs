@@ -111,7 +111,8 @@ impl Buckets {
                 continue;
             }
             moved = true;
-            for (range, minus) in [(was_from..was_to.min(from), true), (was_to.max(from)..to, false)]
+            for (range, minus) in
+                [(was_from..was_to.min(from), true), (was_to.max(from)..to, false)]
             {
                 if !range.is_empty() {
                     for (_, bucket) in self.buckets.range(range) {
