@@ -14,6 +14,9 @@
 /// Small tables, as a power of two.
 const PARTS: u32 = 4;
 
+/// With fewer entries a small table doubles.
+const FEW: usize = 512;
+
 /// A place without a number; greater than all entries.
 const EMPTY: u64 = u64::MAX;
 
@@ -154,7 +157,7 @@ impl Part {
                 self.len += 1;
             }
             _ => {
-                self.grow(1 + self.len / 4);
+                self.grow(1 + if self.len < FEW { self.len } else { self.len / 4 });
                 if let Err(at) = self.find(half(entry), |_| false) {
                     self.insert(at, entry);
                 }

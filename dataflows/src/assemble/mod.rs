@@ -37,10 +37,7 @@ use arrivals::{Arrivals, Counts};
 use codec::{Encoder, Numbers};
 use layout::{HEADER, Header, present};
 use recs::{Head, Recs};
-use table::Table;
-
-/// So many slots are brought near at a time before they are worked on.
-const AHEAD: usize = 64;
+use table::{AHEAD, Table};
 
 /// The partitions' (source, name) by number: they decide between versions of equal arrival time.
 pub type Partitions = Arc<RwLock<Vec<(String, String)>>>;
@@ -164,21 +161,18 @@ impl Assemble {
     /// Brings records to the slots of their indexes.
     fn take_up(&mut self, plan: &Plan, recs: &Recs, tallies: &mut Vec<(u32, Tally)>) {
         let layout = &plan.layout;
-        let (mut wanted, mut slots) = (Vec::with_capacity(AHEAD), Vec::with_capacity(AHEAD));
-        for (heads, mut packed) in recs.chunks(layout, AHEAD) {
-            let side = |head: &Head| layout.side(head.stream()).offset + HEADER - 1;
-            wanted.extend(heads.iter().map(|head| (head.index, side(head))));
-            self.table.find_or_add_all(layout, &wanted, &mut slots);
-            wanted.clear();
-            for (head, slot) in heads.iter().zip(slots.drain(..)) {
-                let partition = head.origin().partition;
-                if tallies.last().is_none_or(|t| t.0 != partition) {
-                    tallies.push((partition, Tally::default()));
+        let (mut packed, mut slots) = (recs.packed(), [0; AHEAD]);
+        for heads in recs.heads().chunks(AHEAD) {
+            let slots = self.table.find_or_add_all(layout, heads, &mut slots);
+            for (head, slot) in heads.iter().zip(slots) {
+                if tallies.last().is_none_or(|t| t.0 != head.partition()) {
+                    tallies.push((head.partition(), Tally::default()));
                 }
-                let last = tallies.len() - 1;
                 let (columns, behind) = packed.split_at(layout.side(head.stream()).bytes);
                 packed = behind;
-                self.apply(slot, head, columns, &mut tallies[last].1);
+                if let Some((_, tally)) = tallies.last_mut() {
+                    self.apply(*slot, head, columns, tally);
+                }
             }
         }
     }

@@ -51,6 +51,12 @@ impl Head {
         Stream::ALL[(self.hash >> HASH_BITS) as usize]
     }
 
+    /// The partition that it came from.
+    #[inline]
+    pub fn partition(&self) -> u32 {
+        self.partition
+    }
+
     /// Where it came from.
     #[inline]
     pub fn origin(&self) -> Origin {
@@ -69,7 +75,7 @@ pub struct Recs {
     /// The worker.
     pub to: u64,
     heads: Vec<Head>,
-    /// The kept columns, those of a record as many bytes as its side has in the layout.
+    /// See [`Recs::packed`].
     packed: Vec<u8>,
 }
 
@@ -111,19 +117,14 @@ impl Recs {
         std::mem::replace(self, Recs::new(to))
     }
 
-    /// Some records at a time, in order, with the packed columns of the first and all that follow.
-    pub fn chunks<'a>(
-        &'a self,
-        layout: &'a Layout,
-        most: usize,
-    ) -> impl Iterator<Item = (&'a [Head], &'a [u8])> {
-        let mut rest = &self.packed[..];
-        self.heads.chunks(most).map(move |heads| {
-            let packed = rest;
-            let bytes: usize = heads.iter().map(|head| layout.side(head.stream()).bytes).sum();
-            rest = &rest[bytes..];
-            (heads, packed)
-        })
+    /// The records without their columns, in order.
+    pub fn heads(&self) -> &[Head] {
+        &self.heads
+    }
+
+    /// The packed columns, those of a record as many bytes as its side has in the layout.
+    pub fn packed(&self) -> &[u8] {
+        &self.packed
     }
 
     /// The records, in order, with their packed columns.

@@ -3,7 +3,8 @@
 //! Promises: a slot never moves and is never dropped; growth never copies slots.
 //! Limits: 2^32 slots a worker.
 
-use super::layout::{CHANGED, Header, Layout, MARKS, THERE, TOUCHED, array};
+use super::layout::{CHANGED, HEADER, Header, Layout, MARKS, THERE, TOUCHED, array};
+use super::recs::Head;
 use super::version::Versions;
 use crate::index::Index;
 use crate::record::Stream;
@@ -11,6 +12,9 @@ use crate::record::Stream;
 /// Bytes of a chunk of slots at most: allocators give a power of two as it is, and round up what
 /// is a little more by a quarter.
 const CHUNK: usize = 512 << 10;
+
+/// So many slots are brought near at a time before they are worked on.
+pub const AHEAD: usize = 64;
 
 /// No slot: there are fewer than 2^32.
 const NEW: u32 = u32::MAX;
@@ -154,29 +158,32 @@ impl Table {
         std::hint::black_box(self.slot(slot)[byte]);
     }
 
-    /// The slots of some indexes, made if need be; of each the given byte is looked at soon. In
-    /// steps, so that none of the look-ups waits for another's memory.
-    pub fn find_or_add_all(
+    /// The slots of some records, made if need be. In steps, so that none of the look-ups waits for
+    /// another's memory, and nobody for the sides that are looked at next.
+    pub fn find_or_add_all<'a>(
         &mut self,
         layout: &Layout,
-        wanted: &[(u64, usize)],
-        out: &mut Vec<u32>,
-    ) {
-        wanted.iter().for_each(|(index, _)| self.index.touch(half(*index)));
-        let from = out.len();
-        out.extend(wanted.iter().map(|(index, byte)| match self.index.likely(half(*index)) {
-            Some(slot) => {
-                let bytes = self.slot(slot);
-                std::hint::black_box((bytes[0], bytes[*byte]));
+        heads: &[Head],
+        out: &'a mut [u32; AHEAD],
+    ) -> &'a [u32] {
+        let out = &mut out[..heads.len()];
+        for (half, head) in out.iter_mut().zip(heads) {
+            *half = self::half(head.index);
+            self.index.touch(*half);
+        }
+        for (slot, head) in out.iter_mut().zip(heads) {
+            *slot = self.index.likely(*slot).map_or(NEW, |slot| {
+                let (bytes, side) = (self.slot(slot), layout.side(head.stream()).offset);
+                std::hint::black_box((bytes[0], bytes[side + HEADER - 1]));
                 slot
-            }
-            None => NEW,
-        }));
-        for (slot, (index, _)) in out[from..].iter_mut().zip(wanted) {
-            if *slot == NEW || self.index_of(*slot) != *index {
-                *slot = self.find_or_add(layout, *index);
+            });
+        }
+        for (slot, head) in out.iter_mut().zip(heads) {
+            if *slot == NEW || self.index_of(*slot) != head.index {
+                *slot = self.find_or_add(layout, head.index);
             }
         }
+        out
     }
 
     /// Marks a slot as not touched; its bytes.

@@ -202,15 +202,19 @@ impl<'a> Wire<'a> {
     /// A value.
     #[inline]
     pub(super) fn get(&self, slot: Slot) -> Raw<'a> {
-        let raw = self.raw(slot);
-        match raw.as_bytes().first() {
-            None | Some(b'n') => Raw::Null,
-            Some(b'"') if self.bits.escaped & slot.bit() == 0 => {
-                Raw::Text(Some(Cow::Borrowed(&raw[1..raw.len() - 1])))
+        let (from, to) = self.values[slot as usize];
+        let (from, to) = (from as usize, to as usize);
+        if from == to {
+            return Raw::Null;
+        }
+        match self.text.as_bytes()[from] {
+            b'n' => Raw::Null,
+            b'"' if self.bits.escaped & slot.bit() == 0 => {
+                Raw::Text(Some(Cow::Borrowed(&self.text[from + 1..to - 1])))
             }
-            Some(b'"') => Raw::Text(unescape(raw)),
-            Some(b'-' | b'0'..=b'9') => Raw::Number(raw),
-            Some(_) => Raw::Other,
+            b'"' => Raw::Text(unescape(self.raw(slot))),
+            b'-' | b'0'..=b'9' => Raw::Number(self.raw(slot)),
+            _ => Raw::Other,
         }
     }
 
