@@ -72,8 +72,8 @@ impl Lately {
     fn intern(&mut self, text: &str) -> Sym {
         let hash = xxh3_128_with_seed(text.as_bytes(), self.seed);
         let set = &mut self.sets[(hash >> 64) as usize % Self::SETS];
-        // All four are looked at, whichever it is: where it lies cannot be guessed, and a wrong guess
-        // waits for memory.
+        // All four are looked at, whichever it is: where it lies cannot be guessed, and a wrong
+        // guess waits for memory.
         let (mut is_known, mut sym) = (false, 0);
         for known in &*set {
             let is_this = known.0 >> 32 == hash >> 32;
