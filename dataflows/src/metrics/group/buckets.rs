@@ -13,7 +13,7 @@ use super::super::declare::{Shape, Window};
 use super::super::plan::Node;
 use super::super::update::{Member, SLIDING, Updates};
 use super::super::value::NULL;
-use super::super::words::{HEAD, Words, hash};
+use super::super::words::{HEAD, Words, equal, hash};
 use super::live::Live;
 use crate::tick::Tick;
 
@@ -85,7 +85,7 @@ impl Buckets {
         let Bucket { numbers, words, .. } = self.buckets.entry(bucket).or_default();
         let keys = &form.key(entry)[HEAD..];
         let of = |number: &u32| &form.key(&words[*number as usize * width..])[HEAD..];
-        let found = numbers.find(hash(keys), |number| of(number) == keys).copied();
+        let found = numbers.find(hash(keys), |number| equal(of(number), keys)).copied();
         let number = found.unwrap_or_else(|| {
             let number = u32::try_from(words.len() / width).expect("fewer than 2^32 groups");
             numbers.insert_unique(hash(keys), number, |number| hash(of(number)));
