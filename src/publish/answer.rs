@@ -4,7 +4,6 @@
 //! numbers by value, null first), then as the group shows them; windows in the order of the
 //! metric's list, then by start. So one frontier has one answer, byte for byte.
 
-use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
@@ -14,7 +13,8 @@ use dataflows::record::Type;
 use dataflows::symbol::Sym;
 
 use super::edges::{edges, follows_now, labels};
-use super::print::{Style, json, order, quoted, rfc3339, text};
+use super::print::{Style, json, quoted, rfc3339, text};
+use super::rank::Ranking;
 use super::{Event, Frontier, Progress, Reading, Row, State};
 
 /// Which rows are wanted.
@@ -62,12 +62,13 @@ pub fn answer<'a>(reading: &'a Reading, names: &'a [String], query: &Query) -> V
         if let Some(limit) = query.limit
             && rows.len() >= 4 * limit + 1024
         {
-            sort(schema, rows);
+            Ranking::of(schema, rows.iter().copied()).sort(rows);
             rows.truncate(limit);
         }
     }
+    let ranking = Ranking::of(schema, parts.values().flatten().copied());
     let frame = |((window, start), mut rows): ((u16, i64), Vec<Row<'a>>)| {
-        sort(schema, &mut rows);
+        ranking.sort(&mut rows);
         rows.truncate(query.limit.unwrap_or(usize::MAX));
         let at = usize::from(window);
         let edges = schema.windows.get(at);
@@ -112,35 +113,6 @@ impl<'a> Wanted<'a> {
                 }
             }
         })
-    }
-}
-
-fn sort(schema: &Schema, rows: &mut [Row<'_>]) {
-    // Stable: rows of one group keep the order in which the group shows them.
-    rows.sort_by(by_rank(schema));
-}
-
-/// The order of a window's rows: the first measure descending, nulls last; then the keys.
-pub fn by_rank<'s>(schema: &'s Schema) -> impl Fn(&Row<'_>, &Row<'_>) -> Ordering + 's {
-    let lead = schema.rank();
-    move |a, b| {
-        let lead = match (a.int(lead), b.int(lead)) {
-            (Some(a), Some(b)) => b.cmp(&a),
-            _ => order(b.value(lead), a.value(lead)),
-        };
-        lead.then_with(|| by_keys(schema, a.keys(), b.keys()))
-    }
-}
-
-/// The order of group keys: by the bytes that they are printed as, null first.
-fn by_keys(schema: &Schema, a: &[i64], b: &[i64]) -> Ordering {
-    let mut fields = schema.keys.iter().zip(a.iter().zip(b));
-    let unequal = fields.find(|(_, (a, b))| a != b);
-    let Some((field, (a, b))) = unequal else { return Ordering::Equal };
-    match field.ty {
-        Type::Text if *a != NULL && *b != NULL => Sym::from_cell(*a).cmp(&Sym::from_cell(*b)),
-        Type::Int | Type::Bool if *a != NULL && *b != NULL => a.to_string().cmp(&b.to_string()),
-        _ => a.cmp(b),
     }
 }
 

@@ -11,6 +11,7 @@ pub mod edges;
 mod feed;
 pub mod print;
 mod progress;
+pub mod rank;
 #[cfg(test)]
 pub mod samples;
 mod table;

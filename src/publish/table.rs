@@ -209,7 +209,7 @@ impl Table {
     }
 
     /// Every row, in no order but that rows of one group follow each other as they are shown.
-    pub fn rows(&self) -> impl Iterator<Item = Row<'_>> {
+    pub fn rows(&self) -> impl Iterator<Item = Row<'_>> + Clone {
         let layout = &*self.layout;
         self.buckets.iter().flat_map(move |bucket| {
             let slots = 0..bucket.cells.len() / layout.stride;

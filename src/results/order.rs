@@ -4,7 +4,8 @@
 use dataflows::metrics::schema::Schema;
 use rustc_hash::FxHashMap;
 
-use crate::publish::{Row, Table, answer};
+use crate::publish::rank::Ranking;
+use crate::publish::{Row, Table};
 
 /// The rows of each window, windows in their order, rows in none.
 pub fn windows(table: &Table) -> Vec<Vec<Row<'_>>> {
@@ -29,7 +30,12 @@ pub fn windows(table: &Table) -> Vec<Vec<Row<'_>>> {
 /// Puts the rows of a window into their order and leaves the first `limit` (none: those that the
 /// metric's `limit` allows). Rows of one group that are equal in the first measure keep their
 /// order.
-pub fn order(schema: &Schema, rows: &mut Vec<Row<'_>>, limit: Option<usize>) {
-    rows.sort_by(answer::by_rank(schema));
+pub fn order(
+    schema: &Schema,
+    ranking: &Ranking<'_>,
+    rows: &mut Vec<Row<'_>>,
+    limit: Option<usize>,
+) {
+    ranking.sort(rows);
     rows.truncate(limit.or(schema.metric.limit).unwrap_or(usize::MAX));
 }

@@ -9,6 +9,7 @@ use dataflows::metrics::value::NULL;
 use super::order::{order, windows};
 use super::{Format, Part, Printer, Row, extension, write};
 use crate::cli::Failure;
+use crate::publish::rank::Ranking;
 use crate::publish::{self, Published, Reading, edges};
 
 /// Rows whose lines one thread makes at a time.
@@ -18,7 +19,8 @@ const CHUNK: usize = 16 << 10;
 /// as many as the metric's `limit` allows).
 pub fn rows(reading: &Reading, limit: Option<usize>) -> Vec<Row> {
     let mut windows = windows(&reading.table);
-    windows.iter_mut().for_each(|rows| order(reading.schema(), rows, limit));
+    let ranking = Ranking::of(reading.schema(), reading.table.rows());
+    windows.iter_mut().for_each(|rows| order(reading.schema(), &ranking, rows, limit));
     windows.into_iter().flatten().map(|r| row(reading, r)).collect()
 }
 
@@ -69,8 +71,9 @@ fn write_reading(reading: &Reading, format: Format, out: &mut dyn Write) -> io::
     let mut windows = windows(&reading.table);
     let rows: usize = windows.iter().map(Vec::len).sum();
     let each = (windows.len() * CHUNK).div_ceil(rows.max(1)).max(1);
+    let ranking = Ranking::of(schema, reading.table.rows());
     let ordered = |windows: &mut [Vec<publish::Row<'_>>]| {
-        windows.iter_mut().for_each(|rows| order(schema, rows, None));
+        windows.iter_mut().for_each(|rows| order(schema, &ranking, rows, None));
     };
     in_order(windows.chunks_mut(each), ordered, |()| io::Result::Ok(()))?;
     let lines = |parts: Vec<&[publish::Row<'_>]>| {
