@@ -66,8 +66,7 @@ pub fn decode<'s>(
                     outbox.decoded(left.tally.read);
                     outbox.at(epoch, |sealed| left.leave(batch.partition, sealed));
                 }
-                let rest = work.recs.iter_mut().filter(|recs| !recs.is_empty());
-                rest.for_each(|recs| session.give(recs.take()));
+                work.rest(|recs| session.give(recs));
             });
         }
     })
@@ -153,6 +152,12 @@ impl Work {
         self.flush_states(bucket, &mut left.ledger);
         left.counters.extend(self.decoder.take_notes());
         left
+    }
+
+    /// Gives the records that no list was full of.
+    fn rest(&mut self, give: impl FnMut(Recs)) {
+        let lists = self.recs.iter_mut().filter(|recs| !recs.is_empty());
+        lists.map(Recs::take).for_each(give);
     }
 
     fn message(

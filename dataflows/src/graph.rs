@@ -246,7 +246,9 @@ fn bags<'s>(
     let layout = plan.layout.clone();
     let records = as_changes(recs, names::BAG_RECORDS.name, move |recs: Recs| {
         let rec = |(head, packed): (&Head, &[u8])| (head.index, head.stream(), packed.into());
-        recs.each(&layout).map(|rec_of| (rec(rec_of), 1)).collect::<Vec<(bag::Rec, i64)>>()
+        let list: Vec<(bag::Rec, i64)> = recs.each(&layout).map(|r| (rec(r), 1)).collect();
+        recs.give_back();
+        list
     });
     bag::join(plan, records.as_collection())
         .into_iter()

@@ -94,7 +94,7 @@ pub(crate) fn sizes(
     for (n, size) in groups.iter().enumerate() {
         out.push(Size::new(node_name(plan, n), size.groups, size.bytes));
         let node = &plan.nodes[n];
-        if node.windows.iter().any(|w| node.slides(w)) {
+        if node.sliding().next().is_some() {
             out.push(Size::new(bucket_name(plan, n), size.shares, size.share_bytes));
         }
     }

@@ -121,7 +121,10 @@ mod tests {
 
         #[test]
         fn many_rows_are_in_the_order_of_few(
-            rows in prop::collection::vec((0u16..300, prop::option::of(0u16..40), any::<u8>()), 0..3000),
+            rows in prop::collection::vec(
+                (0u16..300, prop::option::of(0u16..40), any::<u8>()),
+                0..3000,
+            ),
         ) {
             let lead = measure("max", Kind::Max(Expr::Column(Column::Age)));
             let schema = Schema::of(&metric("m", &["country", "category"], vec![lead], Vec::new()));

@@ -163,22 +163,27 @@ impl Assemble {
         let layout = &plan.layout;
         let (mut packed, mut slots) = (recs.packed(), [0; AHEAD]);
         for heads in recs.heads().chunks(AHEAD) {
-            let slots = self.table.find_or_add_all(layout, heads, &mut slots);
+            let of = |head: &Head| (head.index, head.stream());
+            let slots = self.table.find_or_add_all(layout, heads, of, &mut slots);
             for (head, slot) in heads.iter().zip(slots) {
                 if tallies.last().is_none_or(|t| t.0 != head.partition()) {
                     tallies.push((head.partition(), Tally::default()));
                 }
-                let (columns, behind) = packed.split_at(layout.side(head.stream()).bytes);
-                packed = behind;
                 if let Some((_, tally)) = tallies.last_mut() {
-                    self.apply(*slot, head, columns, tally);
+                    packed = self.apply(*slot, head, packed, tally);
                 }
             }
         }
     }
 
-    /// Applies the version rule to one record.
-    fn apply(&mut self, slot: u32, head: &Head, packed: &[u8], tally: &mut Tally) {
+    /// Applies the version rule to one record, whose columns come first; those that follow.
+    fn apply<'a>(
+        &mut self,
+        slot: u32,
+        head: &Head,
+        packed: &'a [u8],
+        tally: &mut Tally,
+    ) -> &'a [u8] {
         let (stream, origin, hash) = (head.stream(), head.origin(), head.hash());
         let (bytes, versions) = self.table.slot_and_versions(slot);
         if table::touch(bytes) {
@@ -191,6 +196,7 @@ impl Assemble {
             self.arrivals.add(slot, floor(origin.arrived_at, self.plan.bucket), 1);
         }
         let side = self.plan.layout.side(stream);
+        let (columns, behind) = packed.split_at(side.bytes);
         let wins = match Header::read(&bytes[side.offset..], versions) {
             None => {
                 tally.accepted += 1;
@@ -211,7 +217,7 @@ impl Assemble {
             if wins {
                 let part = &mut bytes[side.offset..][..HEADER + side.bytes];
                 Header { origin, hash }.write(part, versions);
-                part[HEADER..].copy_from_slice(packed);
+                part[HEADER..].copy_from_slice(columns);
             }
             let (slot_is_new, side_is_new) = table::mark(bytes, stream);
             if slot_is_new {
@@ -219,6 +225,7 @@ impl Assemble {
             }
             self.unsaved_bytes += if side_is_new { HEADER + side.bytes } else { 0 };
         }
+        behind
     }
 
     fn retire(&mut self, now: i64) {

@@ -48,7 +48,12 @@ impl Head {
     /// The stream.
     #[inline]
     pub fn stream(&self) -> Stream {
-        Stream::ALL[(self.hash >> HASH_BITS) as usize]
+        let [pin, geo, user] = Stream::ALL;
+        match self.hash >> HASH_BITS {
+            0 => pin,
+            1 => geo,
+            _ => user,
+        }
     }
 
     /// The partition that it came from.
@@ -141,5 +146,57 @@ impl Recs {
     pub fn give_back(self) {
         pooled::give_back(self.heads);
         pooled::give_back(self.packed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::assemble::layout::Kept;
+    use crate::record::project::Form;
+    use crate::record::{Cell, Column, Fields, Geo, User};
+
+    #[test]
+    fn records_come_out_as_they_went_in() {
+        let kept = [Column::Age, Column::Latitude, Column::Longitude];
+        let layout = Layout::new(kept.map(|column| Kept { column, form: Form::Int }));
+        let mut recs = Recs::new(3);
+        let (mut given, mut lists) = (Vec::new(), Vec::new());
+        for n in 0..2000 {
+            let number = Cell::Value(n % 150);
+            let fields = if n % 3 == 0 {
+                let (user_name, date_joined) = (Cell::Null, Cell::Null);
+                Fields::User(User { user_name, age: number, date_joined })
+            } else {
+                let (country, timestamp) = (Cell::Null, Cell::Null);
+                Fields::Geo(Geo { country, latitude: number, longitude: Cell::Null, timestamp })
+            };
+            let record =
+                Record { index: n as u64, hash: u64::MAX - n as u64, misrouted: false, fields };
+            let origin = Origin { arrived_at: -n, partition: 7, position: 1 << 50, sub: n as u32 };
+            recs.push(&layout, &record, &origin);
+            let mut packed = Vec::new();
+            layout.pack(&record.fields, &mut packed);
+            given.push((
+                record.index,
+                record.hash & HASH_MASK,
+                record.fields.stream(),
+                origin,
+                packed,
+            ));
+            if recs.is_full() {
+                lists.push(recs.take());
+                assert!(recs.is_empty());
+            }
+        }
+        lists.push(recs.take());
+        assert!(lists.len() > 1 && lists.iter().all(|list| list.to == 3) && recs.to == 3);
+        let all = lists.iter().flat_map(|list| list.each(&layout));
+        let out = all.map(|(head, packed)| {
+            (head.index, head.hash(), head.stream(), head.origin(), packed.to_vec())
+        });
+        assert!(out.eq(given));
+        let bytes: usize = lists.iter().flat_map(|l| l.each(&layout)).map(|(_, p)| p.len()).sum();
+        assert_eq!(bytes, lists.iter().map(|list| list.packed().len()).sum::<usize>());
     }
 }

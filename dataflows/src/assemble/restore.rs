@@ -4,14 +4,11 @@ use super::arrivals::Counts;
 use super::block::{self, Entry};
 use super::codec::{self, CodecError, Numbers, Texts};
 use super::layout::present;
-use super::table::owner;
+use super::table::{AHEAD, owner};
 use super::{Assemble, Out, sides};
 use crate::metrics::distinct::DistinctRow;
 use crate::metrics::update::Combine;
 use crate::record::Stream;
-
-/// So many entries are looked up together, so that the processor waits for many at a time.
-const BATCH: usize = 64;
 
 /// So many posts are fed to the metrics at a time: some megabytes of changes, which stay in the
 /// processor's cache.
@@ -31,14 +28,14 @@ impl Assemble {
     ) -> Result<(), CodecError> {
         let bytes: usize = blocks.iter().map(Vec::len).sum();
         self.table.reserve(bytes / BYTES_PER_POST / peers as usize);
-        let mut batch = Vec::with_capacity(BATCH);
+        let mut batch = Vec::with_capacity(AHEAD);
         for block in blocks {
             for entry in block::entries(block) {
                 let entry = entry?;
                 if owner(entry.index, peers) == me {
                     batch.push(entry);
                 }
-                if batch.len() == BATCH {
+                if batch.len() == AHEAD {
                     self.take_back(&mut batch, texts)?;
                 }
             }
@@ -77,11 +74,12 @@ impl Assemble {
     }
 
     fn take_back(&mut self, batch: &mut Vec<Entry<'_>>, texts: &Texts) -> Result<(), CodecError> {
-        let mut slots = [0; BATCH];
-        for (slot, entry) in slots.iter_mut().zip(&*batch) {
-            *slot = self.table.find_or_add(&self.plan.layout, entry.index);
-        }
-        for (slot, entry) in slots.into_iter().zip(batch.drain(..)) {
+        let mut slots = [0; AHEAD];
+        // Entries of no stream are an error below.
+        let of = |entry: &Entry<'_>| (entry.index, codec::stream(entry).unwrap_or(Stream::Pin));
+        let slots = self.table.find_or_add_all(&self.plan.layout, batch, of, &mut slots);
+        for (slot, entry) in slots.iter().zip(batch.drain(..)) {
+            let slot = *slot;
             let to = self.table.slot_and_versions(slot);
             let counts = codec::decode(&self.plan.layout, &entry, texts, to)?;
             let stream = codec::stream(&entry)?;

@@ -1,10 +1,9 @@
 //! The state of record: index to slot, in one open-addressing table over a chunked slab.
 //!
 //! Promises: a slot never moves and is never dropped; growth never copies slots.
-//! Limits: 2^32 slots a worker.
+//! Limits: 2^32 - 1 slots a worker.
 
 use super::layout::{CHANGED, HEADER, Header, Layout, MARKS, THERE, TOUCHED, array};
-use super::recs::Head;
 use super::version::Versions;
 use crate::index::Index;
 use crate::record::Stream;
@@ -16,7 +15,7 @@ const CHUNK: usize = 512 << 10;
 /// So many slots are brought near at a time before they are worked on.
 pub const AHEAD: usize = 64;
 
-/// No slot: there are fewer than 2^32.
+/// No slot: all have lesser numbers.
 const NEW: u32 = u32::MAX;
 
 /// The slots of one worker.
@@ -154,33 +153,39 @@ impl Table {
 
     /// Reads a byte of a slot, so that the processor has what is around it at hand soon.
     #[inline]
-    fn prefetch(&self, slot: u32, byte: usize) {
+    fn near(&self, slot: u32, byte: usize) {
         std::hint::black_box(self.slot(slot)[byte]);
     }
 
-    /// The slots of some records, made if need be. In steps, so that none of the look-ups waits for
-    /// another's memory, and nobody for the sides that are looked at next.
-    pub fn find_or_add_all<'a>(
+    /// The slots of some things of an index and a stream, made if need be. In steps, so that none
+    /// of the look-ups waits for another's memory, and nobody for the sides that are looked at
+    /// next.
+    ///
+    /// Panics if there are more than [`AHEAD`].
+    pub fn find_or_add_all<'a, T>(
         &mut self,
         layout: &Layout,
-        heads: &[Head],
+        all: &[T],
+        of: impl Fn(&T) -> (u64, Stream),
         out: &'a mut [u32; AHEAD],
     ) -> &'a [u32] {
-        let out = &mut out[..heads.len()];
-        for (half, head) in out.iter_mut().zip(heads) {
-            *half = self::half(head.index);
-            self.index.touch(*half);
+        let out = &mut out[..all.len()];
+        let mut halves = [0; AHEAD];
+        for (half, one) in halves.iter_mut().zip(all) {
+            *half = self::half(of(one).0);
+            self.index.near(*half);
         }
-        for (slot, head) in out.iter_mut().zip(heads) {
-            *slot = self.index.likely(*slot).map_or(NEW, |slot| {
-                let (bytes, side) = (self.slot(slot), layout.side(head.stream()).offset);
+        for ((slot, half), one) in out.iter_mut().zip(halves).zip(all) {
+            *slot = self.index.likely(half).map_or(NEW, |slot| {
+                let (bytes, side) = (self.slot(slot), layout.side(of(one).1).offset);
                 std::hint::black_box((bytes[0], bytes[side + HEADER - 1]));
                 slot
             });
         }
-        for (slot, head) in out.iter_mut().zip(heads) {
-            if *slot == NEW || self.index_of(*slot) != head.index {
-                *slot = self.find_or_add(layout, head.index);
+        for (slot, one) in out.iter_mut().zip(all) {
+            let (index, _) = of(one);
+            if *slot == NEW || self.index_of(*slot) != index {
+                *slot = self.find_or_add(layout, index);
             }
         }
         out
@@ -198,7 +203,7 @@ impl Table {
     /// from soon.
     #[inline]
     pub fn take_marks(&mut self, slot: u32) -> u8 {
-        self.prefetch(slot, self.stride - 1);
+        self.near(slot, self.stride - 1);
         let marks = &mut self.slot_mut(slot)[MARKS];
         std::mem::replace(marks, *marks & !CHANGED) & CHANGED
     }
@@ -220,7 +225,8 @@ impl Table {
 
     /// The slot of an index, made if need be.
     pub fn find_or_add(&mut self, layout: &Layout, index: u64) -> u32 {
-        let slot = u32::try_from(self.len).expect("fewer than 2^32 slots a worker");
+        let slot = u32::try_from(self.len).ok().filter(|slot| *slot != NEW);
+        let slot = slot.expect("fewer than 2^32 - 1 slots a worker");
         let (chunks, lie) = (&self.chunks, (self.stride, self.each, self.reciprocal));
         let same = |slot| {
             let (chunk, at) = place(lie, slot);
@@ -251,6 +257,25 @@ mod tests {
     use proptest::prelude::*;
 
     proptest! {
+        #[test]
+        fn slots_of_many_are_those_of_one_by_one(
+            indexes in prop::collection::vec(0u64..90, 0..300),
+            steps in 1..=AHEAD,
+        ) {
+            let kept = Kept { column: Column::Age, form: Form::Present };
+            let layout = Layout::new([kept]);
+            let (mut many, mut one) = (Table::new(&layout), Table::new(&layout));
+            for indexes in indexes.chunks(steps) {
+                let mut out = [0; AHEAD];
+                let of = |index: &u64| (*index, Stream::ALL[*index as usize % 3]);
+                let slots = many.find_or_add_all(&layout, indexes, of, &mut out).to_vec();
+                let right: Vec<u32> =
+                    indexes.iter().map(|index| one.find_or_add(&layout, *index)).collect();
+                prop_assert_eq!(slots, right);
+            }
+            prop_assert_eq!(many.len(), one.len());
+        }
+
         #[test]
         fn a_slot_lies_where_a_division_says(columns in 0..30_usize, slots in any::<[u32; 8]>()) {
             let kept = Column::ALL.iter().cycle().take(columns);

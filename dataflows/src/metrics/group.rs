@@ -75,7 +75,7 @@ impl Groups {
 impl NodeGroups {
     fn new(node: &Node) -> Self {
         let live = Live::new(node);
-        let slides = node.windows.iter().any(|w| node.slides(w));
+        let slides = node.sliding().next().is_some();
         let buckets = slides.then(|| Buckets::new(node, live.groups.form().clone()));
         NodeGroups { live, buckets }
     }

@@ -110,6 +110,11 @@ impl Node {
         Stream::ALL.iter().all(|s| !self.sides[*s as usize] || present & s.bit() != 0)
     }
 
+    /// The windows that slide over arrivals, with their places.
+    pub fn sliding(&self) -> impl Iterator<Item = (usize, &Window)> {
+        self.windows.iter().enumerate().filter(|(_, w)| self.slides(w))
+    }
+
     /// Whether a window slides over arrivals, so that buckets move in and out of it.
     pub fn slides(&self, window: &Window) -> bool {
         window.time == Time::Arrival && matches!(window.shape, Shape::Sliding { .. })

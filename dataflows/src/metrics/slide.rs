@@ -40,7 +40,7 @@ pub fn wanted(plan: &Plan) -> bool {
 }
 
 fn slides(node: &Node) -> bool {
-    !node.distinct.is_empty() && node.windows.iter().any(|w| node.slides(w))
+    !node.distinct.is_empty() && node.sliding().next().is_some()
 }
 
 impl Slides {
@@ -71,7 +71,7 @@ impl Slides {
         let DistinctRow { node, start: bucket, cells, .. } = row;
         let rows = &mut self.nodes[node as usize];
         *rows.buckets.entry(bucket).or_default().entry(cells.clone()).or_insert(0) += diff;
-        for w in sliding(&self.plan.nodes[node as usize]) {
+        for w in self.plan.nodes[node as usize].sliding() {
             let (from, to) = rows.edges[w.0];
             if (from..to).contains(&bucket) {
                 give((shown(node, w.0, &cells), diff));
@@ -85,7 +85,7 @@ impl Slides {
         for (n, node) in plan.nodes.iter().enumerate().filter(|(_, n)| slides(n)) {
             let rows = &mut self.nodes[n];
             let mut oldest = i64::MAX;
-            for (w, window) in sliding(node) {
+            for (w, window) in node.sliding() {
                 let Shape::Sliding { size, every } = window.shape else { continue };
                 let (from, to) = Window::latest(size, every, tick.now, tick.ended);
                 let (was_from, was_to) = std::mem::replace(&mut rows.edges[w], (from, to));
@@ -104,11 +104,6 @@ impl Slides {
             rows.buckets = rows.buckets.split_off(&oldest);
         }
     }
-}
-
-/// A node's windows that slide over arrivals, with their places.
-fn sliding(node: &Node) -> impl Iterator<Item = (usize, &Window)> {
-    node.windows.iter().enumerate().filter(|(_, w)| node.slides(w))
 }
 
 /// A row in a window that slides; its edges follow from `now`.

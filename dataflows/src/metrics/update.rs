@@ -1,10 +1,10 @@
-//! What travels from rows to groups: the changes of the groups of a node, put together within an
-//! epoch before they are exchanged, so that a large epoch costs by distinct groups and not by
-//! records.
+//! What travels from rows to groups: the changes of the groups of a node. Those of one group that
+//! follow each other closely within an epoch are summed before they are exchanged; what comes into
+//! multisets travels row by row.
 //!
 //! Promises: all changes of a group go to the one worker that owns it.
-//! Limits: a group comes once where its changes follow each other closely; where a node has more
-//! groups than [`LATELY`], some come several times. They add up to the same.
+//! Limits: where a node has more groups than [`LATELY`] some come several times in an epoch. They
+//! add up to the same, which may be nothing.
 
 use std::sync::Arc;
 
@@ -20,9 +20,8 @@ use super::words::{HEAD, Words, equal, hash};
 /// start is the bucket.
 pub const SLIDING: u16 = u16::MAX;
 
-/// Groups of a node that a change is looked for among, as a power of two: some kilobytes, as
-/// there are as many of these lists as nodes times workers.
-const LATELY: u32 = 11;
+/// Groups of a node that a change is looked for among, as a power of two: some kilobytes a node.
+const LATELY: u32 = 12;
 
 /// Changes of the groups of one node that one worker owns.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -62,8 +61,13 @@ pub struct Combine {
 /// What changed of one node.
 struct Changed {
     words: Words,
+    /// What tells its keys from the same of other nodes, so that not all of them have one owner.
+    seed: u64,
     /// By the worker that owns the groups.
     parts: Vec<Part>,
+    /// By hash, which entry of its part may be that of a group. Nothing is wrong with one of an
+    /// earlier epoch: an entry is what its words say.
+    lately: Vec<u32>,
 }
 
 /// What a row gives to each of its groups.
@@ -80,9 +84,6 @@ struct Measured {
 struct Part {
     updates: Updates,
     entries: u32,
-    /// By hash, which entry may be that of a group. Nothing is wrong with one of an earlier epoch:
-    /// an entry is what its words say.
-    lately: Vec<u32>,
     /// How many words and members there were when this was last drained.
     usual: (usize, usize),
 }
@@ -95,7 +96,9 @@ impl Combine {
                 let updates = Updates { to: to as u64, node: n as u16, ..Updates::default() };
                 Part { updates, ..Part::default() }
             };
-            Changed { words: Words::of(node), parts: (0..workers).map(part).collect() }
+            let seed = (n as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+            let (words, parts) = (Words::of(node), (0..workers).map(part).collect());
+            Changed { words, seed, parts, lately: Vec::new() }
         };
         let nodes = plan.nodes.iter().enumerate().map(changed).collect();
         Combine { nodes, row: Measured::default() }
@@ -142,12 +145,17 @@ impl Measured {
 impl Changed {
     /// A row with these measures came into a window or went out of it.
     fn add(&mut self, row: &Measured, at: (u16, i64), diff: i64) {
-        let keys = hash(&row.keys);
+        let keys = hash(&row.keys).wrapping_add(self.seed);
         // Of all windows the same worker has a group: those that slide are fed by one entry.
-        let owner = (u128::from(keys) * self.parts.len() as u128) >> 64;
+        let owner = (u128::from(keys) * self.parts.len() as u128) >> u64::BITS;
         let part = &mut self.parts[owner as usize];
-        let number = part.entry(&self.words, keys, at, &row.keys);
-        let entry = &mut part.updates.words[number as usize * self.words.len()..];
+        if self.lately.is_empty() {
+            self.lately = vec![0; 1 << LATELY];
+        }
+        let place = hash(&[at.0.into(), at.1, keys as i64]) >> (u64::BITS - LATELY);
+        let place = &mut self.lately[place as usize];
+        let number = part.entry(&self.words, place, at, &row.keys);
+        let entry = &mut part.updates.words[number as usize * self.words.width()..];
         for (n, sum) in row.sums.iter().enumerate() {
             self.words.add(entry, n, *sum, diff);
         }
@@ -163,17 +171,12 @@ impl Changed {
 }
 
 impl Part {
-    /// The entry of a group, made if there is none at hand.
+    /// The entry of a group: the one at `place`, or if that is another's one made anew.
     #[inline]
-    fn entry(&mut self, words: &Words, keys_hash: u64, at: (u16, i64), keys: &[i64]) -> u32 {
+    fn entry(&mut self, words: &Words, place: &mut u32, at: (u16, i64), keys: &[i64]) -> u32 {
         let head = [i64::from(at.0), at.1];
-        if self.lately.is_empty() {
-            self.lately = vec![0; 1 << LATELY];
-        }
-        let hash = hash(&[head[0], head[1], keys_hash as i64]);
-        let place = &mut self.lately[(hash >> (u64::BITS - LATELY)) as usize];
         let list = &mut self.updates.words;
-        let held = list.get(*place as usize * words.len()..).and_then(|w| w.get(..words.len()));
+        let held = list.get(*place as usize * words.width()..).and_then(|w| w.get(..words.width()));
         if held.is_some_and(|e| e[..HEAD] == head && equal(&words.key(e)[HEAD..], keys)) {
             return *place;
         }
@@ -184,7 +187,7 @@ impl Part {
         let from = list.len();
         list.extend_from_slice(&head);
         list.extend_from_slice(keys);
-        list.resize(from + words.len(), 0);
+        list.resize(from + words.width(), 0);
         *place = self.entries;
         self.entries = self.entries.checked_add(1).expect("fewer than 2^32 groups an epoch");
         *place
@@ -205,7 +208,7 @@ pub fn placements(node: &Node, row: &Row<'_>, bucket: i64, mut each: impl FnMut(
     if node.windows.is_empty() {
         return each(0, NULL);
     }
-    if node.windows.iter().any(|w| node.slides(w)) {
+    if node.sliding().next().is_some() {
         each(SLIDING, bucket);
     }
     let event = node.event.as_ref().map_or(NULL, |e| e.eval(row));

@@ -22,7 +22,7 @@ pub struct Words {
     keys: usize,
     /// The first word of each sum, and whether it has two.
     sums: Vec<(usize, bool)>,
-    len: usize,
+    width: usize,
 }
 
 impl Words {
@@ -33,24 +33,19 @@ impl Words {
 
     /// So many keys, and sums, of which some are wide.
     pub fn new(keys: usize, wide: impl IntoIterator<Item = bool>) -> Self {
-        let mut len = HEAD + keys;
+        let mut width = HEAD + keys;
         let place = |wide| {
-            let at = len;
-            len += 1 + usize::from(wide);
+            let at = width;
+            width += 1 + usize::from(wide);
             (at, wide)
         };
         let sums = wide.into_iter().map(place).collect();
-        Words { keys, sums, len }
+        Words { keys, sums, width }
     }
 
     /// Words of an entry.
-    pub fn len(&self) -> usize {
-        self.len
-    }
-
-    /// Whether it has none: never.
-    pub fn is_empty(&self) -> bool {
-        self.len == 0
+    pub fn width(&self) -> usize {
+        self.width
     }
 
     /// An entry's window, start and keys.
@@ -62,13 +57,13 @@ impl Words {
     /// The words of all sums.
     #[inline]
     pub fn sums<'a>(&self, entry: &'a [i64]) -> &'a [i64] {
-        &entry[HEAD + self.keys..self.len]
+        &entry[HEAD + self.keys..self.width]
     }
 
     /// The same, to be changed.
     #[inline]
     pub fn sums_mut<'a>(&self, entry: &'a mut [i64]) -> &'a mut [i64] {
-        &mut entry[HEAD + self.keys..self.len]
+        &mut entry[HEAD + self.keys..self.width]
     }
 
     /// A sum.
@@ -140,10 +135,10 @@ mod tests {
         ) {
             let words = Words::new(1, [false, true]);
             let mut sums = [0i128; 2];
-            let mut entry = vec![0; words.len()];
+            let mut entry = vec![0; words.width()];
             for ([count, value], times, minus) in changes {
                 let count = count % 1_000_000;
-                let mut one = vec![0; words.len()];
+                let mut one = vec![0; words.width()];
                 words.add(&mut one, 0, count, times);
                 words.add(&mut one, 1, value, times);
                 words.merge(&mut entry, &one, minus);

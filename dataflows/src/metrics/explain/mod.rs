@@ -218,7 +218,7 @@ fn grouped(plan: &Plan, n: usize) -> Grouped {
     let first = metrics[0];
     let exprs = |list: &[Expr]| list.iter().map(|e| e.name()).collect::<Vec<_>>();
     let keys: Vec<Expr> = first.keys.iter().map(|k| k.expr).collect();
-    let slides = node.windows.iter().any(|w| node.slides(w));
+    let slides = node.sliding().next().is_some();
     Grouped {
         name: node_name(plan, n),
         metrics: metrics.iter().map(|m| m.name.clone()).collect(),
@@ -264,7 +264,7 @@ fn post(plan: &Plan) -> PostSize {
         header_bytes: HEADER,
         columns: layout.side(stream).places.iter().map(column).collect(),
     };
-    let index_bytes = size::hashed(size_of::<u64>());
+    let index_bytes = crate::index::ENTRY;
     let last = layout.side(Stream::User);
     PostSize {
         bytes: layout.stride + index_bytes,

@@ -51,14 +51,14 @@ impl Buckets {
     /// Takes up what arrived; what that changes in the windows that hold the buckets.
     pub fn arrive(&mut self, node: &Node, updates: &Updates) -> Updates {
         let mut changed = Updates::default();
-        let entries = updates.words.chunks_exact(self.form.len());
+        let entries = updates.words.chunks_exact(self.form.width());
         let (mut shares, mut firsts) = (Vec::new(), Vec::new());
         let mut number = 0;
         for entry in entries {
             firsts.push(number);
             let (slides, bucket) = (entry[0] == i64::from(SLIDING), entry[1]);
             shares.push((bucket, slides.then(|| self.share(bucket, entry))));
-            for (w, _) in sliding(node).filter(|_| slides) {
+            for (w, _) in node.sliding().filter(|_| slides) {
                 if (self.edges[w].0..self.edges[w].1).contains(&bucket) {
                     changed.words.extend_from_slice(&[w as i64, NULL]);
                     changed.words.extend_from_slice(&entry[HEAD..]);
@@ -81,7 +81,7 @@ impl Buckets {
 
     /// Adds to a group's share; its number in the bucket.
     fn share(&mut self, bucket: i64, entry: &[i64]) -> u32 {
-        let (form, width) = (&self.form, self.form.len());
+        let (form, width) = (&self.form, self.form.width());
         let Bucket { numbers, words, .. } = self.buckets.entry(bucket).or_default();
         let keys = &form.key(entry)[HEAD..];
         let of = |number: &u32| &form.key(&words[*number as usize * width..])[HEAD..];
@@ -102,7 +102,7 @@ impl Buckets {
     /// The clock moved: buckets come into windows and go out of them. Whether any window moved.
     pub fn slide(&mut self, node: &Node, tick: &Tick, live: &mut Live) -> bool {
         let (mut oldest, mut moved) = (i64::MAX, false);
-        for (w, window) in sliding(node) {
+        for (w, window) in node.sliding() {
             let Shape::Sliding { size, every } = window.shape else { continue };
             let (from, to) = Window::latest(size, every, tick.now, tick.ended);
             let (was_from, was_to) = std::mem::replace(&mut self.edges[w], (from, to));
@@ -129,7 +129,7 @@ impl Buckets {
 
     /// How many shares of groups are held, and how many members of their multisets.
     pub fn len(&self) -> (usize, usize) {
-        let width = self.form.len();
+        let width = self.form.width();
         let shares = self.buckets.values().map(|b| b.words.len() / width).sum();
         (shares, self.buckets.values().map(|b| b.members.len()).sum())
     }
@@ -154,7 +154,7 @@ impl Bucket {
     /// The bucket as changes of a window.
     fn poured(&self, form: &Words, w: usize, minus: bool) -> Updates {
         let mut words = vec![0; self.words.len()];
-        let width = form.len();
+        let width = form.width();
         for (to, share) in words.chunks_exact_mut(width).zip(self.words.chunks_exact(width)) {
             let keys = form.key(share).len();
             to[..keys].copy_from_slice(form.key(share));
@@ -165,9 +165,4 @@ impl Bucket {
         let members = self.members.iter().map(|m| Member { diff: sign * m.diff, ..*m });
         Updates { words, members: members.collect(), ..Updates::default() }
     }
-}
-
-/// A node's windows that slide over arrivals, with their places.
-fn sliding(node: &Node) -> impl Iterator<Item = (usize, &Window)> {
-    node.windows.iter().enumerate().filter(|(_, w)| node.slides(w))
 }

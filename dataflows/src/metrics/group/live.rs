@@ -27,7 +27,7 @@ pub struct Live {
     dirty: Vec<u32>,
     /// Where windows retire: the groups by (window, start).
     starts: BTreeMap<(u16, i64), FxHashSet<u32>>,
-    /// The groups of the entries that are being taken up; empty in between.
+    /// The groups of the entries that are being taken up; in between only their room.
     numbers: Vec<Option<u32>>,
 }
 
@@ -40,12 +40,12 @@ impl Live {
 
     /// Takes changes up, but for those of buckets.
     pub fn take(&mut self, node: &Node, updates: &Updates, now: i64) {
-        let width = self.groups.form().len();
+        let width = self.groups.form().width();
         let entries = || updates.words.chunks_exact(width);
         let mut numbers = std::mem::take(&mut self.numbers);
         // In steps, so that none of the look-ups waits for another's memory.
         for some in updates.words.chunks(AHEAD * width) {
-            some.chunks_exact(width).for_each(|entry| self.groups.touch(entry));
+            some.chunks_exact(width).for_each(|entry| self.groups.near(entry));
             let first = numbers.len();
             numbers.extend(some.chunks_exact(width).map(|entry| self.groups.likely(entry)));
             for (entry, number) in some.chunks_exact(width).zip(&mut numbers[first..]) {

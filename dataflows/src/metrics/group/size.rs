@@ -11,6 +11,7 @@ use super::super::update::Member;
 use super::super::words::Words;
 use super::store;
 use super::{Buckets, Groups, NodeGroups};
+use crate::index;
 
 /// Groups looked at for the sizes of their multisets.
 const SAMPLE: usize = 256;
@@ -47,21 +48,26 @@ pub const fn listed(entry: usize) -> usize {
 pub fn member(order: Order) -> usize {
     match order {
         Order::Value => listed(16),
-        Order::Ranked { .. } => listed(24),
+        // Some changes wait below the greatest.
+        Order::Ranked { .. } => 24 * 3 / 2,
         Order::Often { .. } => hashed(16) + treed(24),
     }
 }
 
 /// Bytes of a group without the members of its multisets.
 pub fn group(node: &Node) -> usize {
-    let entry = store::bytes(node) + hashed(size_of::<u64>());
+    let entry = store::bytes(node) + index::ENTRY;
     let sets = if node.sets.is_empty() { 0 } else { size_of::<Box<[Multiset]>>() };
     entry + sets + node.sets.len() * size_of::<Multiset>()
 }
 
-/// Bytes of a group's share of a bucket, without values.
+/// Bytes of a group's share of a bucket, with a value of each multiset.
 pub fn share(node: &Node) -> usize {
-    Words::of(node).len() * size_of::<i64>() + hashed(size_of::<u32>())
+    share_alone(node) + node.sets.len() * size_of::<Member>()
+}
+
+fn share_alone(node: &Node) -> usize {
+    Words::of(node).width() * size_of::<i64>() + hashed(size_of::<u32>())
 }
 
 impl Groups {
@@ -89,7 +95,7 @@ impl NodeGroups {
             groups: groups.len(),
             bytes: groups.len() * group(node) + members,
             shares,
-            share_bytes: shares * share(node) + values * size_of::<Member>(),
+            share_bytes: shares * share_alone(node) + values * size_of::<Member>(),
         }
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! Promises: a group keeps its number and its place until it is removed; growth copies no groups,
 //! and does not look at them. Numbers of removed groups are given out again.
-//! Limits: 2^32 groups.
+//! Limits: 2^32 - 1 groups.
 //!
 //! ```text
 //! group = window:16|live:1|dirty:1  start  key*  sum*  shown              words of 64 bits
@@ -51,7 +51,7 @@ pub fn bytes(node: &Node) -> usize {
 
 /// Words of a group: an entry's and what was shown of it.
 fn stride(form: &Words) -> usize {
-    form.len() + 1
+    form.width() + 1
 }
 
 impl Store {
@@ -84,8 +84,8 @@ impl Store {
 
     /// Reads where the group of an entry is looked for.
     #[inline]
-    pub fn touch(&self, entry: &[i64]) {
-        self.index.touch(half(self.form.key(entry)));
+    pub fn near(&self, entry: &[i64]) {
+        self.index.near(half(self.form.key(entry)));
     }
 
     /// The group that an entry is most likely of, if there is any; its first word is read.
@@ -108,8 +108,9 @@ impl Store {
         let key = self.form.key(entry);
         let stride = stride(&self.form);
         let same = |number: u32| is(words(&self.chunks, stride, number), key);
-        let next = || u32::try_from(self.numbers).expect("fewer than 2^32 groups");
-        let number = self.free.last().copied().unwrap_or_else(next);
+        let next = || u32::try_from(self.numbers).ok().filter(|number| *number != u32::MAX);
+        let number = self.free.last().copied().or_else(next);
+        let number = number.expect("fewer than 2^32 - 1 groups");
         if let Some(number) = self.index.find_or_add(half(key), number, same) {
             return (number, false);
         }

@@ -2,7 +2,7 @@
 //!
 //! Promises: the answer is that of all that was added. Only the greatest are in order: what is
 //! below them is appended to, and put together when the greatest are gone, and now and then so that
-//! it does not outgrow what is held: to [`FEW`] or four times as many.
+//! it does not outgrow what is held: to [`FEW`] or twice as many.
 //! Limits: values of equal rank are never parted: of many that are tied all are in order.
 
 use super::sorted::Sorted;
@@ -12,6 +12,9 @@ type Key = (i64, i64);
 
 /// So many keys are put in order when there are none.
 const KEEP: usize = 64;
+
+/// Entries of a list of the rest.
+const LIST: usize = 256;
 
 /// So many changes need not be put together.
 const FEW: usize = 1024;
@@ -25,6 +28,8 @@ pub struct Ranked {
     top: Sorted<Key>,
     /// How many keys may be in `top` before some are put aside; more where many are tied.
     most: usize,
+    /// How many keys came in since that was looked at.
+    added: usize,
     /// What is less than all values in `top`.
     rest: Option<Box<Rest>>,
     /// The sum of all counts.
@@ -53,8 +58,13 @@ impl Ranked {
             return rest.add(key, diff);
         }
         self.top.add(key, diff);
-        if self.top.held() > self.most.max(MOST) {
-            self.part();
+        // Looked at now and then: counting takes longer the more there are.
+        self.added += 1;
+        if self.added >= KEEP {
+            self.added = 0;
+            if self.top.held() > self.most.max(MOST) {
+                self.part();
+            }
         }
     }
 
@@ -81,14 +91,8 @@ impl Ranked {
     /// Puts all but the greatest aside.
     fn part(&mut self) {
         let keys = self.top.take();
-        let first = keys.len().saturating_sub(KEEP);
-        let below = keys.get(first).map_or(i64::MIN, |((value, _), _)| *value);
-        // Also those of equal value before it stay.
-        let first = keys.partition_point(|((value, _), _)| *value < below);
-        self.most = 2 * (keys.len() - first);
-        for (key, count) in &keys[first..] {
-            self.top.add(*key, *count);
-        }
+        let (first, below) = greatest_of(&keys, KEEP);
+        self.keep(&keys[first..]);
         if first > 0 {
             let rest = self.rest.get_or_insert_with(|| Box::new(Rest::new(below, &[])));
             rest.below = below;
@@ -96,21 +100,29 @@ impl Ranked {
         }
     }
 
-    /// Takes the greatest of the rest back.
+    /// Takes the greatest of the rest back: a part of them, so that it is not done for each.
     fn refill(&mut self) {
-        let Some(rest) = &mut self.rest else { return };
+        let Some(mut rest) = self.rest.take() else { return };
         let keys = rest.together();
-        self.rest = None;
-        let first = keys.len().saturating_sub(KEEP);
-        let below = keys.get(first).map_or(i64::MIN, |((value, _), _)| *value);
-        let first = keys.partition_point(|((value, _), _)| *value < below);
-        for (key, count) in &keys[first..] {
-            self.top.add(*key, *count);
-        }
+        let (first, below) = greatest_of(&keys, KEEP.max(keys.len() / 16));
+        self.keep(&keys[first..]);
         if first > 0 {
             self.rest = Some(Box::new(Rest::new(below, &keys[..first])));
         }
     }
+
+    /// Puts keys into `top`, where as many again may come in.
+    fn keep(&mut self, keys: &[(Key, i64)]) {
+        self.most = 2 * keys.len();
+        keys.iter().for_each(|(key, count)| self.top.add(*key, *count));
+    }
+}
+
+/// Where the `count` greatest begin in keys that ascend, with all whose value is that of the least
+/// of them; and that value.
+fn greatest_of(keys: &[(Key, i64)], count: usize) -> (usize, i64) {
+    let least = keys.get(keys.len().saturating_sub(count)).map_or(i64::MIN, |((v, _), _)| *v);
+    (keys.partition_point(|((value, _), _)| *value < least), least)
 }
 
 impl Rest {
@@ -123,9 +135,7 @@ impl Rest {
     fn add(&mut self, key: Key, diff: i64) {
         if self.len >= self.until {
             let keys = self.together();
-            // Where hardly any were the same it is not worth doing soon again.
-            let same = self.len - keys.len();
-            self.until = FEW.max(if same * 4 < self.len { 4 } else { 2 } * keys.len());
+            self.until = FEW.max(2 * keys.len());
             self.len = 0;
             keys.into_iter().for_each(|(key, count)| self.push((key, count)));
         }
@@ -134,10 +144,10 @@ impl Rest {
 
     fn push(&mut self, change: (Key, i64)) {
         match self.lists.last_mut() {
-            Some(list) if list.len() < MOST => list.push(change),
+            Some(list) if list.len() < LIST => list.push(change),
             // The first list grows; where there is one there will be more.
             last => {
-                let mut list = Vec::with_capacity(if last.is_some() { MOST } else { 0 });
+                let mut list = Vec::with_capacity(if last.is_some() { LIST } else { 0 });
                 list.push(change);
                 self.lists.push(list);
             }
@@ -202,8 +212,27 @@ mod tests {
                     prop_assert_eq!(found, right);
                 }
             }
-            let most = MOST + FEW.max(4 * map.len());
+            let most = MOST + KEEP + FEW.max(2 * map.len());
             prop_assert!(ranked.held() <= most, "{} of {}", ranked.held(), map.len());
+        }
+    }
+
+    #[test]
+    fn the_greatest_may_leave_one_by_one_and_may_all_be_tied() {
+        for values in [100_000, 1] {
+            let mut ranked = Ranked::default();
+            (0..100_000).for_each(|n| ranked.add((n % values, n), 1));
+            for n in (0..100_000).rev() {
+                if n % 100 == 99 || values > 1 {
+                    let (value, mut with) = ranked.greatest().expect("some are left");
+                    assert_eq!(
+                        (value, with.next()),
+                        (n % values, Some(if values > 1 { n } else { 0 }))
+                    );
+                }
+                ranked.add((n % values, n), -1);
+            }
+            assert!(ranked.is_empty() && ranked.greatest().is_none());
         }
     }
 }

@@ -1,0 +1,272 @@
+//! From rows to what is shown of groups, against a recomputation from nothing: many groups and
+//! few, windows that slide over arrivals and windows that retire, rows that come, go and come late,
+//! put together and drained at any moment, for one worker and for several.
+
+#![allow(clippy::unwrap_used)]
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use dataflows::metrics::changes::Changes;
+use dataflows::metrics::declare::{
+    Expr, Fact, Fraction, Join, Key, Kind, Measure, Metric, Output, Shape, Ties, Time, Window,
+    default_age_groups,
+};
+use dataflows::metrics::expr::Row;
+use dataflows::metrics::group::Groups;
+use dataflows::metrics::plan::Plan;
+use dataflows::metrics::update::{Combine, SLIDING};
+use dataflows::metrics::value::{NULL, Value, Values};
+use dataflows::metrics::words::Words;
+use dataflows::record::Column;
+use dataflows::symbol::intern;
+use dataflows::tick::Tick;
+use proptest::prelude::*;
+
+/// A row: category, followers, the poster's number.
+type Cells = (u16, Option<i64>, u8);
+/// Where it belongs: the window or [`SLIDING`], and the start or the bucket.
+type At = (u16, i64);
+/// What is shown, by window, start and category.
+type Shown = BTreeMap<(u16, i64, u16), Vec<Values>>;
+
+const SIZES: [i64; 2] = [60, 300];
+const EVERY: i64 = 10;
+const HOUR: i64 = 3600;
+const RETAIN: i64 = 1800;
+
+fn plan() -> Arc<Plan> {
+    let [category, followers, poster] =
+        [Column::Category, Column::FollowerCount, Column::PosterName].map(Expr::Column);
+    let measure = |name: &str, returned: Option<&str>, kind| Measure {
+        name: name.into(),
+        returned: returned.map(Into::into),
+        kind,
+        filter: vec![],
+    };
+    let q = Fraction { num: 1, den: 2 };
+    let window = |time, shape| Window { time, shape };
+    let sliding = |size| window(Time::Arrival, Shape::Sliding { size, every: EVERY });
+    let metric = Metric {
+        name: "m".into(),
+        meaning: String::new(),
+        fact: Fact::Sides([true, false, false]),
+        join: Join::Newest,
+        filter: vec![],
+        keys: vec![Key { name: "category".into(), expr: category }],
+        distinct: vec![category, followers, poster],
+        measures: vec![
+            measure("rows", None, Kind::Count),
+            measure("sum", None, Kind::Sum(followers)),
+            measure("median", None, Kind::Quantile { of: followers, q, interpolated: false }),
+            measure("n", Some("poster"), Kind::Top { k: 1, of: poster }),
+            measure("followers", Some("who"), Kind::Argmax { of: followers, returning: poster }),
+        ],
+        windows: vec![
+            sliding(SIZES[0]),
+            window(Time::Arrival, Shape::Tumbling { size: HOUR }),
+            sliding(SIZES[1]),
+        ],
+        retain: Some(RETAIN),
+        ties: Ties::First,
+        keep_empty: false,
+        export: 0,
+        limit: None,
+        output: Output::default(),
+    };
+    Arc::new(Plan::new(&[metric], &default_age_groups(), false))
+}
+
+fn poster(row: &Cells) -> i64 {
+    intern(&format!("poster {}", row.2 % 7)).cell()
+}
+
+/// What is to be shown of some rows.
+fn measured(rows: &[Cells]) -> Values {
+    let text = |cell| Value::Text(dataflows::symbol::Sym::from_cell(cell));
+    let mut values: Vec<i64> = rows.iter().filter_map(|r| r.1).collect();
+    values.sort_unstable();
+    let median = values.get(values.len().div_ceil(2).max(1) - 1);
+    let mut often: BTreeMap<String, (i64, i64)> = BTreeMap::new();
+    for row in rows {
+        let name = format!("poster {}", row.2 % 7);
+        often.entry(name).or_insert((0, poster(row))).0 += 1;
+    }
+    // The first of the most frequent, the first of those with the most followers.
+    let most = often.values().map(|(n, _)| *n).max().unwrap();
+    let top = often.values().find(|(n, _)| *n == most).unwrap().1;
+    let best = values.last().map(|best| {
+        let tied = rows.iter().filter(|r| r.1 == Some(*best));
+        let first = tied.min_by_key(|r| r.2 % 7).unwrap();
+        [text(poster(first)), Value::Int((*best).into())]
+    });
+    let mut out: Values = [
+        Value::Int(rows.len() as i128),
+        Value::Int(values.iter().map(|v| i128::from(*v)).sum()),
+        median.map_or(Value::Null, |v| Value::Int((*v).into())),
+        text(top),
+        Value::Int(most.into()),
+    ]
+    .into_iter()
+    .collect();
+    out.extend(best.unwrap_or([Value::Null, Value::Null]));
+    out
+}
+
+/// All that is to be shown at a time, from all rows that are there.
+fn recomputed(rows: &[(At, Cells)], now: i64) -> Shown {
+    let mut groups: BTreeMap<(u16, i64, u16), Vec<Cells>> = BTreeMap::new();
+    for ((window, start), row) in rows {
+        if *window != SLIDING {
+            if now < start + HOUR + RETAIN {
+                groups.entry((*window, *start, row.0)).or_default().push(*row);
+            }
+            continue;
+        }
+        for (w, size) in [(0, SIZES[0]), (2, SIZES[1])] {
+            let (from, to) = Window::latest(size, EVERY, now, false);
+            if (from..to).contains(start) {
+                groups.entry((w, NULL, row.0)).or_default().push(*row);
+            }
+        }
+    }
+    groups.into_iter().map(|(key, rows)| (key, vec![measured(&rows)])).collect()
+}
+
+/// One worker's groups, and the window that it is the owner of a group in.
+struct Workers {
+    plan: Arc<Plan>,
+    combine: Combine,
+    groups: Vec<Groups>,
+    owners: BTreeMap<i64, u64>,
+}
+
+impl Workers {
+    fn change(&mut self, at: At, row: &Cells, diff: i64) {
+        let category = intern(&format!("category {}", row.0)).cell();
+        let cells = [category, row.1.unwrap_or(NULL), poster(row)];
+        self.combine.placed(0, &self.plan.nodes[0], &Row::Cells(&cells), at, diff);
+    }
+
+    fn drain(&mut self) {
+        let Workers { plan, combine, groups, owners } = self;
+        let width = Words::of(&plan.nodes[0]).width();
+        combine.drain(|updates| {
+            assert_eq!(updates.words.len() % width, 0);
+            for entry in updates.words.chunks_exact(width) {
+                assert_eq!(*owners.entry(entry[2]).or_insert(updates.to), updates.to);
+            }
+            groups[updates.to as usize].update(&updates);
+        });
+    }
+}
+
+/// A step: how many rows come and go, where, and how far the clock moves.
+type Step = (u16, u16, u8, i64);
+
+fn run(workers: usize, categories: u16, steps: &[Step], seed: u64) {
+    let plan = plan();
+    let groups = (0..workers).map(|_| Groups::new(plan.clone())).collect();
+    let combine = Combine::new(&plan, workers);
+    let mut all = Workers { plan, combine, groups, owners: BTreeMap::new() };
+    let mut random = seed | 1;
+    let mut below = |n: u64| {
+        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        (random >> 33) % n
+    };
+    let (mut rows, mut shown, mut now) = (Vec::new(), Shown::new(), 10_000);
+    for (come, go, kind, wait) in steps {
+        for _ in 0..*come {
+            let followers = (below(5) > 0).then(|| below(900) as i64 - 20);
+            let row = (below(categories.into()) as u16, followers, below(250) as u8);
+            let late = below(200) as i64;
+            let at = match below(3) {
+                0 => (1, (now - 30 * late).div_euclid(HOUR) * HOUR),
+                _ => (SLIDING, (now - late + 5).div_euclid(EVERY) * EVERY),
+            };
+            all.change(at, &row, 1);
+            // What is retired when it comes is nowhere.
+            if at.0 == SLIDING || now < at.1 + HOUR + RETAIN {
+                rows.push((at, row));
+            }
+            if below(50) == 0 {
+                all.drain();
+            }
+        }
+        for _ in 0..(*go).min(rows.len() as u16) {
+            let (at, row) = rows.swap_remove(below(rows.len() as u64) as usize);
+            // Some come and go more than once, the going first.
+            for diff in if below(4) == 0 { &[-1, 1, -1][..] } else { &[-1] } {
+                all.change(at, &row, *diff);
+            }
+        }
+        all.drain();
+        now += wait;
+        let tick = Tick { now, publish: kind % 3 > 0, ..Tick::default() };
+        for groups in &mut all.groups {
+            let mut changes = Changes::default();
+            groups.tick(&tick, &mut changes);
+            for change in changes.list() {
+                let text = dataflows::symbol::Sym::from_cell(change.key.keys[0]).as_str();
+                let category = text.trim_start_matches("category ").parse().unwrap();
+                let key = (change.key.window, change.key.start, category);
+                let was = if change.rows.is_empty() {
+                    shown.remove(&key)
+                } else {
+                    shown.insert(key, change.rows.clone())
+                };
+                assert_ne!(was, Some(change.rows), "only what has changed is shown");
+            }
+        }
+        if tick.publish {
+            assert_eq!(shown, recomputed(&rows, now));
+        }
+    }
+    now += 100 * HOUR;
+    for groups in &mut all.groups {
+        groups.tick(&Tick { now, publish: true, ..Tick::default() }, &mut Changes::default());
+        let sizes = groups.sizes();
+        assert!(sizes.iter().all(|s| (s.groups, s.shares, s.bytes, s.share_bytes) == (0, 0, 0, 0)));
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig {
+        cases: 256,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    })]
+
+    #[test]
+    fn what_is_shown_is_what_a_recomputation_gives(
+        workers in 1usize..5,
+        categories in prop::sample::select(vec![1u16, 3, 100, 6000]),
+        steps in prop::collection::vec((0u16..900, 0u16..700, any::<u8>(), 0i64..150), 1..8),
+        far in prop::option::of(1000i64..9000),
+        seed in any::<u64>(),
+    ) {
+        let mut steps = steps;
+        if let Some(step) = steps.first_mut() {
+            step.3 += far.unwrap_or(0);
+        }
+        run(workers, categories, &steps, seed);
+    }
+}
+
+#[test]
+fn groups_without_keys_have_not_all_one_owner() {
+    let plan = plan();
+    let one = plan.metrics[0].schema.metric.clone();
+    let metrics: Vec<Metric> = (0..32)
+        .map(|n| Metric { name: format!("m{n}"), keys: vec![], retain: Some(n), ..one.clone() })
+        .collect();
+    let plan = Arc::new(Plan::new(&metrics, &default_age_groups(), false));
+    let mut combine = Combine::new(&plan, 4);
+    for (n, node) in plan.nodes.iter().enumerate() {
+        combine.placed(n, node, &Row::Cells(&[NULL; 3]), (1, 0), 1);
+    }
+    let mut owned = [0; 4];
+    combine.drain(|updates| owned[updates.to as usize] += 1);
+    assert_eq!((plan.nodes.len(), owned.iter().sum::<i32>()), (32, 32));
+    assert!(owned.iter().all(|n| (2..20).contains(n)), "{owned:?}");
+}
