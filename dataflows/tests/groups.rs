@@ -9,13 +9,14 @@ use std::sync::Arc;
 
 use dataflows::metrics::changes::Changes;
 use dataflows::metrics::declare::{
-    Expr, Fact, Fraction, Join, Key, Kind, Measure, Metric, Output, Shape, Ties, Time, Window,
-    default_age_groups,
+    Expr, Fact, Fraction, Join, Key, Kind, Measure, Meta, Metric, Output, Shape, Ties, Time,
+    Window, default_age_groups,
 };
 use dataflows::metrics::expr::Row;
 use dataflows::metrics::group::Groups;
+use dataflows::metrics::meta;
 use dataflows::metrics::plan::Plan;
-use dataflows::metrics::update::{Combine, SLIDING};
+use dataflows::metrics::update::{self, Combine, SLIDING};
 use dataflows::metrics::value::{NULL, Value, Values};
 use dataflows::metrics::words::Words;
 use dataflows::record::Column;
@@ -250,6 +251,47 @@ proptest! {
             step.3 += far.unwrap_or(0);
         }
         run(workers, categories, &steps, seed);
+    }
+}
+
+proptest! {
+    #[test]
+    fn no_window_tells_old_counts_apart_that_are_put_together(
+        size in prop::sample::select(vec![60i64, 300, 3600, 7200, 86_400, 90_000]),
+        sliding in prop::option::of(1i64..50),
+        at in -1_000_000_000i64..1_000_000_000,
+        now in 0i64..1_000_000_000,
+    ) {
+        const SECOND: i64 = 1_000_000;
+        let (size, at, now) = (size * SECOND, at * SECOND, now * SECOND);
+        let mut windows = vec![Window { time: Time::Arrival, shape: Shape::Tumbling { size } }];
+        windows.push(Window { time: Time::Arrival, shape: Shape::Month });
+        let every = 10 * SECOND;
+        let shape = |n| Shape::Sliding { size: n * 3600 * SECOND, every };
+        windows.extend(sliding.map(|n| Window { time: Time::Arrival, shape: shape(n) }));
+        let mut metric = plan().metrics[0].schema.metric.clone();
+        metric.fact = Fact::Records;
+        metric.keys = vec![Key { name: "stream".into(), expr: Expr::Meta(Meta::Stream) }];
+        (metric.distinct, metric.windows, metric.retain) = (vec![], windows, None);
+        metric.measures.truncate(1);
+        let plan = Plan::new(&[metric], &default_age_groups(), false);
+        let (after, grain) = meta::coarser(&plan);
+        let placed = |bucket| {
+            let mut out = Vec::new();
+            update::placements(&plan.nodes[0], &Row::Cells(&[NULL; 3]), bucket, |window, start| {
+                let slides = window == SLIDING;
+                let hours = sliding.filter(|_| slides).map_or(0, |n| n * 3600 * SECOND);
+                let (from, to) = Window::latest(hours, every, now, false);
+                if !slides || (from..to).contains(&bucket) {
+                    out.push((window, if slides { NULL } else { start }));
+                }
+            });
+            out
+        };
+        if at < now - after {
+            prop_assert_eq!(placed(at), placed(at.div_euclid(grain) * grain));
+        }
+        prop_assert_eq!((3600 * SECOND) % grain, 0);
     }
 }
 

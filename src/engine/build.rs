@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use dataflows::decode::{DecodeOptions, RowFormat};
 use dataflows::graph::Restore;
+use dataflows::metrics::meta;
 use tracing::{info, warn};
 
 use super::EngineError;
@@ -22,7 +23,7 @@ use crate::sink::{self, Begin, Sink};
 use crate::source::replay::{self, ReplaySource};
 use crate::source::{Source, kafka};
 use crate::store::dead::{DeadLetters, Letter, LetterId};
-use crate::store::{Head, Restored, Store};
+use crate::store::{Coarser, Head, Restored, Store};
 use crate::telemetry::{Machine, SharedStatus};
 
 /// Who sends letters to topics, each going on where it was.
@@ -121,6 +122,12 @@ pub fn letters(
     let gone = again.iter().map(|(letter, _)| letter.id()).collect();
     dead.remove(&super::keeper::partitions(&known), &gone)?;
     Ok(Box::new(ReplaySource::new(again, &known, &config.sources)))
+}
+
+/// How a state keeps old counts of records and fields, whose keys begin with their bucket.
+pub fn coarser(plan: &Plan) -> Coarser {
+    let (after, grain) = meta::coarser(plan);
+    Coarser { after, grain }
 }
 
 /// The sinks, in the state of their marks.

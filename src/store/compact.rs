@@ -18,10 +18,11 @@ use dataflows::assemble::block::{self, Block, Entry, Writer};
 use hashbrown::{HashMap, HashSet};
 use rustc_hash::FxBuildHasher;
 
-use super::cut::{Head, Ledger};
+use super::cut::Head;
 use super::disk::{Disk, DiskFile, Mode};
 use super::fault;
 use super::frame::{self, Builder, CHUNK, ChunkAt, Kind, Section};
+use super::ledger::Ledger;
 use super::log::{generation_dir, push_text, start_frame, texts_of};
 use super::manifest::Start;
 

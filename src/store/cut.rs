@@ -1,6 +1,7 @@
 //! What is stored, as values: cuts, their heads, what is restored from them. No I/O.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use dataflows::assemble::block::Block;
 use dataflows::sealed::Tally;
@@ -112,60 +113,15 @@ pub struct Restored {
     pub fell_back: bool,
 }
 
-/// Sums of ledger entries by key; entries that came back to zero are left out when written.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Ledger(BTreeMap<Vec<u8>, i64>);
-
-impl Ledger {
-    /// Adds a block of entries.
-    pub fn add(&mut self, mut block: &[u8]) -> Result<(), String> {
-        Self::check(block)?;
-        while let Some((len, rest)) = block.split_first_chunk::<2>() {
-            let (key, rest) = rest.split_at(u16::from_le_bytes(*len) as usize);
-            let (value, rest) = rest.split_first_chunk::<8>().expect("checked above");
-            let value = i64::from_le_bytes(*value);
-            if let Some(sum) = self.0.get_mut(key) {
-                *sum = sum.wrapping_add(value);
-                if *sum == 0 {
-                    self.0.remove(key);
-                }
-            } else if value != 0 {
-                self.0.insert(key.to_vec(), value);
-            }
-            block = rest;
-        }
-        Ok(())
-    }
-
-    /// Whether a block is made of whole entries.
-    pub fn check(block: &[u8]) -> Result<(), String> {
-        let mut rest = block;
-        while !rest.is_empty() {
-            let len = rest.split_first_chunk::<2>().map(|(len, _)| u16::from_le_bytes(*len));
-            let end = len.map_or(usize::MAX, |len| usize::from(len) + 10);
-            rest = rest.get(end..).ok_or_else(|| {
-                let offset = block.len() - rest.len();
-                format!("the ledger entry at byte {offset} is cut off")
-            })?;
-        }
-        Ok(())
-    }
-
-    /// All entries, in blocks of about `size` bytes.
-    pub fn encode_blocks(&self, size: usize) -> Vec<Vec<u8>> {
-        let mut blocks = Vec::new();
-        let mut block = Vec::new();
-        for (key, value) in &self.0 {
-            block.extend_from_slice(&(key.len() as u16).to_le_bytes());
-            block.extend_from_slice(key);
-            block.extend_from_slice(&value.to_le_bytes());
-            if block.len() >= size {
-                blocks.push(std::mem::take(&mut block));
-            }
-        }
-        if !block.is_empty() {
-            blocks.push(block);
-        }
-        blocks
-    }
+/// What a commit did.
+#[derive(Clone, Copy, Debug)]
+pub struct CommitInfo {
+    /// Bytes appended.
+    pub bytes: u64,
+    /// From call to durable.
+    pub duration: Duration,
+    /// The generation that was appended to.
+    pub generation: u64,
+    /// The manifest could not be written; the cut is durable all the same.
+    pub manifest_behind: bool,
 }

@@ -8,11 +8,12 @@ use std::path::{Path, PathBuf};
 
 use dataflows::assemble::block::{put_varint, take, take_varint};
 
-use super::cut::{Cut, Head, Ledger};
+use super::cut::{Cut, Head};
 use super::disk::{Disk, DiskFile, Mode};
 use super::error::StoreError;
 use super::fault;
 use super::frame::{Builder, CHUNK, Kind, Section};
+use super::ledger::Ledger;
 use super::manifest::Start;
 
 /// zstd's level for what is written once a second.

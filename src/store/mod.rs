@@ -30,6 +30,7 @@ pub mod disk;
 mod error;
 pub mod fault;
 mod frame;
+mod ledger;
 mod letter;
 mod lines;
 mod log;
@@ -47,13 +48,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use tracing::{info, warn};
 
-pub use cut::{Cut, Head, Ledger, Partition, Restored};
+pub use cut::{CommitInfo, Cut, Head, Partition, Restored};
 use disk::{Disk, Guard};
 pub use error::{StoreError, io_error, is_full};
+pub use ledger::{Coarser, Ledger};
 use log::Log;
 pub use manifest::{Difference, Fingerprint, Manifest, differences};
 use manifest::{FORMAT, Prior, Start};
@@ -83,6 +85,8 @@ pub struct Options {
     pub compact_first: u64,
     /// Where new bases are written.
     pub compaction: Compaction,
+    /// How they keep what is old of the ledger.
+    pub coarser: Option<Coarser>,
 }
 
 impl Options {
@@ -94,21 +98,9 @@ impl Options {
             compact_min: 64 << 20,
             compact_first: 1 << 20,
             compaction: Compaction::Background,
+            coarser: None,
         }
     }
-}
-
-/// What a commit did.
-#[derive(Clone, Copy, Debug)]
-pub struct CommitInfo {
-    /// Bytes appended.
-    pub bytes: u64,
-    /// From call to durable.
-    pub duration: Duration,
-    /// The generation that was appended to.
-    pub generation: u64,
-    /// The manifest could not be written; the cut is durable all the same.
-    pub manifest_behind: bool,
 }
 
 /// Sizes, for metrics and `status`.
@@ -367,6 +359,7 @@ impl Store {
             return;
         }
         self.compact_now = false;
+        self.options.coarser.iter().for_each(|c| self.ledger.fold(*c, self.head.now));
         if let Err(e) = self.next_generation() {
             warn!(error = %e, "no new generation");
             self.base_failed();

@@ -7,9 +7,10 @@ use std::sync::Arc;
 
 use tracing::{info, warn};
 
-use super::cut::{Head, Ledger, Restored};
+use super::cut::{Head, Restored};
 use super::disk::{self, Disk, Guard, Lock, RealDisk};
 use super::error::{StoreError, io_error};
+use super::ledger::Ledger;
 use super::log::{self, Log};
 use super::manifest::{self, FORMAT, Fingerprint, Prior, Start};
 use super::recover::{self, Choice, State, Survey};

@@ -8,10 +8,11 @@ use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::cut::{Head, Ledger, Restored};
+use super::cut::{Head, Restored};
 use super::disk::{self, Disk, Mode};
 use super::error::{StoreError, io_error};
 use super::frame::{self, Section};
+use super::ledger::Ledger;
 use super::log::{generation_dir, generation_of, texts_of};
 use super::manifest::{self, Found};
 use super::recover::{Choice, Part, State, Survey};

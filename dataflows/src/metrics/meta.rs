@@ -4,12 +4,14 @@
 
 use rustc_hash::FxHashMap;
 
-use super::declare::Fact;
+use super::declare::{Fact, Shape};
 use super::expr::Row;
 use super::plan::Plan;
 use super::update::Combine;
 use super::value::{Cells, NULL};
+use super::window::gcd;
 use crate::symbol::{Sym, intern};
+use crate::time::HOUR;
 
 /// A kind of record or field, in one bucket of arrival time.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -61,6 +63,21 @@ impl MetaKey {
         }
         Some(MetaKey { bucket: i64::from_le_bytes(*bucket), fields: *fields == 1, cells })
     }
+}
+
+/// How entries may be kept that are no longer changing: those whose bucket is this long past, with
+/// their buckets as multiples of the second; microseconds. No window of the plan tells them apart
+/// then. What is declared later sees an hour as one moment.
+pub fn coarser(plan: &Plan) -> (i64, i64) {
+    let nodes = plan.nodes.iter().filter(|n| matches!(n.fact, Fact::Records | Fact::Fields));
+    let (mut longest, mut grain) = (0, HOUR);
+    for (node, window) in nodes.flat_map(|node| node.windows.iter().map(move |w| (node, w))) {
+        match window.shape {
+            Shape::Sliding { size, .. } if node.slides(window) => longest = longest.max(size),
+            _ => grain = gcd(grain, window.grain()),
+        }
+    }
+    (longest.saturating_add(HOUR), grain)
 }
 
 /// The group changes that a ledger's entries make.
