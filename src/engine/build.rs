@@ -7,6 +7,7 @@ use std::sync::Arc;
 use dataflows::decode::{DecodeOptions, RowFormat};
 use dataflows::graph::Restore;
 use dataflows::metrics::meta;
+use dataflows::metrics::plan::Plan;
 use tracing::{info, warn};
 
 use super::EngineError;

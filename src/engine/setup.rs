@@ -108,8 +108,8 @@ fn start(options: &RunOptions, replay: Option<From>) -> Result<Replayed, EngineE
     }
     let hint = if replay.is_some() { refuse::REPLAY_UNDER } else { refuse::GO_BACK };
     let refused = |error| explained(error, config, hint);
-    let options = Options { coarser: Some(build::coarser(&plan)), ..Options::new(fingerprint) };
-    let (store, restored) = Store::open(dir, options).map_err(refused)?;
+    let using = Options { coarser: Some(build::coarser(&plan)), ..Options::new(fingerprint) };
+    let (store, restored) = Store::open(dir, using).map_err(refused)?;
     let fresh = restored.is_none();
     let mut restored = restored.unwrap_or_default();
     let head = std::mem::take(&mut restored.head);

@@ -3,7 +3,7 @@
 //! multisets travels row by row.
 //!
 //! Promises: all changes of a group go to the one worker that owns it.
-//! Limits: where a node has more groups than [`LATELY`] some come several times in an epoch. They
+//! Limits: of a node with more than some thousand groups some come several times in an epoch. They
 //! add up to the same, which may be nothing.
 
 use std::sync::Arc;
