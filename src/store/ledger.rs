@@ -1,5 +1,5 @@
-//! Counts that cannot be rebuilt from slots, as the store sees them: sums by keys, of which it knows
-//! only that they begin with a time.
+//! Counts that cannot be rebuilt from slots, as the store sees them: sums by keys, of which it
+//! knows only that they begin with a time.
 //!
 //! Promises: folding changes no sum over whole grains.
 

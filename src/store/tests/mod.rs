@@ -113,6 +113,31 @@ fn reopen(dir: &Path, options: Options) -> (Store, Restored) {
 }
 
 #[test]
+fn old_counts_do_not_grow_with_every_stretch() {
+    let folder = tempfile::tempdir().unwrap();
+    let options = Options { coarser: Some(Coarser { after: 50, grain: 100 }), ..small() };
+    let (mut store, _) = Store::open(folder.path(), options.clone()).unwrap();
+    for number in 0..2000 {
+        let mut cut = cut(number, 20);
+        cut.ledger.clear();
+        for rest in [1, 2] {
+            cut.ledger.extend_from_slice(&9_u16.to_le_bytes());
+            cut.ledger.extend_from_slice(&(number as i64).to_le_bytes());
+            cut.ledger.push(rest);
+            cut.ledger.extend_from_slice(&i64::from(rest).to_le_bytes());
+        }
+        store.commit(&cut).unwrap();
+    }
+    drop(store);
+    let (_, restored) = reopen(folder.path(), options);
+    let counts = Model::of(&restored).ledger;
+    let of = |rest: u8| counts.iter().filter(move |(key, _)| key[8] == rest).map(|(_, n)| n);
+    assert_eq!((of(1).sum::<i64>(), of(2).sum::<i64>()), (2000, 4000));
+    // A new base was written some dozen cuts ago.
+    assert!(counts.len() < 2 * (20 + 50 + 150), "{}", counts.len());
+}
+
+#[test]
 fn what_was_committed_is_restored_across_generations() {
     for (options, cuts) in [(options(), 5), (small(), 200)] {
         let folder = tempfile::tempdir().unwrap();
