@@ -478,7 +478,9 @@ fn a_followed_folder_may_go_and_come_back() {
         assert!(running.alive());
         std::thread::sleep(Duration::from_millis(20));
     }
-    room.write("away/pin.jsonl", &format!("{first}{}", first.replace("1,", "2,")));
+    // Appended: a file that is written anew is empty for a moment, and then another one.
+    let mut file = std::fs::File::options().append(true).open(room.path("away/pin.jsonl")).unwrap();
+    std::io::Write::write_all(&mut file, first.replace("1,", "2,").as_bytes()).unwrap();
     std::fs::rename(room.path("away"), room.path("in")).unwrap();
     until(&mut running, &|s| s["totals"]["read"] == 2 && s["sources"][0]["trouble"].is_null());
     running.terminate();
