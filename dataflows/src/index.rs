@@ -2,8 +2,8 @@
 //! half of its hash.
 //!
 //! Promises: growing does not look at the things, and moves a 16th of the entries at a time: the
-//! table is 16 small ones, which grow by a quarter one after the other as their lengths differ a
-//! little. Finding looks only at things whose half is equal.
+//! table is 16 small ones, which grow by a quarter each at a fill of their own, evenly one after
+//! the other. Finding looks only at things whose half is equal.
 //! Limits: 2^32 - 1 numbers. Halves should differ in their upper bits, nothing else of the hash is
 //! known: many that are equal, or neighbours, are looked at one after the other. The least table
 //! takes some kilobytes.
@@ -21,8 +21,11 @@ const SPARE: usize = 64;
 /// Bytes of an entry, on average: a small table is between two thirds and four fifths full.
 pub const ENTRY: usize = 11;
 
-/// With fewer entries a small table doubles.
+/// With fewer places a small table doubles.
 const FEW: usize = 512;
+
+/// How much larger a small table gets at a time.
+const STEP: f64 = 1.25;
 
 /// A place without a number; greater than all entries.
 const EMPTY: u64 = u64::MAX;
@@ -60,15 +63,32 @@ fn place(half: u32, places: usize) -> usize {
     ((u64::from(half << PARTS) * places as u64) >> 32) as usize
 }
 
+/// Which of the small tables a half is in.
+#[inline]
+fn part(half: u32) -> usize {
+    (half >> (u32::BITS - PARTS)) as usize
+}
+
+/// How many places a small table gets that needs so many. Each has steps of its own, for they fill
+/// alike: if all grew at once, whoever waits would wait for the whole table.
+fn places(part: usize, needed: usize) -> usize {
+    if needed <= FEW {
+        return needed.next_power_of_two();
+    }
+    let own = part as f64 / f64::from(1 << PARTS);
+    let steps = ((needed as f64 / FEW as f64).log(STEP) - own).ceil();
+    needed.max((FEW as f64 * STEP.powf(steps + own)) as usize)
+}
+
 impl Index {
     #[inline]
     fn part(&self, half: u32) -> &Part {
-        &self.parts[(half >> (u32::BITS - PARTS)) as usize]
+        &self.parts[part(half)]
     }
 
     #[inline]
     fn part_mut(&mut self, half: u32) -> &mut Part {
-        &mut self.parts[(half >> (u32::BITS - PARTS)) as usize]
+        &mut self.parts[part(half)]
     }
 
     /// How many numbers there are.
@@ -86,7 +106,7 @@ impl Index {
         // Lengths differ by the square root of what they are on average.
         let each = more / self.parts.len();
         let each = each + 4 * each.isqrt();
-        self.parts.iter_mut().for_each(|part| part.grow(each));
+        self.parts.iter_mut().enumerate().for_each(|(part, table)| table.grow(part, each));
     }
 
     /// Reads where a half is looked for, so that the processor has it at hand soon.
@@ -155,7 +175,7 @@ impl Part {
     /// Puts an entry at its place, and moves those from there on up to the next empty one.
     fn insert(&mut self, at: usize, entry: u64) {
         if (self.len + 1) * 5 > self.places * 4 {
-            self.grow(1 + if self.len < FEW { self.len } else { self.len / 4 });
+            self.grow(part(half(entry)), 1);
             if let Err(at) = self.find(half(entry), |_| false) {
                 self.insert(at, entry);
             }
@@ -175,8 +195,8 @@ impl Part {
     }
 
     /// Makes room for so many more.
-    fn grow(&mut self, more: usize) {
-        let places = ((self.len + more) * 5 / 4 + 8).max(self.places);
+    fn grow(&mut self, part: usize, more: usize) {
+        let places = places(part, (self.len + more) * 5 / 4 + 8).max(self.places);
         let mut entries = vec![EMPTY; places + SPARE];
         let mut next = 0;
         for entry in self.entries.iter().filter(|entry| **entry != EMPTY) {

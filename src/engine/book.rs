@@ -246,6 +246,11 @@ impl Book {
         self.posts.iter().map(|p| p.0).sum()
     }
 
+    /// Sides of posts held.
+    pub fn sides(&self) -> u64 {
+        self.posts.iter().flat_map(|p| p.1).sum()
+    }
+
     /// Positions, tallies and counters as readers see them.
     pub fn progress(&self, flow: Flow) -> Progress {
         let posts = self.posts();

@@ -34,6 +34,7 @@ impl Coordinator {
         cut.head.cut = self.next_cut;
         cut.head.run = self.run;
         (cut.head.epoch, cut.head.now) = at;
+        cut.head.held = self.book.sides();
         self.next_cut += 1;
         self.unanswered += 1;
         if whole {

@@ -2,17 +2,19 @@
 //!
 //! Promises: commits go on meanwhile (into the next generation's log); the base is verified by
 //! reading it back before it gets its name; stopped at any point it leaves nothing but a
-//! temporary file; what it reads and writes does not stay cached. Memory: at most 34 bytes per
-//! index and as much again while that table grows, and the texts' numbers, not the slots.
+//! temporary file; what it reads and writes does not stay cached.
 //!
-//! The inputs are read once, from the newest entry to the oldest: the first of its kind is the
-//! one that holds. Where all of a block still holds, as in a state that grows, it is taken over
-//! as it lies, packed.
+//! As long as nearly all that is stored still holds, as in a state that grows, it is taken over as
+//! it lies, packed, in its order: whoever reads it lets later entries replace earlier ones anyway.
+//! Else what holds is picked out; that takes at most 34 bytes of memory per index and as much again
+//! while that table grows, and the texts' numbers, not the slots.
 
+use std::fmt::Display;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use dataflows::assemble::block::{self, Block, Entry, Writer};
 use hashbrown::{HashMap, HashSet};
@@ -21,7 +23,7 @@ use rustc_hash::FxBuildHasher;
 use super::cut::Head;
 use super::disk::{Disk, DiskFile, Mode};
 use super::fault;
-use super::frame::{self, Builder, CHUNK, ChunkAt, Kind, Section};
+use super::frame::{self, Builder, CHUNK, ChunkAt, FrameAt, Kind, Section};
 use super::ledger::Ledger;
 use super::log::{generation_dir, push_text, start_frame, texts_of};
 use super::manifest::Start;
@@ -35,6 +37,14 @@ const PART: usize = 2 * CHUNK;
 /// A block of so many bytes that all still hold goes into the base as it is; smaller ones are put
 /// together. Less in tests, whose states are small: both ways are to be gone.
 const AS_IS: usize = if cfg!(test) { 256 } else { block::FULL / 2 };
+
+/// A base leaves out what holds no longer once that is more than this part of what is stored.
+const STALE: u64 = 8;
+
+/// After so much work a rest is due, so many times as long, and at most so long.
+const WORK: Duration = Duration::from_millis(1);
+const RESTS: u32 = 3;
+const REST_MAX: Duration = Duration::from_millis(10);
 
 /// So much of a base is written, then made durable and let go of: what is cached stays little, and
 /// memory that was just in use is cheap to write to. Bytes.
@@ -59,6 +69,25 @@ pub struct Input {
     pub path: PathBuf,
     /// How many bytes of it count.
     pub len: u64,
+}
+
+impl Input {
+    /// The file and its frames.
+    fn open(&self, job: &Job) -> Result<(Box<dyn DiskFile>, Vec<FrameAt>), Failure> {
+        let file = match job.disk.open(&self.path, Mode::Read) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {
+                return Err(self.damaged(&"it is gone"));
+            }
+            opened => opened?,
+        };
+        let frames = frame::headers(&*file, self.len)?;
+        let frames = frames.ok_or_else(|| self.damaged(&"a frame is damaged"))?;
+        Ok((file, frames))
+    }
+
+    fn damaged(&self, what: &dyn Display) -> Failure {
+        Failure::Damaged(format!("{}: {what}", self.path.display()))
+    }
 }
 
 /// What is to be done.
@@ -123,49 +152,79 @@ fn write(job: &Job, temporary: &Path) -> Result<u64, Failure> {
     for block in job.ledger.encode_blocks(CHUNK) {
         out.chunk(Section::Ledger, &block)?;
     }
-    let (mut seen, mut is_new) = (Seen::default(), Vec::new());
-    let mut named: HashSet<u64, FxBuildHasher> = HashSet::default();
-    let mut writer = Writer::default();
-    let mut texts = Vec::new();
-    each_chunk(job, |chunk, packed, bytes| {
-        match chunk.section {
-            Section::Texts => {
-                let new = |number, text: &str| {
-                    if named.insert(number) {
-                        push_text(&mut texts, number, text);
-                    }
-                };
-                texts_of(bytes, new).map_err(Failure::Damaged)?;
-                if texts.len() >= CHUNK {
-                    out.chunk(Section::Texts, &texts)?;
-                    texts.clear();
-                }
-            }
-            Section::Slots => {
-                let entries = block::entries(bytes).collect::<Result<Vec<Entry<'_>>, _>>();
-                let entries = entries.map_err(|e| Failure::Damaged(e.to_string()))?;
-                // Looked up together, so that the processor waits for many at a time.
-                is_new.clear();
-                is_new.extend(entries.iter().rev().map(|entry| seen.is_new(entry)));
-                if chunk.unpacked() >= AS_IS && is_new.iter().all(|new| *new) {
-                    out.as_is(chunk, packed)?;
-                    return Ok(());
-                }
-                for (entry, _) in entries.iter().rev().zip(&is_new).filter(|(_, new)| **new) {
-                    if let Some(block) = writer.push(entry) {
-                        out.block(&block)?;
-                    }
-                }
-            }
-            _ => {}
+    if is_stale(job)? { newest(job, &mut out)? } else { all(job, &mut out)? }
+    out.finish()
+}
+
+/// Whether so much of what is stored holds no longer that it is worth being left out.
+fn is_stale(job: &Job) -> Result<bool, Failure> {
+    let mut stored = 0;
+    for input in &job.inputs {
+        let (file, frames) = input.open(job)?;
+        for frame in &frames {
+            let chunks = frame::peek_chunks(&*file, frame).map_err(|e| input.damaged(&e))?;
+            let slots = chunks.iter().filter(|chunk| chunk.section == Section::Slots);
+            stored += slots.map(|chunk| chunk.plain() as u64 / block::HASH).sum::<u64>();
+        }
+    }
+    Ok(stored.saturating_sub(job.head.held) > stored / STALE)
+}
+
+/// Everything that is stored, in the order in which it was.
+fn all(job: &Job, out: &mut Out) -> Result<(), Failure> {
+    let (mut writer, mut texts) = (Writer::default(), Vec::new());
+    let is_small = |chunk: &ChunkAt| chunk.unpacked() < AS_IS;
+    each_chunk(job, Order::OldestFirst, is_small, |chunk, packed, bytes| {
+        if !is_small(chunk) {
+            // What was stored before it comes before it.
+            writer.finish().map_or(Ok(()), |block| out.block(&block))?;
+            return Ok(out.as_is(chunk, packed)?);
+        }
+        if chunk.section == Section::Texts {
+            texts.extend_from_slice(bytes);
+            return Ok(out.texts(&mut texts, CHUNK)?);
+        }
+        for entry in block::entries(bytes) {
+            let entry = entry.map_err(|e| Failure::Damaged(e.to_string()))?;
+            writer.push(&entry).map_or(Ok(()), |block| out.block(&block))?;
         }
         Ok(())
     })?;
-    out.chunk(Section::Texts, &texts)?;
-    if let Some(block) = writer.finish() {
-        out.block(&block)?;
-    }
-    out.finish()
+    out.texts(&mut texts, 0)?;
+    Ok(writer.finish().map_or(Ok(()), |block| out.block(&block))?)
+}
+
+/// Of everything that is stored what holds: read from the newest entry to the oldest, the first of
+/// its kind. Where all of a block still holds it is taken over as it lies, packed.
+fn newest(job: &Job, out: &mut Out) -> Result<(), Failure> {
+    let (mut seen, mut is_new) = (Seen::default(), Vec::new());
+    let mut named: HashSet<u64, FxBuildHasher> = HashSet::default();
+    let (mut writer, mut texts) = (Writer::default(), Vec::new());
+    each_chunk(job, Order::NewestFirst, |_| true, |chunk, packed, bytes| {
+        if chunk.section == Section::Texts {
+            let new = |number, text: &str| {
+                if named.insert(number) {
+                    push_text(&mut texts, number, text);
+                }
+            };
+            texts_of(bytes, new).map_err(Failure::Damaged)?;
+            return Ok(out.texts(&mut texts, CHUNK)?);
+        }
+        let entries = block::entries(bytes).collect::<Result<Vec<Entry<'_>>, _>>();
+        let entries = entries.map_err(|e| Failure::Damaged(e.to_string()))?;
+        // Looked up together, so that the processor waits for many at a time.
+        is_new.clear();
+        is_new.extend(entries.iter().rev().map(|entry| seen.is_new(entry)));
+        if chunk.unpacked() >= AS_IS && is_new.iter().all(|new| *new) {
+            return Ok(out.as_is(chunk, packed)?);
+        }
+        for (entry, _) in entries.iter().rev().zip(&is_new).filter(|(_, new)| **new) {
+            writer.push(entry).map_or(Ok(()), |block| out.block(&block))?;
+        }
+        Ok(())
+    })?;
+    out.texts(&mut texts, 0)?;
+    Ok(writer.finish().map_or(Ok(()), |block| out.block(&block))?)
 }
 
 /// Which parts of which indexes there were already: four bits an index, and sixteen indexes that
@@ -189,7 +248,11 @@ const _: () = assert!(block::PARTS <= 4);
 fn verify(job: &Job, temporary: &Path, parts: u64) -> Result<u64, Failure> {
     let file = job.disk.open(temporary, Mode::Read)?;
     file.forget_cached(0..u64::MAX);
-    let scan = frame::scan_each(&*file, |frame| file.forget_cached(0..frame.end()))?;
+    let mut pace = Pace::new();
+    let scan = frame::scan_each(&*file, |frame| {
+        file.forget_cached(0..frame.end());
+        pace.rest();
+    })?;
     let whole = scan.good == scan.len
         && scan.frames.len() as u64 == parts + 2
         && scan.frames.last().is_some_and(|f| f.kind == Kind::End && f.number == parts);
@@ -200,43 +263,79 @@ fn verify(job: &Job, temporary: &Path, parts: u64) -> Result<u64, Failure> {
     }
 }
 
-/// Hands the chunks of all inputs to `each`, packed and unpacked, the newest first.
+/// In which order what is stored is read.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Order {
+    OldestFirst,
+    NewestFirst,
+}
+
+impl Order {
+    fn of<T>(self, list: &[T]) -> impl Iterator<Item = &T> {
+        let at = move |n| if self == Order::OldestFirst { n } else { list.len() - 1 - n };
+        (0..list.len()).map(move |n| &list[at(n)])
+    }
+}
+
+/// Hands the slots' and texts' chunks of all inputs to `each`, packed and, where wanted, unpacked.
 fn each_chunk(
     job: &Job,
+    order: Order,
+    unpack: impl Fn(&ChunkAt) -> bool,
     mut each: impl FnMut(&ChunkAt, &[u8], &[u8]) -> Result<(), Failure>,
 ) -> Result<(), Failure> {
-    let (mut packed, mut raw) = (Vec::new(), Vec::new());
-    for input in job.inputs.iter().rev() {
-        let damaged = |what: &str| Failure::Damaged(format!("{}: {what}", input.path.display()));
-        let file = match job.disk.open(&input.path, Mode::Read) {
-            Err(e) if e.kind() == io::ErrorKind::NotFound => return Err(damaged("it is gone")),
-            opened => opened?,
-        };
-        let frames = frame::headers(&*file, input.len)?;
-        for at in frames.ok_or_else(|| damaged("a frame is damaged"))?.iter().rev() {
-            if job.stop.load(Ordering::Relaxed) {
-                return Err(Failure::Stopped);
-            }
+    let (mut packed, mut raw, mut pace) = (Vec::new(), Vec::new(), Pace::new());
+    for input in order.of(&job.inputs) {
+        let (file, frames) = input.open(job)?;
+        for at in order.of(&frames) {
             // What cannot be read twice is damaged, whatever the system calls it.
             let chunks = match frame::chunks(&*file, at) {
-                Err(_) => frame::chunks(&*file, at).map_err(|e| damaged(&e.to_string()))?,
+                Err(_) => frame::chunks(&*file, at).map_err(|e| input.damaged(&e))?,
                 Ok(chunks) => chunks,
             };
-            for chunk in chunks.iter().rev() {
-                if matches!(chunk.section, Section::Slots | Section::Texts) {
-                    let read = chunk.read(&*file, &mut packed, &mut raw);
-                    read.map_err(|e| damaged(&e.to_string()))?;
-                    each(chunk, &packed, &raw).map_err(|failure| match failure {
-                        Failure::Damaged(what) => damaged(&what),
-                        other => other,
-                    })?;
+            let mine = |chunk: &&ChunkAt| matches!(chunk.section, Section::Slots | Section::Texts);
+            for chunk in order.of(&chunks).filter(mine) {
+                if job.stop.load(Ordering::Relaxed) {
+                    return Err(Failure::Stopped);
                 }
+                let read = match unpack(chunk) {
+                    true => chunk.read(&*file, &mut packed, &mut raw),
+                    false => chunk.read_packed(&*file, &mut packed),
+                };
+                read.map_err(|e| input.damaged(&e))?;
+                each(chunk, &packed, &raw).map_err(|failure| match failure {
+                    Failure::Damaged(what) => input.damaged(&what),
+                    other => other,
+                })?;
+                pace.rest();
             }
-            // What lies behind it has been read, or read ahead.
-            file.forget_cached(at.offset..u64::MAX);
+            // What has been read, or read ahead, and is not needed any more.
+            file.forget_cached(match order {
+                Order::OldestFirst => 0..at.end(),
+                Order::NewestFirst => at.offset..u64::MAX,
+            });
         }
     }
     Ok(())
+}
+
+/// Keeps the thread from holding a processor for long: those that work on records share what is
+/// left, and are not moved away from each other at once.
+struct Pace(Instant);
+
+impl Pace {
+    fn new() -> Self {
+        Pace(Instant::now())
+    }
+
+    /// Rests, if it has worked for long enough.
+    fn rest(&mut self) {
+        let worked = self.0.elapsed();
+        if worked >= WORK {
+            std::thread::sleep((worked * RESTS).min(REST_MAX));
+            self.0 = Instant::now();
+        }
+    }
 }
 
 /// The base being written.
@@ -280,6 +379,16 @@ impl Out {
         let (entries, hashes) = block.parts();
         self.builder.chunk_of(Section::Slots, entries, hashes)?;
         if self.builder.len() >= PART { self.part() } else { Ok(()) }
+    }
+
+    /// Takes the texts, if they are more than so many bytes.
+    fn texts(&mut self, texts: &mut Vec<u8>, least: usize) -> io::Result<()> {
+        if texts.len() < least {
+            return Ok(());
+        }
+        self.chunk(Section::Texts, texts)?;
+        texts.clear();
+        Ok(())
     }
 
     fn as_is(&mut self, chunk: &ChunkAt, packed: &[u8]) -> io::Result<()> {

@@ -29,6 +29,9 @@ pub struct Head {
     pub epoch: u64,
     /// The clock, microseconds since 1970-01-01 UTC.
     pub now: i64,
+    /// How many sides are held: so many of the stored entries still hold. 0 = not known.
+    #[serde(default)]
+    pub held: u64,
     /// Partitions that are new with this cut, in the order of their numbers.
     pub partitions: Vec<Partition>,
     /// Positions to read next that changed, by partition number.
@@ -52,6 +55,7 @@ impl Head {
         self.run = later.run;
         self.epoch = later.epoch;
         self.now = later.now;
+        self.held = later.held;
         self.partitions.extend(later.partitions.iter().cloned());
         self.positions.extend(&later.positions);
         self.arrivals.extend(&later.arrivals);

@@ -339,6 +339,16 @@ pub fn chunks(file: &dyn DiskFile, frame: &FrameAt) -> io::Result<Vec<ChunkAt>> 
     if hasher.digest() == frame.sum { Ok(found) } else { Err(damaged("the checksum differs")) }
 }
 
+/// The chunks of a frame, unverified: for estimates.
+pub fn peek_chunks(file: &dyn DiskFile, frame: &FrameAt) -> io::Result<Vec<ChunkAt>> {
+    let mut found = Vec::<ChunkAt>::new();
+    let at = |found: &[ChunkAt]| found.last().map_or(frame.offset + HEADER as u64, ChunkAt::end);
+    while let Some(chunk) = chunk_at(file, frame, at(&found), &mut Xxh3::new())? {
+        found.push(chunk);
+    }
+    Ok(found)
+}
+
 /// Where a chunk lies in its file.
 #[derive(Clone, Copy, Debug)]
 pub struct ChunkAt {
@@ -360,6 +370,17 @@ impl ChunkAt {
         self.raw + self.plain
     }
 
+    /// Bytes that were not packed, behind those that were.
+    pub fn plain(&self) -> usize {
+        self.plain
+    }
+
+    /// Reads it as it lies.
+    pub fn read_packed(&self, file: &dyn DiskFile, packed: &mut Vec<u8>) -> io::Result<()> {
+        packed.resize(self.stored + self.plain, 0);
+        file.read_at(packed, self.at)
+    }
+
     /// Reads it into `packed` and from there unpacks it into `raw`.
     pub fn read(
         &self,
@@ -367,8 +388,7 @@ impl ChunkAt {
         packed: &mut Vec<u8>,
         raw: &mut Vec<u8>,
     ) -> io::Result<()> {
-        packed.resize(self.stored + self.plain, 0);
-        file.read_at(packed, self.at)?;
+        self.read_packed(file, packed)?;
         let (stored, plain) = packed.split_at(self.stored);
         raw.clear();
         raw.reserve(self.raw + self.plain);

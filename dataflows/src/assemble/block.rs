@@ -20,6 +20,9 @@ use crate::record::Origin;
 /// A block is full when it holds so many bytes.
 pub const FULL: usize = 128 << 10;
 
+/// Bytes of an entry in the second part of a block: as many entries as these go into its length.
+pub const HASH: u64 = 8;
+
 /// The parts of an index, by number below this.
 pub const PARTS: usize = 3;
 
