@@ -102,7 +102,7 @@ impl<'a> Wanted<'a> {
 
     fn holds(&self, row: &Row<'_>) -> bool {
         self.keys.iter().all(|(n, want)| {
-            let (cell, ty) = (row.keys()[*n], self.fields[*n].ty);
+            let (cell, ty) = (row.key(*n), self.fields[*n].ty);
             match ty {
                 _ if cell == NULL => want.is_empty(),
                 Type::Text => Sym::from_cell(cell).as_str() == want,
@@ -174,7 +174,7 @@ impl<'a> Printer<'a> {
             frame(&mut out, part.window, part.edges);
             for (n, row) in part.rows.iter().enumerate() {
                 out.push_str(if n == 0 { "" } else { "," });
-                self.row(&mut out, row.keys(), Some(&|n| row.value(n)));
+                self.row(&mut out, &row.keys(), Some(&|n| row.value(n)));
             }
             out.push_str("]}");
         }
@@ -250,7 +250,7 @@ impl<'a> Printer<'a> {
                     cells.push(edge(part.edges.map(|e| e.1)));
                 }
                 let keys = self.schema.keys.iter().zip(row.keys());
-                let keys = keys.map(|(f, cell)| (Value::from_cell(*cell, f.ty), f.ty));
+                let keys = keys.map(|(f, cell)| (Value::from_cell(cell, f.ty), f.ty));
                 let values = self.schema.values.iter().enumerate();
                 for (value, ty) in keys.chain(values.map(|(n, f)| (row.value(n), f.ty))) {
                     let mut cell = String::new();

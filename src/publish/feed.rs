@@ -86,7 +86,7 @@ pub(super) fn distribute(
     let mut by_metric: Vec<Vec<(GroupKey, Vec<Values>)>> = Vec::new();
     by_metric.resize_with(feeds.len(), Vec::new);
     for changes in lists {
-        changes.each(|metric, key, rows| {
+        changes.each(|metric: u16, key: &GroupKey, rows: &[Values]| {
             let metric = usize::from(metric);
             if feeds.get(metric).is_some_and(|f| !f.is_empty()) {
                 by_metric[metric].push((key.clone(), rows.to_vec()));

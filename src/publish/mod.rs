@@ -22,7 +22,7 @@ use std::panic::resume_unwind;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use dataflows::metrics::changes::Changes;
+use dataflows::metrics::changes::{Changes, Take};
 use dataflows::metrics::schema::Schema;
 use dataflows::metrics::value::{GroupKey, Values};
 use parking_lot::{Mutex, RwLock};
@@ -113,9 +113,15 @@ impl Reading {
 }
 
 /// Sets the rows of changes in tables.
-fn setting(tables: &mut [Table]) -> impl FnMut(u16, &GroupKey, &[Values]) {
-    |metric, key, rows| {
-        if let Some(table) = tables.get_mut(usize::from(metric)) {
+struct Setting<'a>(&'a mut [Table]);
+
+impl Take for Setting<'_> {
+    fn near(&self, metric: u16, key: &GroupKey) {
+        self.0.get(usize::from(metric)).into_iter().for_each(|table| table.near(key));
+    }
+
+    fn take(&mut self, metric: u16, key: &GroupKey, rows: &[Values]) {
+        if let Some(table) = self.0.get_mut(usize::from(metric)) {
             table.set(key, rows);
         }
     }
@@ -124,14 +130,14 @@ fn setting(tables: &mut [Table]) -> impl FnMut(u16, &GroupKey, &[Values]) {
 /// Takes lists of changes up; where all tables are lists, each list in a thread of its own.
 fn take_all(tables: &mut [Table], lists: Vec<Changes>) {
     if lists.len() < 2 || !tables.iter().all(Table::is_list) {
-        return lists.into_iter().for_each(|changes| changes.take_each(setting(tables)));
+        return lists.into_iter().for_each(|changes| changes.take_each(Setting(tables)));
     }
     let empty = || tables.iter().map(Table::empty_list).collect();
     let shares: Vec<(Changes, Vec<Table>)> = lists.into_iter().map(|l| (l, empty())).collect();
     let parts: Vec<Vec<Table>> = std::thread::scope(|scope| {
         let share = |(changes, mut tables): (Changes, Vec<Table>)| {
             scope.spawn(move || {
-                changes.take_each(setting(&mut tables));
+                changes.take_each(Setting(&mut tables));
                 tables
             })
         };
@@ -209,7 +215,7 @@ impl Published {
                 }
             }
             if followed {
-                lists.iter().for_each(|changes| changes.each(setting(&mut shown.tables)));
+                lists.iter().for_each(|changes| changes.each(Setting(&mut shown.tables)));
             } else {
                 take_all(&mut shown.tables, std::mem::take(&mut lists));
             }

@@ -61,15 +61,15 @@ impl<'s> Ranking<'s> {
             (Some(a), Some(b)) => b.cmp(&a),
             _ => order(b.value(self.lead), a.value(self.lead)),
         };
-        lead.then_with(|| by_keys(self.schema, a.keys(), b.keys()))
+        lead.then_with(|| by_keys(self.schema, &a.keys(), &b.keys()))
     }
 }
 
 /// The places of the texts of these rows' keys, which are all texts.
 fn places<'r>(rows: impl Iterator<Item = Row<'r>>) -> Vec<u32> {
     let (mut places, mut texts) = (Vec::new(), Vec::new());
-    for cell in rows.flat_map(|row| row.keys()).filter(|cell| **cell != NULL) {
-        let text = Sym::from_cell(*cell);
+    for cell in rows.flat_map(|row| row.keys()).filter(|cell| *cell != NULL) {
+        let text = Sym::from_cell(cell);
         let id = text.id() as usize;
         if places.len() <= id {
             places.resize(id + 1, 0);
@@ -85,11 +85,11 @@ fn places<'r>(rows: impl Iterator<Item = Row<'r>>) -> Vec<u32> {
 
 /// The places of a row's keys, the first one highest; null is 0.
 fn keys(row: &Row<'_>, places: &[u32]) -> u128 {
-    let place = |cell: &i64| match *cell {
+    let place = |cell: i64| match cell {
         NULL => 0,
         cell => places[Sym::from_cell(cell).id() as usize],
     };
-    row.keys().iter().fold(0, |all, cell| all << u32::BITS | u128::from(place(cell)))
+    row.keys().into_iter().fold(0, |all, cell| all << u32::BITS | u128::from(place(cell)))
 }
 
 /// The order of group keys: by the bytes that they are printed as, null first.

@@ -2,49 +2,33 @@
 //!
 //! Promises: a clone is a consistent picture that later changes do not touch; cloning costs one
 //! reference count per [`LOAD`] groups, and a writer copies only those buckets that it changes
-//! while a clone of them lives. A group costs 8 bytes a cell, not the size of its [`Values`].
+//! while a clone of them lives. A group costs four or eight bytes a cell, not the size of its
+//! [`Values`].
 //! Growing and shrinking move one bucket at a time (linear hashing), so no change ever waits for
 //! the whole table to be moved.
 //! Limits: memory is bounded by the groups that the dataflow keeps.
 
+mod slot;
+
 use std::hash::Hasher;
 use std::sync::Arc;
 
-use dataflows::metrics::declare::Kind;
 use dataflows::metrics::schema::Schema;
-use dataflows::metrics::value::{GroupKey, NULL, Value, Values};
-use dataflows::record::Type;
+use dataflows::metrics::value::{Cells, GroupKey, NULL, Value, Values};
 use dataflows::symbol::Sym;
 use rustc_hash::FxHasher;
 
+use slot::{Form, Layout, WIDE, get, put};
+
 /// Groups a bucket holds on average before the table grows.
-const LOAD: usize = 12;
+const LOAD: usize = 16;
 /// Slots a bucket of a list holds.
 const LISTED: usize = 1024;
-/// The cell that says: this value stands in the bucket's list of wide ones.
-const WIDE: i64 = NULL + 1;
-
-/// How one value column lies in a slot.
-#[derive(Clone, Copy, Debug)]
-struct Col {
-    at: usize,
-    text: bool,
-    /// Numerator and denominator stand in two cells; a denominator of 0 marks a plain value.
-    pair: bool,
-}
-
-/// How a slot lies in a bucket: window, start, keys, values.
-#[derive(Debug)]
-struct Layout {
-    head: usize,
-    cols: Vec<Col>,
-    stride: usize,
-}
 
 #[derive(Clone, Debug, Default)]
 struct Bucket {
     /// Slots; those of one group stand together, in the order to be shown.
-    cells: Vec<i64>,
+    words: Vec<u32>,
     /// Values that a cell cannot hold, by slot and column.
     wide: Vec<(usize, usize, Value)>,
 }
@@ -74,27 +58,8 @@ pub struct Row<'a> {
 impl Table {
     /// An empty table for the rows of a metric.
     pub fn new(schema: &Schema) -> Self {
-        let mut pairs = Vec::new();
-        for m in &schema.metric.measures {
-            if m.returned.is_some() {
-                pairs.push(false);
-            }
-            pairs.push(match m.kind {
-                Kind::Mean(_) | Kind::Ratio(..) => true,
-                Kind::Quantile { interpolated, .. } => interpolated,
-                _ => false,
-            });
-        }
-        let head = 2 + schema.keys.len();
-        let mut stride = head;
-        let mut cols = Vec::with_capacity(schema.values.len());
-        for (n, field) in schema.values.iter().enumerate() {
-            let pair = pairs.get(n).copied().unwrap_or(false);
-            cols.push(Col { at: stride, text: field.ty == Type::Text, pair });
-            stride += 1 + usize::from(pair);
-        }
         Table {
-            layout: Arc::new(Layout { head, cols, stride }),
+            layout: Arc::new(Layout::of(schema)),
             buckets: vec![Arc::default()],
             base: 1,
             split: 0,
@@ -111,9 +76,10 @@ impl Table {
     /// Is told how many groups are about to be set: an empty table need not grow step by step.
     pub fn expect(&mut self, groups: usize) {
         if self.groups == 0 && groups > LOAD {
-            self.base = (groups / LOAD).next_power_of_two();
-            self.split = 0;
-            self.buckets = vec![Arc::default(); self.base];
+            let buckets = groups.div_ceil(LOAD);
+            self.base = 1 << buckets.ilog2();
+            self.split = buckets - self.base;
+            self.buckets = vec![Arc::default(); buckets];
         }
     }
 
@@ -158,14 +124,22 @@ impl Table {
     fn add_to_list(&mut self, key: &GroupKey, rows: &[Values]) {
         let layout = &*self.layout;
         let most = LISTED * layout.stride;
-        if self.buckets.last().is_none_or(|list| list.cells.len() >= most) {
-            let cells = Vec::with_capacity(most + rows.len() * layout.stride);
-            self.buckets.push(Arc::new(Bucket { cells, wide: Vec::new() }));
+        if self.buckets.last().is_none_or(|list| list.words.len() >= most) {
+            let words = Vec::with_capacity(most + rows.len() * layout.stride);
+            self.buckets.push(Arc::new(Bucket { words, wide: Vec::new() }));
         }
         let Some(list) = self.buckets.last_mut().map(Arc::make_mut) else { return };
-        let first = list.append(layout, key, rows.len());
+        let first = list.append(layout, &layout.key(key), rows.len());
         rows.iter().enumerate().for_each(|(n, row)| list.write(layout, first + n, row));
         self.groups += usize::from(!rows.is_empty());
+    }
+
+    /// Reads where a group's rows are looked for, so that the processor has them at hand soon.
+    pub fn near(&self, key: &GroupKey) {
+        if !self.listed {
+            let place = self.place(hash(&self.layout.key(key)));
+            std::hint::black_box(self.buckets[place].words.first());
+        }
     }
 
     /// Replaces the rows of a group; none = it is gone.
@@ -174,8 +148,8 @@ impl Table {
             return self.add_to_list(key, rows);
         }
         let layout = Arc::clone(&self.layout);
-        let hash = hash(i64::from(key.window), key.start, &key.keys);
-        let place = self.place(hash);
+        let key = &layout.key(key);
+        let place = self.place(hash(key));
         let bucket = Arc::make_mut(&mut self.buckets[place]);
         let (first, count) = bucket.find(&layout, key);
         if count != rows.len() {
@@ -212,16 +186,16 @@ impl Table {
     pub fn rows(&self) -> impl Iterator<Item = Row<'_>> + Clone {
         let layout = &*self.layout;
         self.buckets.iter().flat_map(move |bucket| {
-            let slots = 0..bucket.cells.len() / layout.stride;
+            let slots = 0..bucket.words.len() / layout.stride;
             slots.map(move |slot| Row { layout, bucket, slot })
         })
     }
 
     /// The rows of one group; of a table that is no list.
     pub fn get(&self, key: &GroupKey) -> Vec<Values> {
-        let hash = hash(i64::from(key.window), key.start, &key.keys);
-        let bucket = &self.buckets[self.place(hash)];
-        let (first, count) = bucket.find(&self.layout, key);
+        let key = self.layout.key(key);
+        let bucket = &self.buckets[self.place(hash(&key))];
+        let (first, count) = bucket.find(&self.layout, &key);
         let layout = &*self.layout;
         (first..first + count).map(|slot| Row { layout, bucket, slot }.values()).collect()
     }
@@ -255,64 +229,66 @@ impl Table {
     /// Puts the slots of a bucket where they belong now.
     fn deal(&mut self, from: &Bucket) {
         let layout = Arc::clone(&self.layout);
-        for (slot, cells) in from.cells.chunks_exact(layout.stride).enumerate() {
-            let place = self.place(hash(cells[0], cells[1], &cells[2..layout.head]));
+        for (slot, words) in from.words.chunks_exact(layout.stride).enumerate() {
+            let place = self.place(hash(&words[..layout.head]));
             let to = Arc::make_mut(&mut self.buckets[place]);
-            let new = to.cells.len() / layout.stride;
+            let new = to.words.len() / layout.stride;
             to.reserve(layout.stride);
-            to.cells.extend_from_slice(cells);
+            to.words.extend_from_slice(words);
             let wide = from.wide.iter().filter(|w| w.0 == slot);
             to.wide.extend(wide.map(|w| (new, w.1, w.2)));
         }
     }
 }
 
+fn hash(key: &[u32]) -> usize {
+    let mut hasher = FxHasher::default();
+    key.iter().for_each(|word| hasher.write_u32(*word));
+    hasher.finish() as usize
+}
+
 impl Bucket {
     /// The first slot of a group and how many it has.
-    fn find(&self, layout: &Layout, key: &GroupKey) -> (usize, usize) {
-        let same = |c: &[i64]| {
-            c[0] == i64::from(key.window) && c[1] == key.start && c[2..layout.head] == key.keys[..]
-        };
-        let mut slots = self.cells.chunks_exact(layout.stride);
-        let Some(first) = slots.position(same) else { return (0, 0) };
-        (first, 1 + slots.take_while(|c| same(c)).count())
+    fn find(&self, layout: &Layout, key: &[u32]) -> (usize, usize) {
+        let mut slots = self.words.chunks_exact(layout.stride);
+        let Some(first) = slots.position(|words| words.starts_with(key)) else { return (0, 0) };
+        (first, 1 + slots.take_while(|words| words.starts_with(key)).count())
     }
 
     /// Grows by little, since buckets are many and small.
-    fn reserve(&mut self, cells: usize) {
-        if self.cells.capacity() - self.cells.len() < cells {
-            let some = if self.cells.is_empty() { 4 * cells } else { self.cells.len() / 4 };
-            self.cells.reserve_exact(cells.max(some));
+    fn reserve(&mut self, words: usize) {
+        if self.words.capacity() - self.words.len() < words {
+            let some = if self.words.is_empty() { 4 * words } else { self.words.len() / 4 };
+            self.words.reserve_exact(words.max(some));
         }
     }
 
     fn remove(&mut self, layout: &Layout, first: usize, count: usize) {
-        self.cells.drain(first * layout.stride..(first + count) * layout.stride);
+        self.words.drain(first * layout.stride..(first + count) * layout.stride);
         self.wide.retain(|w| !(first..first + count).contains(&w.0));
         for wide in self.wide.iter_mut().filter(|w| w.0 > first) {
             wide.0 -= count;
         }
     }
 
-    fn append(&mut self, layout: &Layout, key: &GroupKey, rows: usize) -> usize {
-        let first = self.cells.len() / layout.stride;
+    fn append(&mut self, layout: &Layout, key: &[u32], rows: usize) -> usize {
+        let first = self.words.len() / layout.stride;
         self.reserve(rows * layout.stride);
         for _ in 0..rows {
-            self.cells.extend([i64::from(key.window), key.start]);
-            self.cells.extend_from_slice(&key.keys);
-            self.cells.resize(self.cells.len() + layout.stride - layout.head, NULL);
+            self.words.extend_from_slice(key);
+            self.words.resize(self.words.len() + layout.stride - layout.head, 0);
         }
         first
     }
 
     fn write(&mut self, layout: &Layout, slot: usize, row: &[Value]) {
-        let cells = &mut self.cells[slot * layout.stride..][..layout.stride];
+        let words = &mut self.words[slot * layout.stride..][..layout.stride];
         for (n, col) in layout.cols.iter().enumerate() {
             let value = row.get(n).copied().unwrap_or(Value::Null);
-            let (cell, den) = pack(value, *col);
-            cells[col.at] = cell;
-            if col.pair {
-                cells[col.at + 1] = den;
+            let (cell, den) = col.pack(value);
+            col.write(words, cell);
+            if col.form == Form::Pair {
+                put(&mut words[col.at + 2..], den);
             }
             if cell == WIDE && den == 0 {
                 self.wide.push((slot, n, value));
@@ -321,74 +297,56 @@ impl Bucket {
     }
 }
 
-/// A value as a cell, and its denominator where it has one.
-fn pack(value: Value, col: Col) -> (i64, i64) {
-    let plain = |v: i128| i64::try_from(v).ok().filter(|v| *v > WIDE);
-    match value {
-        Value::Null => (NULL, 0),
-        Value::Int(v) if !col.text => (plain(v).unwrap_or(WIDE), 0),
-        Value::Text(s) if col.text => (s.cell(), 0),
-        Value::Ratio(n, d) if col.pair => match (i64::try_from(n), i64::try_from(d)) {
-            (Ok(n), Ok(d)) if d > 0 => (n, d),
-            _ => (WIDE, 0),
-        },
-        _ => (WIDE, 0),
-    }
-}
-
-fn hash(window: i64, start: i64, keys: &[i64]) -> usize {
-    let mut hasher = FxHasher::default();
-    hasher.write_i64(window);
-    hasher.write_i64(start);
-    for key in keys {
-        hasher.write_i64(*key);
-    }
-    hasher.finish() as usize
-}
-
 impl<'a> Row<'a> {
-    fn cells(&self) -> &'a [i64] {
-        &self.bucket.cells[self.slot * self.layout.stride..][..self.layout.stride]
+    fn words(&self) -> &'a [u32] {
+        &self.bucket.words[self.slot * self.layout.stride..][..self.layout.stride]
     }
 
     /// The place of its window in the metric's list.
     pub fn window(&self) -> u16 {
-        self.cells()[0] as u16
+        self.words()[0] as u16
     }
 
     /// The start of its window; [`NULL`] where it follows from `now` or there is none.
     pub fn start(&self) -> i64 {
-        self.cells()[1]
+        get(&self.words()[1..])
     }
 
     /// The group keys.
-    pub fn keys(&self) -> &'a [i64] {
-        &self.cells()[2..self.layout.head]
+    pub fn keys(&self) -> Cells {
+        self.layout.keys.iter().map(|col| col.read(self.words())).collect()
+    }
+
+    /// One of them.
+    pub fn key(&self, n: usize) -> i64 {
+        self.layout.keys[n].read(self.words())
     }
 
     /// The value of a column.
     pub fn value(&self, n: usize) -> Value {
-        let col = self.layout.cols[n];
-        let cells = self.cells();
-        match cells[col.at] {
-            cell if col.pair && cells[col.at + 1] > 0 => {
-                Value::Ratio(cell.into(), cells[col.at + 1].into())
-            }
+        let (col, words) = (self.layout.cols[n], self.words());
+        let den = if col.form == Form::Pair { get(&words[col.at + 2..]) } else { 0 };
+        match col.read(words) {
+            cell if den > 0 => Value::Ratio(cell.into(), den.into()),
             NULL => Value::Null,
             WIDE => {
                 let wide = self.bucket.wide.iter().find(|w| w.0 == self.slot && w.1 == n);
                 wide.map_or(Value::Null, |w| w.2)
             }
-            cell if col.text => Value::Text(Sym::from_cell(cell)),
+            cell if col.form == Form::Text => Value::Text(Sym::from_cell(cell)),
             cell => Value::Int(cell.into()),
         }
     }
 
-    /// The value of a column if it is a plain 64-bit integer: the quick way to most of them.
+    /// The value of a column if it is a plain integer: the quick way to most of them.
     pub fn int(&self, n: usize) -> Option<i64> {
-        let col = self.layout.cols[n];
-        let cell = self.cells()[col.at];
-        (cell > WIDE && !col.text && (!col.pair || self.cells()[col.at + 1] == 0)).then_some(cell)
+        let (col, words) = (self.layout.cols[n], self.words());
+        let is_plain = match col.form {
+            Form::Text => false,
+            Form::Pair => get(&words[col.at + 2..]) == 0,
+            Form::Short | Form::Long => true,
+        };
+        is_plain.then(|| col.read(words)).filter(|cell| *cell > WIDE)
     }
 
     /// All values, in order.

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use dataflows::metrics::declare::{Expr, Kind};
-use dataflows::metrics::value::{GroupKey, Value, Values};
+use dataflows::metrics::value::{GroupKey, NULL, Value, Values};
 use dataflows::record::Column;
 use dataflows::symbol::intern;
 use proptest::prelude::*;
@@ -18,6 +18,8 @@ fn any_value() -> impl Strategy<Value = Value> {
         (-5i128..5).prop_map(Value::Int),
         Just(Value::Int(i64::MIN.into())),
         Just(Value::Int(i128::from(i64::MIN) + 1)),
+        (-3i128..3).prop_map(|n| Value::Int(n + i128::from(i32::MIN))),
+        (-3i128..3).prop_map(|n| Value::Int(n + i128::from(i32::MAX))),
         Just(Value::Int(i128::MAX)),
         (-5i128..5, 1i128..5).prop_map(|(n, d)| Value::Ratio(n, d)),
         Just(Value::Ratio(i128::MAX, 3)),
@@ -29,7 +31,7 @@ proptest! {
     #[test]
     fn a_table_is_a_map(
         steps in prop::collection::vec(
-            (0..3u16, 0..40i64, prop::collection::vec((any_value(), any_value()), 0..3)),
+            (0..3u16, 0..40i64, prop::collection::vec([any_value(), any_value(), any_value()], 0..3)),
             1..400,
         ),
         rounds in 1..4i64,
@@ -37,17 +39,19 @@ proptest! {
         let measures = vec![
             measure("mean", Kind::Mean(Expr::Column(Column::Age))),
             measure("max", Kind::Max(Expr::Column(Column::Category))),
+            measure("oldest", Kind::Max(Expr::Column(Column::Age))),
         ];
-        let schema = Schema::of(&metric("m", &["age"], measures, Vec::new()));
+        let schema = Schema::of(&metric("m", &["age", "country"], measures, Vec::new()));
         let mut table = Table::new(&schema);
         let mut map: HashMap<GroupKey, Vec<Values>> = HashMap::new();
         let mut kept = None;
         for round in 0..rounds {
             for (window, key, rows) in &steps {
-                let keys = [*key * 7 + round].into_iter().collect();
+                let country = if key % 3 == 0 { NULL } else { intern(&key.to_string()).cell() };
+                let keys = [*key * 7 + round, country].into_iter().collect();
                 let key = GroupKey { window: *window, start: *key, keys };
                 let rows: Vec<Values> =
-                    rows.iter().map(|(a, b)| [*a, *b].into_iter().collect()).collect();
+                    rows.iter().map(|row| row.iter().copied().collect()).collect();
                 table.set(&key, &rows);
                 if rows.is_empty() { map.remove(&key); } else { map.insert(key, rows); }
             }
@@ -72,8 +76,7 @@ proptest! {
         for sorted in [false, true] {
             let mut shown: HashMap<GroupKey, Vec<Values>> = HashMap::new();
             for row in list.rows() {
-                let keys = row.keys().iter().copied().collect();
-                let key = GroupKey { window: row.window(), start: row.start(), keys };
+                let key = GroupKey { window: row.window(), start: row.start(), keys: row.keys() };
                 shown.entry(key).or_default().push(row.values());
             }
             prop_assert_eq!((&shown, list.groups()), (&map, map.len()));

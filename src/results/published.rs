@@ -29,7 +29,7 @@ fn row(reading: &Reading, row: publish::Row<'_>) -> Row {
         Some(w) => edges::edges(w, row.start(), reading.frontier, reading.ended),
         None => (NULL, NULL),
     };
-    let (keys, values) = (row.keys().iter().copied().collect(), row.values());
+    let (keys, values) = (row.keys(), row.values());
     Row { window: row.window(), start, end, keys, values }
 }
 

@@ -152,7 +152,11 @@ fn write(job: &Job, temporary: &Path) -> Result<u64, Failure> {
     for block in job.ledger.encode_blocks(CHUNK) {
         out.chunk(Section::Ledger, &block)?;
     }
-    if is_stale(job)? { newest(job, &mut out)? } else { all(job, &mut out)? }
+    if is_stale(job)? {
+        newest(job, &mut out)?
+    } else {
+        all(job, &mut out)?
+    }
     out.finish()
 }
 
@@ -200,29 +204,34 @@ fn newest(job: &Job, out: &mut Out) -> Result<(), Failure> {
     let (mut seen, mut is_new) = (Seen::default(), Vec::new());
     let mut named: HashSet<u64, FxBuildHasher> = HashSet::default();
     let (mut writer, mut texts) = (Writer::default(), Vec::new());
-    each_chunk(job, Order::NewestFirst, |_| true, |chunk, packed, bytes| {
-        if chunk.section == Section::Texts {
-            let new = |number, text: &str| {
-                if named.insert(number) {
-                    push_text(&mut texts, number, text);
-                }
-            };
-            texts_of(bytes, new).map_err(Failure::Damaged)?;
-            return Ok(out.texts(&mut texts, CHUNK)?);
-        }
-        let entries = block::entries(bytes).collect::<Result<Vec<Entry<'_>>, _>>();
-        let entries = entries.map_err(|e| Failure::Damaged(e.to_string()))?;
-        // Looked up together, so that the processor waits for many at a time.
-        is_new.clear();
-        is_new.extend(entries.iter().rev().map(|entry| seen.is_new(entry)));
-        if chunk.unpacked() >= AS_IS && is_new.iter().all(|new| *new) {
-            return Ok(out.as_is(chunk, packed)?);
-        }
-        for (entry, _) in entries.iter().rev().zip(&is_new).filter(|(_, new)| **new) {
-            writer.push(entry).map_or(Ok(()), |block| out.block(&block))?;
-        }
-        Ok(())
-    })?;
+    each_chunk(
+        job,
+        Order::NewestFirst,
+        |_| true,
+        |chunk, packed, bytes| {
+            if chunk.section == Section::Texts {
+                let new = |number, text: &str| {
+                    if named.insert(number) {
+                        push_text(&mut texts, number, text);
+                    }
+                };
+                texts_of(bytes, new).map_err(Failure::Damaged)?;
+                return Ok(out.texts(&mut texts, CHUNK)?);
+            }
+            let entries = block::entries(bytes).collect::<Result<Vec<Entry<'_>>, _>>();
+            let entries = entries.map_err(|e| Failure::Damaged(e.to_string()))?;
+            // Looked up together, so that the processor waits for many at a time.
+            is_new.clear();
+            is_new.extend(entries.iter().rev().map(|entry| seen.is_new(entry)));
+            if chunk.unpacked() >= AS_IS && is_new.iter().all(|new| *new) {
+                return Ok(out.as_is(chunk, packed)?);
+            }
+            for (entry, _) in entries.iter().rev().zip(&is_new).filter(|(_, new)| **new) {
+                writer.push(entry).map_or(Ok(()), |block| out.block(&block))?;
+            }
+            Ok(())
+        },
+    )?;
     out.texts(&mut texts, 0)?;
     Ok(writer.finish().map_or(Ok(()), |block| out.block(&block))?)
 }

@@ -27,6 +27,24 @@ const TAG: i64 = 3;
 /// Words of a block, about.
 const BLOCK: usize = 32 << 10;
 
+/// So many changes are brought near before they are shown.
+const AHEAD: usize = 32;
+
+/// Who takes changes up.
+pub trait Take {
+    /// This change comes soon: what it touches may be brought near.
+    fn near(&self, _metric: u16, _key: &GroupKey) {}
+
+    /// A change: metric, group, rows.
+    fn take(&mut self, metric: u16, key: &GroupKey, rows: &[Values]);
+}
+
+impl<F: FnMut(u16, &GroupKey, &[Values])> Take for F {
+    fn take(&mut self, metric: u16, key: &GroupKey, rows: &[Values]) {
+        self(metric, key, rows);
+    }
+}
+
 /// Changes of groups.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Changes {
@@ -95,22 +113,22 @@ impl Changes {
         })
     }
 
-    /// Shows each change: metric, group, rows.
-    pub fn each(&self, mut see: impl FnMut(u16, &GroupKey, &[Values])) {
+    /// Shows each change.
+    pub fn each(&self, mut to: impl Take) {
         let mut wide = self.wide.iter();
-        self.blocks.iter().for_each(|block| each(block, &mut wide, &mut see));
+        self.blocks.iter().for_each(|block| each(block, &mut wide, &mut to));
     }
 
     /// The same; what was shown is freed on the way.
-    pub fn take_each(self, mut see: impl FnMut(u16, &GroupKey, &[Values])) {
+    pub fn take_each(self, mut to: impl Take) {
         let mut wide = self.wide.iter();
-        self.blocks.into_iter().for_each(|block| each(&block, &mut wide, &mut see));
+        self.blocks.into_iter().for_each(|block| each(&block, &mut wide, &mut to));
     }
 
     /// The changes one by one.
     pub fn list(&self) -> Vec<Change> {
         let mut list = Vec::with_capacity(self.len);
-        self.each(|metric, key, rows| {
+        self.each(|metric: u16, key: &GroupKey, rows: &[Values]| {
             list.push(Change { metric, key: key.clone(), rows: rows.to_vec() });
         });
         list
@@ -118,28 +136,38 @@ impl Changes {
 }
 
 /// Shows the changes of a block.
-fn each<'a>(
-    mut words: &[i64],
-    wide: &mut impl Iterator<Item = &'a Value>,
-    see: &mut impl FnMut(u16, &GroupKey, &[Values]),
-) {
+fn each<'a>(mut words: &[i64], wide: &mut impl Iterator<Item = &'a Value>, to: &mut impl Take) {
     let mut key = GroupKey { window: 0, start: 0, keys: SmallVec::new() };
     let mut rows: Vec<Values> = Vec::new();
-    while let Some(head) = Head::read(words) {
-        let (change, rest) = words.split_at(head.words());
-        words = rest;
-        let (keys, values) = change[3..].split_at(head.keys);
-        (key.window, key.start) = (head.window, change[2]);
-        key.keys.clear();
-        key.keys.extend_from_slice(keys);
-        rows.resize_with(head.rows, Values::new);
-        for (n, row) in rows.iter_mut().enumerate() {
-            row.clear();
-            let words = &values[n * head.columns..][..head.columns];
-            row.extend(words.iter().map(|word| value(*word, wide)));
+    while !words.is_empty() {
+        let mut ahead = words;
+        for _ in 0..AHEAD {
+            let Some((head, _)) = take_change(&mut ahead, &mut key) else { break };
+            to.near(head.metric, &key);
         }
-        see(head.metric, &key, &rows);
+        for _ in 0..AHEAD {
+            let Some((head, values)) = take_change(&mut words, &mut key) else { break };
+            rows.resize_with(head.rows, Values::new);
+            for (n, row) in rows.iter_mut().enumerate() {
+                row.clear();
+                let words = &values[n * head.columns..][..head.columns];
+                row.extend(words.iter().map(|word| value(*word, wide)));
+            }
+            to.take(head.metric, &key, &rows);
+        }
     }
+}
+
+/// Takes a change off the front: its head and values; its group goes into `key`.
+fn take_change<'a>(words: &mut &'a [i64], key: &mut GroupKey) -> Option<(Head, &'a [i64])> {
+    let head = Head::read(words)?;
+    let (change, rest) = words.split_at(head.words());
+    *words = rest;
+    let (keys, values) = change[3..].split_at(head.keys);
+    (key.window, key.start) = (head.window, change[2]);
+    key.keys.clear();
+    key.keys.extend_from_slice(keys);
+    Some((head, values))
 }
 
 impl From<Vec<Change>> for Changes {
@@ -217,7 +245,7 @@ mod tests {
         assert_eq!((changes.list(), changes.len()), (list.clone(), list.len()));
         assert!(changes.metrics().eq(list.iter().map(|c| c.metric)));
         let mut taken = Vec::new();
-        changes.take_each(|metric, key, rows| {
+        changes.take_each(|metric: u16, key: &GroupKey, rows: &[Values]| {
             taken.push(Change { metric, key: key.clone(), rows: rows.to_vec() });
         });
         assert_eq!(taken, list);

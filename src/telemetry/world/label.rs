@@ -88,7 +88,7 @@ impl Column {
     /// The cell of a row; [`NULL`] also for values that no cell holds.
     fn cell(&self, row: &Row<'_>) -> i64 {
         match self.source {
-            Source::Key(n) => row.keys()[n],
+            Source::Key(n) => row.key(n),
             Source::Value(n) => match row.value(n) {
                 Value::Text(s) => s.cell(),
                 Value::Int(v) => i64::try_from(v).unwrap_or(NULL),

@@ -1,0 +1,202 @@
+//! How a group's row lies in a slot of a table: words of 32 bits.
+//!
+//! ```text
+//! slot = window start:2 key* value*
+//! key, value = a symbol or a number of 31 bits: 1 | a number: 2 | numerator, denominator: 4
+//! ```
+//!
+//! Promises: what is written is read; that a value does not fit is told, for it to stand elsewhere.
+
+use dataflows::metrics::declare::Kind;
+use dataflows::metrics::schema::{Field, Schema};
+use dataflows::metrics::value::{GroupKey, NULL, Value};
+use dataflows::record::Type;
+use smallvec::SmallVec;
+
+/// The cell that says: this value stands in the bucket's list of wide ones.
+pub(super) const WIDE: i64 = NULL + 1;
+/// Words of a slot before its keys: the window, its start.
+const HEAD: usize = 3;
+
+/// How a cell lies in a slot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Form {
+    /// A symbol in a word.
+    Text,
+    /// A number in a word, of what is seldom beyond 31 bits.
+    Short,
+    /// A number in two words.
+    Long,
+    /// Numerator and denominator in two words each; a denominator of 0 marks a plain value.
+    Pair,
+}
+
+/// Where a cell lies in a slot, and how.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Col {
+    pub(super) at: usize,
+    pub(super) form: Form,
+}
+
+/// How a slot lies in a bucket: window, start, keys, values; words of 32 bits.
+#[derive(Debug)]
+pub(super) struct Layout {
+    pub(super) keys: Vec<Col>,
+    /// Words up to the values.
+    pub(super) head: usize,
+    pub(super) cols: Vec<Col>,
+    /// All words.
+    pub(super) stride: usize,
+}
+
+/// The words that a group's slots begin with.
+type Key = SmallVec<[u32; 12]>;
+
+impl Layout {
+    pub(super) fn of(schema: &Schema) -> Self {
+        let mut stride = HEAD;
+        let mut col = |form| {
+            let at = stride;
+            stride += match form {
+                Form::Text | Form::Short => 1,
+                Form::Long => 2,
+                Form::Pair => 4,
+            };
+            Col { at, form }
+        };
+        // A number that is a key has no list to stand in.
+        let key = |ty| if ty == Type::Text { Form::Text } else { Form::Long };
+        let keys: Vec<Col> = schema.keys.iter().map(|k| col(key(k.ty))).collect();
+        // Of two columns of a measure the second is its value.
+        let measures = schema.metric.measures.iter();
+        let kinds = measures.flat_map(|m| m.returned.iter().map(|_| None).chain([Some(&m.kind)]));
+        let value = |(field, kind): (&Field, Option<&Kind>)| match (kind, field.ty) {
+            (Some(Kind::Mean(_) | Kind::Ratio(..)), _) => Form::Pair,
+            (Some(Kind::Quantile { interpolated: true, .. }), _) => Form::Pair,
+            (Some(Kind::Sum(_)), _) => Form::Long,
+            (_, Type::Text) => Form::Text,
+            (_, Type::Int | Type::Bool) => Form::Short,
+            _ => Form::Long,
+        };
+        let cols = schema.values.iter().zip(kinds).map(|value_of| col(value(value_of))).collect();
+        let head = HEAD + keys.iter().map(|k| 1 + usize::from(k.form == Form::Long)).sum::<usize>();
+        Layout { keys, head, cols, stride }
+    }
+
+    /// The words of a group's slots up to its values.
+    pub(super) fn key(&self, key: &GroupKey) -> Key {
+        let mut words = Key::from_elem(0, self.head);
+        words[0] = key.window.into();
+        put(&mut words[1..], key.start);
+        self.keys.iter().zip(&key.keys).for_each(|(col, cell)| col.write(&mut words, *cell));
+        words
+    }
+}
+
+impl Form {
+    /// What [`NULL`] and [`WIDE`] are in this form.
+    fn special(self) -> [i64; 2] {
+        match self {
+            Form::Text => [u32::MAX.into(), (u32::MAX - 1).into()],
+            Form::Short => [i32::MIN.into(), (i32::MIN + 1).into()],
+            Form::Long | Form::Pair => [NULL, WIDE],
+        }
+    }
+}
+
+impl Col {
+    /// A cell; [`WIDE`] where it stands elsewhere.
+    pub(super) fn read(self, words: &[u32]) -> i64 {
+        let raw = match self.form {
+            Form::Text => words[self.at].into(),
+            Form::Short => (words[self.at] as i32).into(),
+            Form::Long | Form::Pair => get(&words[self.at..]),
+        };
+        let [null, wide] = self.form.special();
+        if raw == null {
+            NULL
+        } else if raw == wide {
+            WIDE
+        } else {
+            raw
+        }
+    }
+
+    /// Puts a cell that fits, or one of the two special ones.
+    pub(super) fn write(self, words: &mut [u32], cell: i64) {
+        let [null, wide] = self.form.special();
+        let raw = if cell == NULL {
+            null
+        } else if cell == WIDE {
+            wide
+        } else {
+            cell
+        };
+        match self.form {
+            Form::Text | Form::Short => words[self.at] = raw as u32,
+            Form::Long | Form::Pair => put(&mut words[self.at..], raw),
+        }
+    }
+
+    /// Whether a cell that is not special is not taken for one, or for another.
+    fn fits(self, cell: i64) -> bool {
+        let in_range = match self.form {
+            Form::Text => u32::try_from(cell).is_ok(),
+            Form::Short => i32::try_from(cell).is_ok(),
+            Form::Long | Form::Pair => cell > WIDE,
+        };
+        in_range && !self.form.special().contains(&cell)
+    }
+
+    /// A value as a cell, and its denominator where it has one.
+    pub(super) fn pack(self, value: Value) -> (i64, i64) {
+        let plain = |cell: Option<i64>| (cell.filter(|c| self.fits(*c)).unwrap_or(WIDE), 0);
+        match (value, self.form) {
+            (Value::Null, _) => (NULL, 0),
+            (Value::Text(s), Form::Text) => plain(Some(s.cell())),
+            (Value::Int(_), Form::Text) => (WIDE, 0),
+            (Value::Int(v), _) => plain(i64::try_from(v).ok()),
+            (Value::Ratio(n, d), Form::Pair) => match (i64::try_from(n), i64::try_from(d)) {
+                (Ok(n), Ok(d)) if d > 0 => (n, d),
+                _ => (WIDE, 0),
+            },
+            _ => (WIDE, 0),
+        }
+    }
+}
+
+/// A number in two words.
+pub(super) fn get(words: &[u32]) -> i64 {
+    (u64::from(words[1]) << 32 | u64::from(words[0])) as i64
+}
+
+pub(super) fn put(words: &mut [u32], number: i64) {
+    (words[0], words[1]) = (number as u32, (number as u64 >> 32) as u32);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cells_at_the_edges_of_a_form_are_read_as_they_were() {
+        for form in [Form::Text, Form::Short, Form::Long, Form::Pair] {
+            let (col, mut words) = (Col { at: 1, form }, [7; 6]);
+            let edges = [i64::MIN, i64::from(i32::MIN), 0, i32::MAX.into(), u32::MAX.into()];
+            let near = edges.iter().flat_map(|e| (-3..=3).filter_map(|d| e.checked_add(d)));
+            for cell in near.chain([i64::MAX]) {
+                let (packed, den) = match form {
+                    Form::Text if u32::try_from(cell).is_err() => continue,
+                    // Symbols cannot be made up; their cells are what matters.
+                    Form::Text => (if col.fits(cell) { cell } else { WIDE }, 0),
+                    _ => col.pack(Value::Int(cell.into())),
+                };
+                assert_eq!((packed == cell || packed == WIDE, den), (true, 0));
+                col.write(&mut words, packed);
+                assert_eq!((col.read(&words), words[0]), (packed, 7), "{form:?} {cell}");
+            }
+            col.write(&mut words, NULL);
+            assert_eq!((col.read(&words), col.pack(Value::Null)), (NULL, (NULL, 0)));
+        }
+    }
+}
