@@ -152,11 +152,8 @@ fn write(job: &Job, temporary: &Path) -> Result<u64, Failure> {
     for block in job.ledger.encode_blocks(CHUNK) {
         out.chunk(Section::Ledger, &block)?;
     }
-    if is_stale(job)? {
-        newest(job, &mut out)?
-    } else {
-        all(job, &mut out)?
-    }
+    let fill = if is_stale(job)? { newest } else { all };
+    fill(job, &mut out)?;
     out.finish()
 }
 
@@ -307,9 +304,10 @@ fn each_chunk(
                 if job.stop.load(Ordering::Relaxed) {
                     return Err(Failure::Stopped);
                 }
-                let read = match unpack(chunk) {
-                    true => chunk.read(&*file, &mut packed, &mut raw),
-                    false => chunk.read_packed(&*file, &mut packed),
+                let read = if unpack(chunk) {
+                    chunk.read(&*file, &mut packed, &mut raw)
+                } else {
+                    chunk.read_packed(&*file, &mut packed)
                 };
                 read.map_err(|e| input.damaged(&e))?;
                 each(chunk, &packed, &raw).map_err(|failure| match failure {

@@ -71,8 +71,10 @@ impl Layout {
         let measures = schema.metric.measures.iter();
         let kinds = measures.flat_map(|m| m.returned.iter().map(|_| None).chain([Some(&m.kind)]));
         let value = |(field, kind): (&Field, Option<&Kind>)| match (kind, field.ty) {
-            (Some(Kind::Mean(_) | Kind::Ratio(..)), _) => Form::Pair,
-            (Some(Kind::Quantile { interpolated: true, .. }), _) => Form::Pair,
+            (
+                Some(Kind::Mean(_) | Kind::Ratio(..) | Kind::Quantile { interpolated: true, .. }),
+                _,
+            ) => Form::Pair,
             (Some(Kind::Sum(_)), _) => Form::Long,
             (_, Type::Text) => Form::Text,
             (_, Type::Int | Type::Bool) => Form::Short,

@@ -80,7 +80,7 @@ pub(super) fn cut(number: u64, slots: u64) -> Cut {
     made.head = Head { cut: number, run: 1, epoch: number * 3, now: number as i64, ..made.head };
     made.head.positions.insert((number % 3) as u32, number * 10);
     // At times all that is stored is said to hold, at others it is not known what does.
-    made.head.held = if number / 10 % 2 == 0 { u64::MAX } else { 0 };
+    made.head.held = if (number / 10).is_multiple_of(2) { u64::MAX } else { 0 };
     let mut writers = [Writer::default(), Writer::default()];
     for n in 0..slots {
         let index = (number * 7 + n * 13) % 101;
