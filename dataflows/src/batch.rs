@@ -128,11 +128,13 @@ impl Batch {
         &self.block.0[start as usize..][..len as usize]
     }
 
-    /// The greatest arrival time; none of an empty batch.
-    pub fn latest(&self) -> Option<i64> {
-        match &self.arrivals {
-            Arrivals::One(t) => (!self.spans.is_empty()).then_some(*t),
-            Arrivals::Each(list) => list.iter().copied().max(),
-        }
+    /// The greatest arrival time that is not beyond `until`; none if there is none.
+    pub fn latest(&self, until: i64) -> Option<i64> {
+        let all = match &self.arrivals {
+            Arrivals::One(t) if !self.spans.is_empty() => std::slice::from_ref(t),
+            Arrivals::One(_) => &[],
+            Arrivals::Each(list) => list,
+        };
+        all.iter().copied().filter(|t| *t <= until).max()
     }
 }

@@ -85,15 +85,17 @@ impl Client {
 
 /// What an answer other than 200 means.
 fn refused(status: u16, path: &str, body: &str) -> Failure {
-    let said = serde_json::from_str::<serde_json::Value>(body).ok();
-    let said = said.and_then(|v| Some(v.get("error")?.as_str()?.to_string()));
-    let said = said.unwrap_or_else(|| body.lines().next().unwrap_or_default().to_string());
+    let answer = serde_json::from_str::<serde_json::Value>(body).unwrap_or_default();
+    let of = |name: &str| answer.get(name)?.as_str().filter(|text| !text.is_empty());
+    let said = of("error").unwrap_or_else(|| body.lines().next().unwrap_or_default());
     let (code, hint) = match status {
+        400 | 404 if of("error").is_none() => (exit::USAGE, "is it a pinflow that listens there?"),
         401 | 403 => (exit::CONFIG, "put the daemon's token into PINFLOW_TOKEN"),
         400 | 404 => (exit::USAGE, "`pinflow results` lists the metrics that there are"),
         503 => (exit::TRY_AGAIN, "it is catching up after a restart; try again soon"),
         _ => (exit::UNAVAILABLE, "see the daemon's log"),
     };
+    let hint = of("hint").unwrap_or(hint);
     Failure::new(code, format!("the daemon answers {path} with {status}: {said}"), hint)
 }
 

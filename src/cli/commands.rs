@@ -105,6 +105,8 @@ const MADE_WITH: &str = "name the configuration that the state was made with: --
 
 /// Prints a metric of a state that nobody runs.
 fn stored(args: &ResultsArgs, dir: &Path, env: &Env) -> Result<(), Failure> {
+    // What is damaged is said in the log.
+    logging::start(None)?;
     let config = args.config.load(&[], env)?.config;
     let Some(name) = &args.name else {
         let metric = |m: &Metric| json!({"name": m.name, "meaning": m.meaning});

@@ -6,7 +6,7 @@ use chrono::DateTime;
 use serde_json::Value;
 
 use super::commands::{client, print};
-use super::{Failure, ReportFormat, StatusArgs};
+use super::{Failure, ReportFormat, StatusArgs, logging};
 use crate::config::Env;
 use crate::engine::clock::wall;
 use crate::results;
@@ -19,7 +19,11 @@ const SOURCES: usize = 3;
 /// Prints the status of a daemon, or of a state that nobody runs.
 pub fn status(args: &StatusArgs, env: &Env) -> Result<(), Failure> {
     let body = match &args.ask.state {
-        Some(dir) => format!("{:#}", crate::engine::stored_status(dir)?),
+        Some(dir) => {
+            // What is damaged is said in the log.
+            logging::start(None)?;
+            format!("{:#}", crate::engine::stored_status(dir)?)
+        }
         None => client(&args.ask, &args.config, env)?.get("/api/v1/status")?,
     };
     if args.json || args.format == ReportFormat::Json {

@@ -165,7 +165,7 @@ impl Book {
     /// An epoch read this.
     pub fn read(&mut self, read: &PartRead) {
         let n = read.partition as usize;
-        if read.bytes == 0 && read.latest.is_none() {
+        if read.bytes == 0 && read.last.is_none() {
             return;
         }
         self.dirty = true;

@@ -12,7 +12,7 @@ use tracing::{info, warn};
 
 use super::EngineError;
 use super::book::{self, Book};
-use super::keeper::mark_name;
+use super::keeper::{LEFT, SINK, mark_name};
 use super::posts::Lookup;
 use super::setup::{From, Replayed};
 use super::worker::Bounds;
@@ -20,7 +20,7 @@ use crate::config::{Config, Sink as SinkConfig, SourceKind};
 use crate::http::{self, Parts, Server};
 use crate::publish::Published;
 use crate::sink::letters::{self, Outlet};
-use crate::sink::{self, Begin, Sink};
+use crate::sink::{self, Begin, Sink, SinkError};
 use crate::source::replay::{self, ReplaySource};
 use crate::source::{Source, kafka};
 use crate::store::dead::{DeadLetters, Letter, LetterId};
@@ -141,12 +141,37 @@ pub fn sinks(
     let open = |config: &SinkConfig| -> Result<Box<dyn Sink>, EngineError> {
         let mut sink = sink::open(config, store.disk());
         let mark = head.marks.get(&mark_name(&*sink));
+        if mark.is_some_and(|mark| mark.get(LEFT).is_some()) {
+            let what = format!(
+                "this state has read records without the sink `{}` since it wrote there: their \
+                 rows are missing (`--rebuild` reads them again)",
+                sink.name()
+            );
+            return Err(SinkError::Refused { what }.into());
+        }
         let started = head.positions.iter().any(|(n, at)| *at > 0 || head.tallies.contains_key(n));
         let begin = Begin { state: store.state_id(), mark, started, fell_back };
         sink.begin(&begin)?.iter().for_each(|what| warn!("{what}"));
         Ok(sink)
     };
     config.sinks.iter().map(open).collect()
+}
+
+/// The marks of sinks that this state has written to and that are not there any more. Once
+/// something is read without them, they cannot come back: they would lack its rows.
+pub fn left(sinks: &[Box<dyn Sink>], head: &Head) -> Vec<String> {
+    let here: Vec<String> = sinks.iter().map(|sink| mark_name(&**sink)).collect();
+    let marks = head.marks.iter().filter(|(_, mark)| mark.get(LEFT).is_none());
+    let names = marks.map(|(name, _)| name).filter(|name| name.starts_with(SINK));
+    let left: Vec<String> = names.filter(|name| !here.contains(name)).cloned().collect();
+    for name in &left {
+        let sink = name.strip_prefix(SINK).unwrap_or(name);
+        warn!(
+            sink,
+            "cleaned rows went there before; once records are read without it, no more can"
+        );
+    }
+    left
 }
 
 /// What the workers take back.
@@ -184,12 +209,13 @@ pub fn epoch_bytes(config: &Config) -> usize {
     (config.engine.max_epoch_bytes as u64).min(part) as usize
 }
 
-/// Bounds of a worker's share of an epoch.
-pub fn bounds(config: &Config, workers: usize) -> Bounds {
+/// Bounds of a worker's share of an epoch, and of arrival times that move the clock.
+pub fn bounds(config: &Config, workers: usize, until: i64) -> Bounds {
     let records = config.engine.max_epoch_records;
     Bounds {
         bytes: (epoch_bytes(config) / workers).max(1),
         records: records.map_or(usize::MAX, |n| (n / workers).max(1)),
+        until,
     }
 }
 

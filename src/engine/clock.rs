@@ -14,19 +14,26 @@ pub fn wall() -> i64 {
     since.map_or(0, |d| d.as_micros() as i64)
 }
 
+/// The farthest arrival time that moves `now`, for a state that first started at `born` (wall
+/// clock). Whoever sums up arrival times passes over those beyond it: one that is there must not
+/// hide the others, which depends on what is summed up together.
+pub fn farthest(born: i64) -> i64 {
+    born.saturating_add(MAX_AHEAD)
+}
+
 /// `now`: it follows the wall clock or the arrival times, and never goes back.
 #[derive(Clone, Copy, Debug)]
 pub struct Now {
     clock: Clock,
     now: i64,
     /// Arrival times beyond this do not move it.
-    limit: i64,
+    until: i64,
 }
 
 impl Now {
-    /// `now` as stored, for a state that first started at `born` (wall clock).
-    pub fn new(clock: Clock, stored: i64, born: i64) -> Self {
-        Now { clock, now: stored, limit: born.saturating_add(MAX_AHEAD) }
+    /// `now` as stored; arrival times beyond `until` do not move it.
+    pub fn new(clock: Clock, stored: i64, until: i64) -> Self {
+        Now { clock, now: stored, until }
     }
 
     /// The value.
@@ -38,7 +45,7 @@ impl Now {
     pub fn advance(&mut self, wall: i64, arrivals: impl Iterator<Item = i64>) -> i64 {
         let to = match self.clock {
             Clock::Wall => Some(wall),
-            Clock::Arrival => arrivals.filter(|t| *t <= self.limit).max(),
+            Clock::Arrival => arrivals.filter(|t| *t <= self.until).max(),
         };
         self.now = self.now.max(to.unwrap_or(self.now));
         self.now
@@ -51,7 +58,7 @@ mod tests {
 
     #[test]
     fn never_goes_back_and_mistrusts_the_far_future() {
-        let mut now = Now::new(Clock::Arrival, 10, 100);
+        let mut now = Now::new(Clock::Arrival, 10, farthest(100));
         assert_eq!(now.advance(0, [5, 7].into_iter()), 10);
         assert_eq!(now.advance(0, [12, i64::MAX].into_iter()), 12);
         assert_eq!(now.advance(0, std::iter::empty()), 12);

@@ -10,6 +10,7 @@ use std::time::Instant;
 use crossbeam_channel::{Receiver, Sender};
 use dataflows::assemble::Partitions;
 use dataflows::sealed::{CleanRows, Reject};
+use serde_json::json;
 use tracing::warn;
 
 use super::EngineError;
@@ -24,9 +25,15 @@ use crate::telemetry::Machine;
 /// The names of the marks in a cut's head.
 pub const DEAD_LETTERS: &str = "dead_letters";
 
+/// What the names of sinks' marks begin with.
+pub const SINK: &str = "sink:";
+
+/// In the mark of a sink: the state has read something without it.
+pub const LEFT: &str = "left";
+
 /// The name of a sink's mark.
 pub fn mark_name(sink: &dyn Sink) -> String {
-    format!("sink:{}", sink.name())
+    format!("{SINK}{}", sink.name())
 }
 
 /// To the keeper.
@@ -64,6 +71,8 @@ pub struct Keeper {
     pub dead: DeadLetters,
     /// Sinks of cleaned rows.
     pub sinks: Vec<Box<dyn Sink>>,
+    /// The marks of sinks that are not there any more, while nothing is read without them.
+    pub left: Vec<String>,
     /// Who sends letters to topics.
     pub outlets: Vec<Outlet>,
     /// The newest cut that is stored, without what it holds.
@@ -180,6 +189,10 @@ impl Keeper {
                 cut.head.marks.insert(mark_name(&**sink), mark);
             }
         }
+        if !cut.head.tallies.is_empty() {
+            let left = self.left.iter().map(|name| (name.clone(), json!({ LEFT: true })));
+            cut.head.marks.extend(left);
+        }
         let info = if full && self.store.needs_full() {
             self.store.commit_full(cut)?
         } else {
@@ -268,6 +281,7 @@ mod tests {
             store,
             dead,
             sinks: Vec::new(),
+            left: Vec::new(),
             outlets: Vec::new(),
             newest: Head::default(),
             partitions: Partitions::default(),

@@ -141,7 +141,7 @@ pub struct PartRead {
     pub partition: u32,
     /// The position to read next.
     pub next: u64,
-    /// The latest arrival time; none if nothing was read.
+    /// The latest arrival time that moves the clock; none if none was read.
     pub latest: Option<i64>,
     /// The arrival time of the last message; none if nothing was read.
     pub last: Option<i64>,

@@ -12,6 +12,7 @@ use dataflows::metrics::plan::Plan;
 use dataflows::tick::{CutKind, Tick};
 use rustc_hash::FxHashMap;
 use serde_json::Value;
+use tracing::warn;
 
 use super::EngineError;
 use super::book::Book;
@@ -124,11 +125,14 @@ fn posts(state: &ReadOnly) -> Result<(u64, [u64; 3]), EngineError> {
     Ok((sides.len() as u64, [lack(0), lack(1), lack(2)]))
 }
 
+/// The state in a folder; what is damaged of it is said.
 fn open(dir: &Path) -> Result<ReadOnly, Failure> {
-    ReadOnly::open(dir).map_err(EngineError::from)?.ok_or_else(|| {
+    let state = ReadOnly::open(dir).map_err(EngineError::from)?.ok_or_else(|| {
         let what = format!("there is no state in {}", dir.display());
         Failure::new(exit::UNAVAILABLE, what, "name the folder with --state")
-    })
+    })?;
+    state.restored.damage.iter().for_each(|what| warn!("{what}"));
+    Ok(state)
 }
 
 /// One worker in this thread feeds the slots to the metrics.

@@ -111,7 +111,7 @@ impl Report {
         self.machine.read_bytes.with_label_values(&[&*place.source]).inc_by(read.bytes);
         self.partition(read.partition, |p| {
             p.end = read.end.or(p.end);
-            p.arrived_at = read.latest.or(p.arrived_at);
+            p.arrived_at = read.latest.or(read.last).or(p.arrived_at);
             p.state = if read.ended { Motion::Ended } else { Motion::Moving };
             p.trouble = p.trouble.take().filter(|_| !recovered);
         });

@@ -11,7 +11,7 @@ use serde_json::json;
 use tracing::{info, warn};
 
 use super::book::Book;
-use super::clock::{Now, wall};
+use super::clock::{Now, farthest, wall};
 use super::coordinator::{self, Coordinator, End, Lines};
 use super::differences::explained;
 use super::fingerprint::{self, fingerprint};
@@ -86,6 +86,9 @@ pub fn replay(options: &RunOptions, from: From) -> Result<Replayed, Failure> {
 fn start(options: &RunOptions, replay: Option<From>) -> Result<Replayed, EngineError> {
     let config = &options.config;
     memory::guard(limits::memory());
+    if let Some(to) = &options.results {
+        crate::results::check(&to.dir)?;
+    }
     let plan = Arc::new(if options.rebuild {
         Plan::new(&config.metrics, &config.age_groups, config.state.all_columns)
     } else {
@@ -143,7 +146,8 @@ fn start(options: &RunOptions, replay: Option<From>) -> Result<Replayed, EngineE
     pace.bounded = options.once;
     let outlets =
         if replay.is_some() { Vec::new() } else { build::outlets(config, &store, &dead)? };
-    let keep = Keep { store, dead, sinks, outlets };
+    let left = build::left(&sinks, &head);
+    let keep = Keep { store, dead, sinks, left, outlets };
     let known = Known { head, book, sources, born, fresh, former };
     let end = conduct(options, plan, pace, keep, known, restored)?;
     if let Some(over) = end.over {
@@ -159,16 +163,18 @@ struct Keep {
     store: Store,
     dead: DeadLetters,
     sinks: Vec<Box<dyn Sink>>,
+    left: Vec<String>,
     outlets: Vec<Outlet>,
 }
 
 impl Keep {
     fn keeper(self, book: &Book, machine: &Arc<Machine>) -> Keeper {
-        let Keep { store, dead, sinks, outlets } = self;
+        let Keep { store, dead, sinks, left, outlets } = self;
         Keeper {
             store,
             dead,
             sinks,
+            left,
             outlets,
             newest: Head::default(),
             partitions: book.partitions.clone(),
@@ -212,7 +218,7 @@ fn conduct(
         options: build::decode_options(config, &book),
         restore: Arc::new(build::restore(restored)?),
         shared: shared.clone(),
-        bounds: build::bounds(config, workers),
+        bounds: build::bounds(config, workers, farthest(known.born)),
     };
     let threads = start::workers(workers, setup, &events)?;
     let seconds = began.elapsed().as_secs_f64();
@@ -230,7 +236,7 @@ fn conduct(
         lines,
         shared,
         pace,
-        now: Now::new(config.engine.clock, head.now, known.born),
+        now: Now::new(config.engine.clock, head.now, farthest(known.born)),
         book,
         sources: known.sources,
         published,

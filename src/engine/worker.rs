@@ -37,6 +37,8 @@ pub struct Bounds {
     pub bytes: usize,
     /// Records.
     pub records: usize,
+    /// Arrival times beyond this do not move the clock.
+    pub until: i64,
 }
 
 /// A partition that this worker owns.
@@ -257,7 +259,7 @@ impl Feeder {
         let first = self.bytes == 0 && self.records == 0;
         owned.touched = true;
         owned.read.next = batch.next;
-        owned.read.latest = owned.read.latest.max(batch.latest());
+        owned.read.latest = owned.read.latest.max(batch.latest(self.bounds.until));
         let end = batch.spans.len().checked_sub(1);
         owned.read.last = end.map(|n| batch.arrival(n)).or(owned.read.last);
         owned.read.bytes += bytes as u64;

@@ -5,6 +5,7 @@ use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use super::Format;
+use crate::cli::Failure;
 
 /// The end of a file's name.
 pub fn extension(format: Format) -> &'static str {
@@ -14,6 +15,13 @@ pub fn extension(format: Format) -> &'static str {
         Format::Json => "json",
         Format::Table => "txt",
     }
+}
+
+/// Tries whether files can be written to a folder, which is created: before everything is read for
+/// them.
+pub fn check(dir: &Path) -> Result<(), Failure> {
+    let tried = Part::write(dir, "results", |_| Ok(())).map(drop);
+    tried.map_err(|e| Failure::io(format_args!("writing results to {}", dir.display()), &e))
 }
 
 /// A file that is written and durable under a temporary name. Dropped, it goes.

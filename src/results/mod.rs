@@ -20,7 +20,7 @@ use dataflows::metrics::value::{Cells, NULL, Value, Values};
 use dataflows::record::Type;
 
 pub use answers::{catalogue, csv_to_table, csv_to_tsv, outline};
-pub use file::extension;
+pub use file::{check, extension};
 pub use json::write_json;
 pub use published::{Prepared, rows};
 

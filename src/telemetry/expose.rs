@@ -249,23 +249,23 @@ fn records(text: &mut Text, machine: &Machine, progress: &Progress) {
 
 fn partitions(text: &mut Text, status: &Status, progress: &Progress) {
     let shown = || progress.partitions().take(MAX_PARTITIONS).enumerate();
-    let end = |n: usize| status.partitions.get(n).and_then(|p| p.end);
+    let end = |n: usize, next: u64| status.partitions.get(n).and_then(|p| p.end(next));
     text.known("pinflow_source_position");
     for (_, (place, next, _)) in shown() {
         text.sample([("source", &*place.source), ("partition", &place.partition)], next);
     }
     text.known("pinflow_source_end");
     for (n, (place, next, _)) in shown() {
-        if let Some(end) = end(n) {
+        if let Some(end) = end(n, next) {
             let labels = [("source", &*place.source), ("partition", &*place.partition)];
-            text.sample(labels, end.max(next));
+            text.sample(labels, end);
         }
     }
     text.known("pinflow_lag_records");
     for (n, (place, next, _)) in shown() {
-        if let Some(end) = end(n) {
+        if let Some(end) = end(n, next) {
             let labels = [("source", &*place.source), ("partition", &*place.partition)];
-            text.sample(labels, end.saturating_sub(next));
+            text.sample(labels, end - next);
         }
     }
     text.known("pinflow_lag_seconds");

@@ -143,10 +143,17 @@ impl PartitionStatus {
         };
     }
 
+    /// The end, seen from the position to read next: it is never before it, and there is nothing
+    /// behind it where nothing is read any more and nothing is wrong (the file was replaced).
+    pub fn end(&self, next: u64) -> Option<u64> {
+        let over = self.state == Motion::Ended && self.trouble.is_none();
+        self.end.map(|end| if over { next } else { end.max(next) })
+    }
+
     /// How long ago what is read next came, about: the age of the latest record read, seconds; 0
     /// where everything is read, none where that is not known. `now` in microseconds.
     pub fn lag_seconds(&self, next: u64, now: i64) -> Option<f64> {
-        if self.end? <= next {
+        if self.end(next)? <= next {
             return Some(0.0);
         }
         Some((now - self.arrived_at?).max(0) as f64 / 1e6)
@@ -303,8 +310,7 @@ pub fn view(status: &Status, frontier: Frontier, state: State, progress: &Progre
         .enumerate()
         .map(|(n, (place, next, tally))| {
             let known = status.partitions.get(n).cloned().unwrap_or_default();
-            // The end is seen at another moment than the position; it is never below it.
-            let end = known.end.map(|end| end.max(next));
+            let end = known.end(next);
             json!({
                 "source": &*place.source,
                 "partition": &*place.partition,

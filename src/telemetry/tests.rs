@@ -7,7 +7,10 @@ use dataflows::record::Reason;
 use dataflows::sealed::Tally;
 
 use super::expose::{MAX_PARTITIONS, scrape};
-use super::status::{Motion, PartitionStatus, SAMPLE_BYTES, SAMPLES, Sample, SourceStatus, view};
+use super::status::view;
+use super::status::{
+    Motion, PartitionStatus, SAMPLE_BYTES, SAMPLES, Sample, SourceStatus, Trouble,
+};
 use super::{Machine, Status};
 use crate::config::Labels;
 use crate::publish::samples::{at, change, popularity};
@@ -117,7 +120,13 @@ fn a_scrape_is_well_formed() {
 fn the_status_shows_lag_and_samples() {
     let mut status = Status::default();
     let known = PartitionStatus { end: Some(30), state: Motion::Moving, ..Default::default() };
-    status.partitions = vec![known; 3];
+    status.partitions = vec![known.clone(); 3];
+    // Of a file that was replaced nothing is read any more.
+    let replaced = PartitionStatus { state: Motion::Ended, ..known };
+    assert_eq!((replaced.end(10), replaced.lag_seconds(10, 9)), (Some(10), Some(0.0)));
+    let trouble = Trouble { error: "it is refused".into(), hint: String::new(), at: 0 };
+    let refused = PartitionStatus { trouble: Some(trouble), ..replaced };
+    assert_eq!(refused.end(10), Some(30));
     for n in 0..9u32 {
         let (payload, truncated) = Sample::shorten(&[b'x'; SAMPLE_BYTES + 1]);
         status.sample(

@@ -1,0 +1,85 @@
+//! Further runs on a state: what the runs before left out, or what became of their files, is said.
+
+mod oracle;
+mod support;
+
+use std::path::{Path, PathBuf};
+
+use support::process::{Finished, pinflow};
+
+/// A folder with files to read.
+struct Place(tempfile::TempDir);
+
+impl Place {
+    fn new() -> Self {
+        let place = Place(tempfile::tempdir().expect("a folder"));
+        std::fs::create_dir(place.path("in")).expect("a folder");
+        place
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    /// A file of three pins.
+    fn file(&self, name: &str) {
+        let row =
+            |n| format!("{{\"index\": {n}, \"unique_id\": \"{name}\", \"category\": \"art\"}}\n");
+        let path = self.path("in").join(name).with_extension("jsonl");
+        std::fs::write(path, (0..3).map(row).collect::<String>()).expect("a file");
+    }
+
+    fn run(&self, more: &[&str]) -> Finished {
+        let text = |path: &Path| path.display().to_string();
+        let (input, state) = (text(&self.path("in")), text(&self.path("state")));
+        let args = ["run", "--once", "--input", &input, "--state", &state];
+        pinflow(args.into_iter().chain(more.iter().copied()))
+    }
+}
+
+#[test]
+fn a_sink_that_was_left_out_cannot_come_back_with_rows_missing() {
+    let place = Place::new();
+    let cleaned = place.path("cleaned").display().to_string();
+    let with = ["--cleaned", cleaned.as_str()];
+    place.file("a");
+    place.run(&with).ok();
+    // Nothing is read without it.
+    assert!(place.run(&[]).ok().stderr.contains("cleaned rows went there before"));
+    place.file("b");
+    place.run(&with).ok();
+    place.file("c");
+    place.run(&[]).ok();
+    let refused = place.run(&with);
+    assert_eq!(refused.code, Some(78), "{}", refused.stderr);
+    assert!(refused.stderr.contains("their rows are missing"), "{}", refused.stderr);
+    place.run(&[]).ok();
+}
+
+#[test]
+fn results_that_cannot_be_written_are_refused_before_anything_is_read() {
+    let place = Place::new();
+    place.file("a");
+    let file = place.path("in/a.jsonl").display().to_string();
+    let refused = place.run(&["--results", &file]);
+    assert_eq!(refused.code, Some(74), "{}", refused.stderr);
+    assert!(refused.stderr.contains("writing results to"), "{}", refused.stderr);
+    assert!(!place.path("state").exists());
+}
+
+#[test]
+fn a_damaged_state_is_not_shown_without_a_word() {
+    let place = Place::new();
+    place.file("a");
+    place.run(&[]).ok();
+    let log = place.path("state/gen-000000/log");
+    let mut bytes = std::fs::read(&log).expect("a log");
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    std::fs::write(&log, bytes).expect("a file");
+    let state = place.path("state").display().to_string();
+    for args in [&["results", "rejection_share"][..], &["status"], &["status", "--json"]] {
+        let shown = pinflow(args.iter().copied().chain(["--state", &state]));
+        assert!(shown.stderr.contains("damaged"), "{args:?}: {} {}", shown.stdout, shown.stderr);
+    }
+}
