@@ -3,8 +3,12 @@
 mod oracle;
 mod support;
 
+use std::collections::HashSet;
+use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
+use dataflows::assemble::block::entries;
+use pinflow::store::ReadOnly;
 use support::process::{Finished, pinflow};
 
 /// A folder with files to read.
@@ -54,6 +58,28 @@ fn a_sink_that_was_left_out_cannot_come_back_with_rows_missing() {
     assert_eq!(refused.code, Some(78), "{}", refused.stderr);
     assert!(refused.stderr.contains("their rows are missing"), "{}", refused.stderr);
     place.run(&[]).ok();
+}
+
+/// A state says how many of its stored entries hold: a new base is written after that.
+#[test]
+fn a_state_knows_how_much_of_it_holds() {
+    let place = Place::new();
+    for (n, name) in ["a", "b", "c"].into_iter().enumerate() {
+        // The same pins anew, and a geo and more pins with each file.
+        place.file(name);
+        let mut rows = String::new();
+        for index in n * 10..n * 20 + 5 {
+            let geo = r#""timestamp": "2020-01-01 00:00:00", "country": "Peru""#;
+            writeln!(rows, "{{\"ind\": {index}, {geo}}}").expect("a string grows");
+        }
+        std::fs::write(place.path("in").join(format!("geo-{name}.jsonl")), rows).expect("a file");
+        place.run(&["--workers", "2"]).ok();
+        let state = ReadOnly::open(&place.path("state")).expect("readable").expect("a state");
+        let entries = state.restored.slots.iter().flat_map(|block| entries(block));
+        let sides: HashSet<(u64, u8)> =
+            entries.map(|entry| entry.expect("whole")).map(|e| (e.index, e.part)).collect();
+        assert_eq!(state.restored.head.held, sides.len() as u64, "{name}");
+    }
 }
 
 #[test]

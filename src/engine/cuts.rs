@@ -34,10 +34,10 @@ impl Coordinator {
         cut.head.cut = self.next_cut;
         cut.head.run = self.run;
         (cut.head.epoch, cut.head.now) = at;
-        cut.head.held = self.book.sides();
         self.next_cut += 1;
         self.unanswered += 1;
         if whole {
+            cut.head.held = self.book.sides();
             self.last_cut = Instant::now();
             let positions = self.sources.names().iter().map(|name| self.book.of(name)).collect();
             self.submitted.push_back((cut.head.cut, positions));

@@ -29,7 +29,8 @@ pub struct Head {
     pub epoch: u64,
     /// The clock, microseconds since 1970-01-01 UTC.
     pub now: i64,
-    /// How many sides are held: so many of the stored entries still hold. 0 = not known.
+    /// How many sides are held: so many of the stored entries hold. 0 = as in the cut before; not
+    /// known, where there was none. It decides how a new base is written, not what is in it.
     #[serde(default)]
     pub held: u64,
     /// Partitions that are new with this cut, in the order of their numbers.
@@ -55,7 +56,7 @@ impl Head {
         self.run = later.run;
         self.epoch = later.epoch;
         self.now = later.now;
-        self.held = later.held;
+        self.held = if later.held > 0 { later.held } else { self.held };
         self.partitions.extend(later.partitions.iter().cloned());
         self.positions.extend(&later.positions);
         self.arrivals.extend(&later.arrivals);
@@ -88,6 +89,11 @@ impl Cut {
         let block = |block: &Block| block.parts().0.len() + block.parts().1.len();
         let slots: usize = self.slots.iter().map(block).sum();
         (slots + self.ledger.len() + self.texts.len() * size_of::<(u64, &str)>()) as u64
+    }
+
+    /// How many entries of slots it holds.
+    pub fn entries(&self) -> u64 {
+        self.slots.iter().map(Block::len).sum()
     }
 
     /// Takes up the cut that followed, where this one could not be stored.

@@ -66,7 +66,7 @@ pub enum Section {
     Start = 1,
     /// JSON of a [`super::cut::Head`].
     Head = 2,
-    /// Texts, each `[len u32 LE][UTF-8]`.
+    /// Texts, each its number and its length as varints, then UTF-8.
     Texts = 3,
     /// Ledger entries.
     Ledger = 4,
@@ -217,17 +217,20 @@ pub struct Scan {
 
 /// Reads a file and verifies every checksum up to the first frame that is not whole.
 pub fn scan(file: &dyn DiskFile) -> io::Result<Scan> {
-    scan_each(file, |_| {})
+    scan_while(file, |_| true)
 }
 
-/// The same; `seen` is told of each whole frame once it has been read.
-pub fn scan_each(file: &dyn DiskFile, mut seen: impl FnMut(&FrameAt)) -> io::Result<Scan> {
+/// The same; `seen` is told of each whole frame once it has been read, and whether to go on is
+/// what it answers.
+pub fn scan_while(file: &dyn DiskFile, mut seen: impl FnMut(&FrameAt) -> bool) -> io::Result<Scan> {
     let len = file.size()?;
     let mut scan = Scan { len, ..Scan::default() };
     while let Some(frame) = frame_at(file, scan.good, len)? {
-        seen(&frame);
         scan.good = frame.end();
         scan.frames.push(frame);
+        if !seen(&frame) {
+            return Ok(scan);
+        }
     }
     if scan.good < len {
         scan.more_behind = find_behind(file, scan.good, len)?;
@@ -307,17 +310,29 @@ pub fn read_chunks(
     frame: &FrameAt,
     mut each: impl FnMut(Section, Vec<u8>) -> Result<(), String>,
 ) -> io::Result<()> {
+    read_packed(file, frame, |chunk, packed| {
+        let mut bytes = Vec::new();
+        chunk.unpack(packed, &mut bytes)?;
+        each(chunk.section, bytes).map_err(|what| damaged(&what))
+    })
+}
+
+/// The same, packed.
+pub fn read_packed<E: From<io::Error>>(
+    file: &dyn DiskFile,
+    frame: &FrameAt,
+    mut each: impl FnMut(&ChunkAt, &[u8]) -> Result<(), E>,
+) -> Result<(), E> {
     let mut packed = Vec::new();
     let mut hasher = Xxh3::new();
     let mut at = frame.offset + HEADER as u64;
     while let Some(chunk) = chunk_at(file, frame, at, &mut hasher)? {
-        let mut bytes = Vec::new();
-        chunk.read(file, &mut packed, &mut bytes)?;
+        chunk.read_packed(file, &mut packed)?;
         hasher.update(&packed);
-        each(chunk.section, bytes).map_err(|what| damaged(&what))?;
+        each(&chunk, &packed)?;
         at = chunk.end();
     }
-    if hasher.digest() == frame.sum { Ok(()) } else { Err(damaged("the checksum differs")) }
+    if hasher.digest() == frame.sum { Ok(()) } else { Err(damaged("the checksum differs").into()) }
 }
 
 /// The chunks of a frame, whose checksum is verified on the way.
@@ -337,16 +352,6 @@ pub fn chunks(file: &dyn DiskFile, frame: &FrameAt) -> io::Result<Vec<ChunkAt>> 
         found.push(chunk);
     }
     if hasher.digest() == frame.sum { Ok(found) } else { Err(damaged("the checksum differs")) }
-}
-
-/// The chunks of a frame, unverified: for estimates.
-pub fn peek_chunks(file: &dyn DiskFile, frame: &FrameAt) -> io::Result<Vec<ChunkAt>> {
-    let mut found = Vec::<ChunkAt>::new();
-    let at = |found: &[ChunkAt]| found.last().map_or(frame.offset + HEADER as u64, ChunkAt::end);
-    while let Some(chunk) = chunk_at(file, frame, at(&found), &mut Xxh3::new())? {
-        found.push(chunk);
-    }
-    Ok(found)
 }
 
 /// Where a chunk lies in its file.
@@ -376,19 +381,13 @@ impl ChunkAt {
     }
 
     /// Reads it as it lies.
-    pub fn read_packed(&self, file: &dyn DiskFile, packed: &mut Vec<u8>) -> io::Result<()> {
+    fn read_packed(&self, file: &dyn DiskFile, packed: &mut Vec<u8>) -> io::Result<()> {
         packed.resize(self.stored + self.plain, 0);
         file.read_at(packed, self.at)
     }
 
-    /// Reads it into `packed` and from there unpacks it into `raw`.
-    pub fn read(
-        &self,
-        file: &dyn DiskFile,
-        packed: &mut Vec<u8>,
-        raw: &mut Vec<u8>,
-    ) -> io::Result<()> {
-        self.read_packed(file, packed)?;
+    /// Unpacks what lies in the file.
+    pub fn unpack(&self, packed: &[u8], raw: &mut Vec<u8>) -> io::Result<()> {
         let (stored, plain) = packed.split_at(self.stored);
         raw.clear();
         raw.reserve(self.raw + self.plain);
@@ -402,6 +401,17 @@ impl ChunkAt {
         }
         raw.extend_from_slice(plain);
         Ok(())
+    }
+
+    /// Reads it into `packed` and from there unpacks it into `raw`.
+    pub fn read(
+        &self,
+        file: &dyn DiskFile,
+        packed: &mut Vec<u8>,
+        raw: &mut Vec<u8>,
+    ) -> io::Result<()> {
+        self.read_packed(file, packed)?;
+        self.unpack(packed, raw)
     }
 }
 

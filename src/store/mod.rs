@@ -30,6 +30,7 @@ pub mod disk;
 mod error;
 pub mod fault;
 mod frame;
+mod generations;
 mod ledger;
 mod letter;
 mod lines;
@@ -46,15 +47,15 @@ mod tests;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::JoinHandle;
+use std::sync::atomic::Ordering;
 use std::time::Instant;
 
-use tracing::{info, warn};
+use tracing::warn;
 
 pub use cut::{CommitInfo, Cut, Head, Partition, Restored};
 use disk::{Disk, Guard};
 pub use error::{StoreError, io_error, is_full};
+use generations::Running;
 pub use ledger::{Coarser, Ledger};
 use log::Log;
 pub use manifest::{Difference, Fingerprint, Manifest, differences};
@@ -128,13 +129,8 @@ struct Closed {
     generation: u64,
     base: bool,
     len: u64,
-}
-
-struct Running {
-    generation: u64,
-    inputs: usize,
-    stop: Arc<AtomicBool>,
-    thread: JoinHandle<Result<u64, compact::Failure>>,
+    /// Entries of slots in it. All that was restored count as those of the log that was open.
+    entries: u64,
 }
 
 /// The durable state, held by one process.
@@ -148,6 +144,8 @@ pub struct Store {
     /// The files that make up the state before the open log.
     closed: Vec<Closed>,
     log: Log,
+    /// Entries of slots in it.
+    log_entries: u64,
     /// Generations that begin with a whole state; true = as a base.
     starts: BTreeMap<u64, bool>,
     /// Generations with a folder, and from where on all have a log.
@@ -178,6 +176,7 @@ impl Store {
         let bytes = frame.len();
         self.buffer = frame;
         self.buffer.shrink_to(BUFFER);
+        self.log_entries += cut.entries();
         self.head.merge(&cut.head);
         self.ledger.add(&cut.ledger).map_err(|what| StoreError::Malformed { what })?;
         Ok(self.after_commit(bytes, begun))
@@ -205,7 +204,7 @@ impl Store {
         self.closed.clear();
         self.starts.insert(log.generation, false);
         self.kept.insert(log.generation);
-        self.log = log;
+        (self.log, self.log_entries) = (log, cut.entries());
         (self.head, self.ledger) = (head, ledger);
         Ok(self.after_commit(frame.len(), begun))
     }
@@ -244,13 +243,6 @@ impl Store {
             log_bytes: self.log_bytes(),
             compacting: self.running.is_some(),
             ..self.figures
-        }
-    }
-
-    /// Waits for a base that is being written.
-    pub fn wait_for_base(&mut self) {
-        if let Some(running) = self.running.take() {
-            self.end_base(running);
         }
     }
 
@@ -305,7 +297,8 @@ impl Store {
         let log = Log::create(&*self.disk, &self.dir, &start)
             .map_err(io_error("begin a generation in", &self.dir))?;
         let Prior { generation, len } = prior;
-        self.closed.push(Closed { generation, base: false, len });
+        let entries = std::mem::take(&mut self.log_entries);
+        self.closed.push(Closed { generation, base: false, len, entries });
         self.kept.insert(log.generation);
         self.log = log;
         Ok(())
@@ -347,104 +340,6 @@ impl Store {
         }
     }
 
-    /// Begins a new base if one is due.
-    fn begin_base(&mut self) {
-        let logs = self.log_bytes();
-        let due = match self.closed.first() {
-            Some(file) if file.base => logs > file.len.max(self.options.compact_min),
-            _ => logs > self.options.compact_first,
-        };
-        let due = self.compact_now || (due && logs >= self.compact_not_before);
-        if !due || self.running.is_some() || self.lost.is_some() {
-            return;
-        }
-        self.compact_now = false;
-        self.options.coarser.iter().for_each(|c| self.ledger.fold(*c, self.head.now));
-        if let Err(e) = self.next_generation() {
-            warn!(error = %e, "no new generation");
-            self.base_failed();
-            return;
-        }
-        let generation = self.log.generation;
-        let stop = Arc::new(AtomicBool::new(false));
-        let input = |file: &Closed| compact::Input {
-            path: log::generation_dir(&self.dir, file.generation).join(file.name()),
-            len: file.len,
-        };
-        let job = compact::Job {
-            disk: Arc::clone(&self.disk),
-            dir: self.dir.clone(),
-            start: self.start(generation, None),
-            inputs: self.closed.iter().map(input).collect(),
-            head: self.head.clone(),
-            ledger: self.ledger.clone(),
-            stop: Arc::clone(&stop),
-        };
-        let inputs = self.closed.len();
-        if self.options.compaction == Compaction::Inline {
-            let done = compact::run(&job);
-            self.base_done(generation, inputs, done);
-            return;
-        }
-        let named = std::thread::Builder::new().name("compact".to_owned());
-        let work = move || {
-            compact::step_back();
-            compact::run(&job)
-        };
-        match named.spawn(work) {
-            Ok(thread) => self.running = Some(Running { generation, inputs, stop, thread }),
-            Err(e) => {
-                warn!(error = %e, "no thread to write a base");
-                self.base_failed();
-            }
-        }
-    }
-
-    /// Takes up a base that has been written meanwhile.
-    fn take_base(&mut self) {
-        if let Some(running) = self.running.take_if(|running| running.thread.is_finished()) {
-            self.end_base(running);
-        }
-    }
-
-    fn end_base(&mut self, running: Running) {
-        match running.thread.join() {
-            Ok(done) => self.base_done(running.generation, running.inputs, done),
-            Err(panic) => std::panic::resume_unwind(panic),
-        }
-    }
-
-    fn base_done(&mut self, generation: u64, inputs: usize, done: Result<u64, compact::Failure>) {
-        match done {
-            Ok(len) => {
-                info!(generation, bytes = len, "a new base");
-                self.closed.splice(..inputs, [Closed { generation, base: true, len }]);
-                self.starts.insert(generation, true);
-                self.figures.bases_written += 1;
-                self.figures.bases_written_bytes += len;
-                if let Some(fallback) = self.starts.keys().rev().nth(1).copied() {
-                    self.starts = self.starts.split_off(&fallback);
-                    self.oldest = self.oldest.max(fallback);
-                }
-            }
-            Err(compact::Failure::Stopped) => {}
-            Err(compact::Failure::Damaged(what)) => {
-                warn!(what, "a file of the state is damaged, a whole cut is needed");
-                self.lost = Some(what);
-                self.base_failed();
-            }
-            Err(compact::Failure::Io(e)) => {
-                warn!(error = %e, "no new base");
-                self.base_failed();
-            }
-        }
-    }
-
-    fn base_failed(&mut self) {
-        self.figures.bases_failed += 1;
-        self.compact_not_before = self.log_bytes() + self.options.compact_min / 4;
-    }
-
     /// Removes the generations that are no longer needed, after the manifest has said so.
     fn remove_old(&mut self) {
         let Some(first) = self.starts.keys().next().copied() else {
@@ -463,13 +358,6 @@ impl Store {
             }
             self.kept.remove(&number);
             fault::point("after_delete");
-        }
-    }
-
-    fn stop_base(&mut self) {
-        if let Some(running) = self.running.take() {
-            running.stop.store(true, Ordering::Relaxed);
-            self.end_base(running);
         }
     }
 }

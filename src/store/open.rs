@@ -5,6 +5,7 @@ use std::hash::{BuildHasher, RandomState};
 use std::path::Path;
 use std::sync::Arc;
 
+use dataflows::assemble::block;
 use tracing::{info, warn};
 
 use super::cut::{Head, Restored};
@@ -50,6 +51,7 @@ impl Store {
         let head = restored.head.clone();
         let mut store = resumed(disk, dir, options, guard, &survey, choice, (head, ledger))?;
         store.compact_now = !restored.damage.is_empty();
+        store.log_entries = restored.slots.iter().map(|block| block::len(block)).sum();
         if store.log.lost {
             store.replace_log()?;
         }
@@ -125,6 +127,7 @@ fn fresh(
         fingerprint: start.fingerprint,
         closed: Vec::new(),
         log,
+        log_entries: 0,
         starts: BTreeMap::from([(0, false)]),
         kept: BTreeSet::from([0]),
         oldest: 0,
@@ -171,7 +174,12 @@ fn resumed(
     let open = chain.pop_if(|part| !part.base);
     let mut closed: Vec<Closed> = chain
         .iter()
-        .map(|part| Closed { generation: part.generation, base: part.base, len: part.len })
+        .map(|part| Closed {
+            generation: part.generation,
+            base: part.base,
+            len: part.len,
+            entries: 0,
+        })
         .collect();
     let log = if let Some(part) = open {
         Log::resume(&*disk, dir, part.generation, part.len)
@@ -195,6 +203,7 @@ fn resumed(
         fingerprint: start.fingerprint,
         closed,
         log,
+        log_entries: 0,
         starts,
         kept,
         oldest,

@@ -20,8 +20,11 @@ use crate::record::Origin;
 /// A block is full when it holds so many bytes.
 pub const FULL: usize = 128 << 10;
 
-/// Bytes of an entry in the second part of a block: as many entries as these go into its length.
-pub const HASH: u64 = 8;
+/// Bytes of a hash.
+const HASH: usize = 8;
+
+/// Bytes behind the hashes.
+const TAIL: usize = 4;
 
 /// The parts of an index, by number below this.
 pub const PARTS: usize = 3;
@@ -71,6 +74,11 @@ impl Block {
     /// Its bytes in two parts, of which it is worth packing the first only.
     pub fn parts(&self) -> (&[u8], &[u8]) {
         (&self.entries, &self.hashes)
+    }
+
+    /// How many entries it has.
+    pub fn len(&self) -> u64 {
+        count(self.hashes.len())
     }
 
     /// Its bytes.
@@ -164,10 +172,21 @@ impl Writer {
     }
 }
 
+/// How many entries a block has whose second part is of so many bytes.
+pub fn count(plain: usize) -> u64 {
+    (plain.saturating_sub(TAIL) / HASH) as u64
+}
+
+/// How many entries a block has, by its length alone.
+pub fn len(block: &[u8]) -> u64 {
+    let entries = block.last_chunk::<TAIL>().map_or(0, |len| u32::from_le_bytes(*len) as usize);
+    count(block.len().saturating_sub(entries))
+}
+
 /// The entries of a block.
 pub fn entries(block: &[u8]) -> Entries<'_> {
     let split = || {
-        let (rest, len) = block.split_last_chunk::<4>()?;
+        let (rest, len) = block.split_last_chunk::<TAIL>()?;
         rest.split_at_checked(u32::from_le_bytes(*len) as usize)
     };
     // Hashes without an entry are an error that the first step finds.
@@ -222,7 +241,7 @@ impl<'a> Entries<'a> {
         };
         let len = usize::try_from(take_varint(rest)?).ok()?;
         let body = take(rest, len)?;
-        let (hash, hashes) = self.hashes.split_first_chunk::<8>()?;
+        let (hash, hashes) = self.hashes.split_first_chunk::<HASH>()?;
         self.hashes = hashes;
         let hash = u64::from_le_bytes(*hash);
         Some(Entry { index: self.last.index, part, origin: *last, hash, body })
@@ -343,7 +362,10 @@ mod tests {
                 }
             }
             blocks.extend(writer.finish());
+            let all = blocks.iter().map(Block::len).sum::<u64>();
             let blocks: Vec<Vec<u8>> = blocks.iter().map(Block::bytes).collect();
+            prop_assert_eq!(all, list.len() as u64);
+            prop_assert_eq!(blocks.iter().map(|b| len(b)).sum::<u64>(), all);
             let read: Vec<_> = blocks.iter().flat_map(|b| entries(b)).collect();
             let wanted: Vec<_> = list.iter().map(|made| Ok(entry(made))).collect();
             prop_assert_eq!(read, wanted);

@@ -1,6 +1,7 @@
 //! The store against a plain model.
 #![allow(clippy::unwrap_used)] // a test ends at the first surprise
 
+mod compact;
 mod crash;
 mod damage;
 mod dead;
