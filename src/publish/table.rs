@@ -138,7 +138,7 @@ impl Table {
     pub fn near(&self, key: &GroupKey) {
         if !self.listed {
             let place = self.place(hash(&self.layout.key(key)));
-            std::hint::black_box(self.buckets[place].words.first());
+            std::hint::black_box(self.buckets[place].words.first().copied());
         }
     }
 

@@ -22,6 +22,7 @@ fn any_value() -> impl Strategy<Value = Value> {
         (-3i128..3).prop_map(|n| Value::Int(n + i128::from(i32::MAX))),
         Just(Value::Int(i128::MAX)),
         (-5i128..5, 1i128..5).prop_map(|(n, d)| Value::Ratio(n, d)),
+        (0i128..3).prop_map(|n| Value::Ratio(n + i128::from(i64::MIN), 7)),
         Just(Value::Ratio(i128::MAX, 3)),
         Just(Value::Text(intern("t"))),
     ]
@@ -31,7 +32,11 @@ proptest! {
     #[test]
     fn a_table_is_a_map(
         steps in prop::collection::vec(
-            (0..3u16, 0..40i64, prop::collection::vec([any_value(), any_value(), any_value()], 0..3)),
+            (
+                0..3u16,
+                0..40i64,
+                prop::collection::vec([any_value(), any_value(), any_value(), any_value()], 0..3),
+            ),
             1..400,
         ),
         rounds in 1..4i64,
@@ -39,7 +44,8 @@ proptest! {
         let measures = vec![
             measure("mean", Kind::Mean(Expr::Column(Column::Age))),
             measure("max", Kind::Max(Expr::Column(Column::Category))),
-            measure("oldest", Kind::Max(Expr::Column(Column::Age))),
+            measure("count", Kind::Count),
+            measure("years", Kind::Sum(Expr::Column(Column::Age))),
         ];
         let schema = Schema::of(&metric("m", &["age", "country"], measures, Vec::new()));
         let mut table = Table::new(&schema);
@@ -48,7 +54,8 @@ proptest! {
         for round in 0..rounds {
             for (window, key, rows) in &steps {
                 let country = if key % 3 == 0 { NULL } else { intern(&key.to_string()).cell() };
-                let keys = [*key * 7 + round, country].into_iter().collect();
+                let age = if key % 5 == 0 { NULL } else { (*key - 20) * 7 + round };
+                let keys = [age, country].into_iter().collect();
                 let key = GroupKey { window: *window, start: *key, keys };
                 let rows: Vec<Values> =
                     rows.iter().map(|row| row.iter().copied().collect()).collect();
@@ -86,10 +93,13 @@ proptest! {
             list.sort_out();
         }
         // Everything can be taken out again, and the table shrinks with it.
-        for key in map.keys() {
-            table.set(key, &[]);
+        for mut table in [table, list] {
+            for key in map.keys() {
+                table.near(key);
+                table.set(key, &[]);
+            }
+            prop_assert_eq!((table.groups(), table.rows().count()), (0, 0));
         }
-        prop_assert_eq!((table.groups(), table.rows().count()), (0, 0));
     }
 }
 

@@ -139,14 +139,14 @@ impl Changes {
 fn each<'a>(mut words: &[i64], wide: &mut impl Iterator<Item = &'a Value>, to: &mut impl Take) {
     let mut key = GroupKey { window: 0, start: 0, keys: SmallVec::new() };
     let mut rows: Vec<Values> = Vec::new();
-    while !words.is_empty() {
+    loop {
         let mut ahead = words;
         for _ in 0..AHEAD {
             let Some((head, _)) = take_change(&mut ahead, &mut key) else { break };
             to.near(head.metric, &key);
         }
         for _ in 0..AHEAD {
-            let Some((head, values)) = take_change(&mut words, &mut key) else { break };
+            let Some((head, values)) = take_change(&mut words, &mut key) else { return };
             rows.resize_with(head.rows, Values::new);
             for (n, row) in rows.iter_mut().enumerate() {
                 row.clear();

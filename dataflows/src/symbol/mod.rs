@@ -3,7 +3,8 @@
 //!
 //! Promises: `intern(a) == intern(b)` exactly when `a == b`; `Ord` is the order of the UTF-8
 //! bytes, so that no order a user sees depends on who came first.
-//! Limits: 2^32 - 1 distinct texts a process; texts are never freed (they are bounded by the
+//! Limits: 2^32 - 2 distinct texts a process (published rows use the two greatest numbers for what
+//! is no text); texts are never freed (they are bounded by the
 //! distinct texts of the declared columns). A thread tells the texts that it remembers apart by 96
 //! bits of a hash: of a thousand million two pass for one with a probability of 10^-11. The hash
 //! is seeded, another seed a process, but it is none of cryptography.
@@ -106,7 +107,8 @@ fn look_up(text: &str, h: u64) -> Sym {
     if let Some(id) = table.find(h, same) {
         return Sym(*id);
     }
-    let id = u32::try_from(TEXTS.push(Text::new(text))).expect("fewer than 2^32 distinct texts");
+    let id = u32::try_from(TEXTS.push(Text::new(text))).ok().filter(|id| *id < u32::MAX - 1);
+    let id = id.expect("fewer than 2^32 - 2 distinct texts");
     let again = |id: &u32| xxh3_128_with_seed(TEXTS[*id as usize].text.as_bytes(), *SEED) as u64;
     table.insert_unique(h, id, again);
     Sym(id)

@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! slot = window start:2 key* value*
-//! key, value = a symbol or a number of 31 bits: 1 | a number: 2 | numerator, denominator: 4
+//! key, value = a symbol or a count: 1 | a number: 2 | numerator, denominator: 4
+//!              two of each form's values are null, and "it does not fit"
 //! ```
 //!
 //! Promises: what is written is read; that a value does not fit is told, for it to stand elsewhere.
@@ -23,7 +24,7 @@ const HEAD: usize = 3;
 pub(super) enum Form {
     /// A symbol in a word.
     Text,
-    /// A number in a word, of what is seldom beyond 31 bits.
+    /// A count in a word: those beyond it are few, so that the list that they stand in is short.
     Short,
     /// A number in two words.
     Long,
@@ -55,33 +56,28 @@ type Key = SmallVec<[u32; 12]>;
 impl Layout {
     pub(super) fn of(schema: &Schema) -> Self {
         let mut stride = HEAD;
-        let mut col = |form| {
+        let mut col = |form: Form| {
             let at = stride;
-            stride += match form {
-                Form::Text | Form::Short => 1,
-                Form::Long => 2,
-                Form::Pair => 4,
-            };
+            stride += form.words();
             Col { at, form }
         };
         // A number that is a key has no list to stand in.
         let key = |ty| if ty == Type::Text { Form::Text } else { Form::Long };
         let keys: Vec<Col> = schema.keys.iter().map(|k| col(key(k.ty))).collect();
+        let head = HEAD + keys.iter().map(|k| k.form.words()).sum::<usize>();
         // Of two columns of a measure the second is its value.
         let measures = schema.metric.measures.iter();
         let kinds = measures.flat_map(|m| m.returned.iter().map(|_| None).chain([Some(&m.kind)]));
-        let value = |(field, kind): (&Field, Option<&Kind>)| match (kind, field.ty) {
-            (
-                Some(Kind::Mean(_) | Kind::Ratio(..) | Kind::Quantile { interpolated: true, .. }),
-                _,
-            ) => Form::Pair,
-            (Some(Kind::Sum(_)), _) => Form::Long,
-            (_, Type::Text) => Form::Text,
-            (_, Type::Int | Type::Bool) => Form::Short,
+        let form = |((field, kind), quotient): ((&Field, Option<&Kind>), bool)| match kind {
+            _ if quotient => Form::Pair,
+            _ if field.ty == Type::Text => Form::Text,
+            Some(Kind::Count | Kind::CountOf(_) | Kind::CountDistinct(_) | Kind::Top { .. }) => {
+                Form::Short
+            }
             _ => Form::Long,
         };
-        let cols = schema.values.iter().zip(kinds).map(|value_of| col(value(value_of))).collect();
-        let head = HEAD + keys.iter().map(|k| 1 + usize::from(k.form == Form::Long)).sum::<usize>();
+        let values = schema.values.iter().zip(kinds).zip(schema.quotients());
+        let cols = values.map(|value| col(form(value))).collect();
         Layout { keys, head, cols, stride }
     }
 
@@ -90,12 +86,22 @@ impl Layout {
         let mut words = Key::from_elem(0, self.head);
         words[0] = key.window.into();
         put(&mut words[1..], key.start);
+        debug_assert_eq!(self.keys.len(), key.keys.len());
         self.keys.iter().zip(&key.keys).for_each(|(col, cell)| col.write(&mut words, *cell));
         words
     }
 }
 
 impl Form {
+    /// Words of a slot.
+    fn words(self) -> usize {
+        match self {
+            Form::Text | Form::Short => 1,
+            Form::Long => 2,
+            Form::Pair => 4,
+        }
+    }
+
     /// What [`NULL`] and [`WIDE`] are in this form.
     fn special(self) -> [i64; 2] {
         match self {
@@ -187,13 +193,18 @@ mod tests {
             let edges = [i64::MIN, i64::from(i32::MIN), 0, i32::MAX.into(), u32::MAX.into()];
             let near = edges.iter().flat_map(|e| (-3..=3).filter_map(|d| e.checked_add(d)));
             for cell in near.chain([i64::MAX]) {
-                let (packed, den) = match form {
-                    Form::Text if u32::try_from(cell).is_err() => continue,
-                    // Symbols cannot be made up; their cells are what matters.
-                    Form::Text => (if col.fits(cell) { cell } else { WIDE }, 0),
-                    _ => col.pack(Value::Int(cell.into())),
+                let in_range = match form {
+                    Form::Text => (0..i64::from(u32::MAX) - 1).contains(&cell),
+                    Form::Short => (i64::from(i32::MIN) + 2..=i32::MAX.into()).contains(&cell),
+                    Form::Long | Form::Pair => cell > i64::MIN + 1,
                 };
-                assert_eq!((packed == cell || packed == WIDE, den), (true, 0));
+                // Symbols cannot be made up; whether their cells fit is what matters.
+                let packed = match form {
+                    Form::Text if col.fits(cell) => cell,
+                    Form::Text => WIDE,
+                    _ => col.pack(Value::Int(cell.into())).0,
+                };
+                assert_eq!(packed, if in_range { cell } else { WIDE }, "{form:?} {cell}");
                 col.write(&mut words, packed);
                 assert_eq!((col.read(&words), words[0]), (packed, 7), "{form:?} {cell}");
             }
