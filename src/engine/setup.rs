@@ -43,6 +43,9 @@ pub const ENDED: &str = "ended";
 
 /// Runs until the sources end or an orderly stop.
 pub fn run(options: &RunOptions) -> Result<(), Failure> {
+    if let Some(to) = &options.results {
+        crate::results::check(&to.dir)?;
+    }
     let began = Instant::now();
     let Tally { read, accepted, duplicate, superseded, rejected, ignored } =
         start(options, None).map_err(Failure::from)?.tally;
@@ -86,9 +89,6 @@ pub fn replay(options: &RunOptions, from: From) -> Result<Replayed, Failure> {
 fn start(options: &RunOptions, replay: Option<From>) -> Result<Replayed, EngineError> {
     let config = &options.config;
     memory::guard(limits::memory());
-    if let Some(to) = &options.results {
-        crate::results::check(&to.dir)?;
-    }
     let plan = Arc::new(if options.rebuild {
         Plan::new(&config.metrics, &config.age_groups, config.state.all_columns)
     } else {
@@ -146,8 +146,7 @@ fn start(options: &RunOptions, replay: Option<From>) -> Result<Replayed, EngineE
     pace.bounded = options.once;
     let outlets =
         if replay.is_some() { Vec::new() } else { build::outlets(config, &store, &dead)? };
-    let left = build::left(&sinks, &head);
-    let keep = Keep { store, dead, sinks, left, outlets };
+    let keep = Keep { left: build::left(&sinks, &head), store, dead, sinks, outlets };
     let known = Known { head, book, sources, born, fresh, former };
     let end = conduct(options, plan, pace, keep, known, restored)?;
     if let Some(over) = end.over {

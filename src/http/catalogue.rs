@@ -10,9 +10,14 @@ use crate::publish::edges::follows_now;
 
 /// One metric: what it means and what can be asked of it.
 pub fn entry(schema: &Schema) -> Value {
-    let columns = |fields: &[Field]| -> Vec<Value> {
-        fields.iter().map(|f| json!({ "name": f.name, "type": ty(f.ty) })).collect()
-    };
+    let column = |f: &Field, ty: &str| json!({ "name": f.name, "type": ty });
+    let keys = schema.keys.iter().map(|f| column(f, ty(f.ty)));
+    let values = schema.values.iter().zip(schema.quotients());
+    let values = values.map(|(f, quotient)| match f.ty {
+        // A quotient of degrees or times is in their unit; of integers it is none.
+        Type::Int | Type::Bool if quotient => column(f, "number"),
+        _ => column(f, ty(f.ty)),
+    });
     let windows = schema.windows.iter().zip(names(schema)).map(|(window, name)| {
         let time = if window.time == Time::Arrival { "arrival" } else { "event" };
         json!({ "name": name, "time": time, "sliding": follows_now(window) })
@@ -21,8 +26,8 @@ pub fn entry(schema: &Schema) -> Value {
         "name": schema.name,
         "meaning": schema.meaning,
         "of": fact(schema.metric.fact),
-        "keys": columns(&schema.keys),
-        "measures": columns(&schema.values),
+        "keys": keys.collect::<Vec<_>>(),
+        "measures": values.collect::<Vec<_>>(),
         "windows": windows.collect::<Vec<_>>(),
     })
 }

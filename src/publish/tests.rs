@@ -28,15 +28,15 @@ fn any_value() -> impl Strategy<Value = Value> {
     ]
 }
 
+fn any_row() -> impl Strategy<Value = [Value; 4]> {
+    [any_value(), any_value(), any_value(), any_value()]
+}
+
 proptest! {
     #[test]
     fn a_table_is_a_map(
         steps in prop::collection::vec(
-            (
-                0..3u16,
-                0..40i64,
-                prop::collection::vec([any_value(), any_value(), any_value(), any_value()], 0..3),
-            ),
+            (0..3u16, 0..40i64, prop::collection::vec(any_row(), 0..3)),
             1..400,
         ),
         rounds in 1..4i64,

@@ -93,7 +93,7 @@ impl Cut {
 
     /// How many entries of slots it holds.
     pub fn entries(&self) -> u64 {
-        self.slots.iter().map(Block::len).sum()
+        self.slots.iter().map(Block::entries).sum()
     }
 
     /// Takes up the cut that followed, where this one could not be stored.

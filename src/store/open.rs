@@ -174,12 +174,7 @@ fn resumed(
     let open = chain.pop_if(|part| !part.base);
     let mut closed: Vec<Closed> = chain
         .iter()
-        .map(|part| Closed {
-            generation: part.generation,
-            base: part.base,
-            len: part.len,
-            entries: 0,
-        })
+        .map(|p| Closed { generation: p.generation, base: p.base, len: p.len, entries: 0 })
         .collect();
     let log = if let Some(part) = open {
         Log::resume(&*disk, dir, part.generation, part.len)

@@ -5,6 +5,7 @@
 //! Limits: [`MAX_PARTITIONS`] partitions and [`MAX_EVENTS`] named events are shown by name; the
 //! tallies of further partitions add up under `other`.
 
+use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::time::Instant;
 
@@ -35,6 +36,7 @@ pub const FAMILIES: &[(&str, &str, &str)] = &[
     ("pinflow_catching_up", "gauge", "1 while results are served before having caught up."),
     ("pinflow_records_read_total", "counter", "Records read."),
     ("pinflow_records_total", "counter", "What became of the records read."),
+    ("pinflow_source_records_total", "counter", "The same by source alone, from 0 on."),
     ("pinflow_rejected_total", "counter", "Records rejected, by reason."),
     ("pinflow_handed_over_records", "gauge", "Records handed to the dataflow: read + in flight."),
     ("pinflow_in_flight_records", "gauge", "Records handed over whose epoch is not sealed."),
@@ -166,7 +168,7 @@ pub fn scrape(
         }
     }
     frontier(&mut text, &picture);
-    records(&mut text, machine, &picture.progress);
+    records(&mut text, machine, status, &picture.progress);
     partitions(&mut text, status, &picture.progress);
     state(&mut text, status, &picture);
     let (epochs, changes, lagged) = published.counts();
@@ -186,7 +188,10 @@ fn frontier(text: &mut Text, picture: &Picture) {
     text.known("pinflow_build_info").sample(build, 1);
     text.one("pinflow_frontier_run", picture.frontier.run);
     text.one("pinflow_frontier_epoch", picture.frontier.epoch);
-    text.one("pinflow_frontier_now_timestamp_seconds", seconds(picture.frontier.now));
+    // It begins with the first record: before there is no age of it.
+    if picture.frontier.now > 0 {
+        text.one("pinflow_frontier_now_timestamp_seconds", seconds(picture.frontier.now));
+    }
     text.one("pinflow_results_withheld", i32::from(picture.state == State::Withheld));
     text.one("pinflow_catching_up", i32::from(picture.state == State::CatchingUp));
 }
@@ -210,7 +215,29 @@ fn tallies(progress: &Progress) -> (Vec<(String, String, Tally)>, usize) {
     (shown, folded)
 }
 
-fn records(text: &mut Text, machine: &Machine, progress: &Progress) {
+/// Tallies by source, also of sources that have no partition yet: a partition's series begins with
+/// what was read of it at once, which no rate tells.
+fn by_source(status: &Status, progress: &Progress) -> BTreeMap<String, Tally> {
+    let known = status.sources.iter().map(|source| (source.name.clone(), Tally::default()));
+    let mut all: BTreeMap<String, Tally> = known.collect();
+    for (place, _, tally) in progress.partitions() {
+        all.entry(place.source.to_string()).or_default().add(&tally);
+    }
+    all
+}
+
+/// Outcomes by name.
+fn outcomes(tally: &Tally) -> [(&'static str, u64); 5] {
+    [
+        ("accepted", tally.accepted),
+        ("duplicate", tally.duplicate),
+        ("superseded", tally.superseded),
+        ("rejected", tally.rejected),
+        ("ignored", tally.ignored),
+    ]
+}
+
+fn records(text: &mut Text, machine: &Machine, status: &Status, progress: &Progress) {
     let (shown, folded) = tallies(progress);
     if folded > 0 {
         let overflow = machine.label_overflow.with_label_values(&["pinflow_records_total"]);
@@ -222,19 +249,21 @@ fn records(text: &mut Text, machine: &Machine, progress: &Progress) {
     }
     text.known("pinflow_records_total");
     for (source, partition, tally) in &shown {
-        for (outcome, n) in [
-            ("accepted", tally.accepted),
-            ("duplicate", tally.duplicate),
-            ("superseded", tally.superseded),
-            ("rejected", tally.rejected),
-            ("ignored", tally.ignored),
-        ] {
+        for (outcome, n) in outcomes(tally) {
             let labels = [("source", &**source), ("partition", partition), ("outcome", outcome)];
             text.sample(labels, n);
         }
     }
+    let by_source = by_source(status, progress);
+    text.known("pinflow_source_records_total");
+    for (source, tally) in &by_source {
+        for (outcome, n) in outcomes(tally) {
+            text.sample([("source", &**source), ("outcome", outcome)], n);
+        }
+    }
     text.known("pinflow_rejected_total");
-    for (source, by) in &progress.rejected {
+    for source in by_source.keys() {
+        let by = progress.rejected.get(&**source).copied().unwrap_or_default();
         for (reason, n) in Reason::ALL.into_iter().zip(by) {
             text.sample([("source", &**source), ("reason", reason.name())], n);
         }

@@ -77,7 +77,7 @@ impl Block {
     }
 
     /// How many entries it has.
-    pub fn len(&self) -> u64 {
+    pub fn entries(&self) -> u64 {
         count(self.hashes.len())
     }
 
@@ -362,7 +362,7 @@ mod tests {
                 }
             }
             blocks.extend(writer.finish());
-            let all = blocks.iter().map(Block::len).sum::<u64>();
+            let all = blocks.iter().map(Block::entries).sum::<u64>();
             let blocks: Vec<Vec<u8>> = blocks.iter().map(Block::bytes).collect();
             prop_assert_eq!(all, list.len() as u64);
             prop_assert_eq!(blocks.iter().map(|b| len(b)).sum::<u64>(), all);

@@ -66,7 +66,7 @@ impl Out {
 
     /// Takes a block of slots.
     pub(super) fn block(&mut self, block: &Block) -> io::Result<()> {
-        self.entries += block.len();
+        self.entries += block.entries();
         let (entries, hashes) = block.parts();
         self.builder.chunk_of(Section::Slots, entries, hashes)?;
         if self.builder.len() >= PART { self.part() } else { Ok(()) }
