@@ -28,7 +28,10 @@ pub fn validate(args: &ValidateArgs, env: &Env) -> Result<(), Failure> {
     if args.format == ReportFormat::Json {
         print(&format!("{:#}\n", report(&loaded, &asked, args)))?;
         let failed = |errors: Vec<_>| {
-            let message = format!("{} mistakes in the configuration", errors.len());
+            let message = match errors.len() {
+                1 => "a mistake in the configuration".to_owned(),
+                n => format!("{n} mistakes in the configuration"),
+            };
             Failure::new(exit::CONFIG, message, "")
         };
         loaded.map_err(failed)?;

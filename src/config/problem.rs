@@ -204,6 +204,7 @@ pub fn meant<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> String
     let known: Vec<&str> = known.into_iter().collect();
     match nearest(name, known.iter().copied()) {
         Some(k) => format!("did you mean `{k}`?"),
+        None if known.is_empty() => "there is none to choose from".to_owned(),
         None => format!("possible: {}", one_of(known)),
     }
 }
