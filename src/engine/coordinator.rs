@@ -21,6 +21,7 @@ use super::epochs::{Epochs, Flight};
 use super::keeper::Task;
 use super::memory::Budget;
 use super::messages::{Event, PartRead, Shared, ToWorker};
+use super::outputs::Outputs;
 use super::rebuild::Former;
 use super::report::Report;
 use super::setup::ENDED;
@@ -124,6 +125,7 @@ pub struct Coordinator {
     pub(super) former: Option<Former>,
     pub(super) watched: bool,
     results: Option<Sender<()>>,
+    pub(super) outputs: Outputs,
     /// Ends that must be reached before results are shown, by partition; and until when.
     pub(super) awaited: Option<(BTreeMap<u32, u64>, Instant)>,
     /// Of a bounded run: partitions of which the rest is not read, each with why.
@@ -185,6 +187,7 @@ impl Coordinator {
             former: parts.former,
             watched: parts.watched,
             results: parts.results,
+            outputs: Outputs::default(),
             awaited: None,
             refused: Vec::new(),
             troubled: BTreeMap::new(),
@@ -433,9 +436,7 @@ impl Coordinator {
             *flow
         };
         self.report.rejects(&rejects, &self.book);
-        if !(rejects.is_empty() && rows.is_empty()) {
-            self.keep(Task::Epoch { rejects, rows });
-        }
+        self.output(rejects, rows);
         if let Some((epoch, due, kind)) = self.cutting
             && epoch == flight.epoch
         {

@@ -37,6 +37,7 @@ impl Coordinator {
         self.next_cut += 1;
         self.unanswered += 1;
         if whole {
+            self.hand_over();
             cut.head.held = self.book.sides();
             self.last_cut = Instant::now();
             let positions = self.sources.names().iter().map(|name| self.book.of(name)).collect();
@@ -206,6 +207,44 @@ mod tests {
         coordinator.unanswered = 1;
         coordinator.kept(lost()).expect("the state is still held");
         assert!(matches!(coordinator.phase, Phase::Draining { ended: true }));
+    }
+
+    /// A sync of two seconds held up the results of two seconds.
+    #[test]
+    fn a_slow_disk_does_not_hold_up_results() {
+        use dataflows::record::Reason;
+        let status = SharedStatus::default();
+        let (mut coordinator, keeper) = with_keeper(&status);
+        let reject = |position, bytes| dataflows::sealed::Reject {
+            partition: 0,
+            position,
+            sub: 0,
+            arrived_at: 0,
+            reason: Reason::Empty,
+            payload: vec![b' '; bytes],
+            rule: None,
+        };
+        for position in 0..20 {
+            coordinator.output(vec![reject(position, 9)], Vec::new());
+        }
+        let sizes = |task| match task {
+            Task::Epoch { rejects, .. } => rejects.len(),
+            _ => panic!("no epoch"),
+        };
+        assert_eq!(keeper.len(), 9, "there is no more room");
+        keeper.try_iter().take(9).map(sizes).for_each(|n| assert_eq!(n, 1));
+        coordinator.submit(Cut::default(), Instant::now(), (1, 1), CutKind::Changed);
+        assert_eq!(keeper.try_recv().map(sizes), Ok(11), "before the cut that counts on them");
+        assert!(matches!(keeper.try_recv(), Ok(Task::Cut { .. })));
+        // What is not held in memory for long is waited for.
+        (0..9).for_each(|n| coordinator.output(vec![reject(n, 9)], Vec::new()));
+        let slow = std::thread::spawn(move || {
+            std::thread::sleep(Duration::from_millis(50));
+            keeper.iter().map(sizes).sum::<usize>()
+        });
+        coordinator.output(vec![reject(20, 9 << 20)], Vec::new());
+        drop(coordinator);
+        assert_eq!(slow.join().expect("it counts"), 10);
     }
 
     /// A bounded run waited for ever for a file that had gone.

@@ -22,6 +22,7 @@ mod fingerprint;
 mod keeper;
 mod memory;
 mod messages;
+mod outputs;
 mod posts;
 mod rebuild;
 mod recompute;
