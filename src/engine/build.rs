@@ -8,11 +8,12 @@ use dataflows::decode::{DecodeOptions, RowFormat};
 use dataflows::graph::Restore;
 use dataflows::metrics::meta;
 use dataflows::metrics::plan::Plan;
+use serde_json::Value;
 use tracing::{info, warn};
 
 use super::EngineError;
 use super::book::{self, Book};
-use super::keeper::{LEFT, SINK, mark_name};
+use super::keeper::{BEGUN, LEFT, SINK, mark_name};
 use super::posts::Lookup;
 use super::setup::{From, Replayed};
 use super::worker::Bounds;
@@ -140,11 +141,11 @@ pub fn sinks(
 ) -> Result<Vec<Box<dyn Sink>>, EngineError> {
     let open = |config: &SinkConfig| -> Result<Box<dyn Sink>, EngineError> {
         let mut sink = sink::open(config, store.disk());
-        let mark = head.marks.get(&mark_name(&*sink));
+        let mark = mark_of(&*sink, head);
         if mark.is_some_and(|mark| mark.get(LEFT).is_some()) {
             let what = format!(
-                "this state has read records without the sink `{}` since it wrote there: their \
-                 rows are missing (`--rebuild` reads them again)",
+                "this state has taken up records without the sink `{}` since it wrote there: \
+                 their rows are missing (`--rebuild` reads them again)",
                 sink.name()
             );
             return Err(SinkError::Refused { what }.into());
@@ -157,13 +158,31 @@ pub fn sinks(
     config.sinks.iter().map(open).collect()
 }
 
-/// The marks of sinks that this state has written to and that are not there any more. Once
-/// something is read without them, they cannot come back: they would lack its rows.
+/// A sink's mark. Before sinks into folders were named by their full paths, theirs stood under the
+/// path as it was written.
+fn mark_of<'a>(sink: &dyn Sink, head: &'a Head) -> Option<&'a Value> {
+    let name = mark_name(sink);
+    let former = || head.marks.iter().find(|(mark, _)| full_name(mark) == name);
+    head.marks.get(&name).or_else(|| former().map(|(_, mark)| mark))
+}
+
+/// The name of a mark of a sink into a folder, by the folder's full path.
+fn full_name(mark: &str) -> String {
+    let dir = mark.strip_prefix(SINK).and_then(|name| name.strip_prefix("files:"));
+    dir.map_or_else(|| mark.to_owned(), |dir| format!("{SINK}{}", sink::files::name(dir.as_ref())))
+}
+
+/// The marks of sinks that this state has begun and that are not there any more. Once something is
+/// taken up without them they cannot come back: they would lack its rows.
 pub fn left(sinks: &[Box<dyn Sink>], head: &Head) -> Vec<String> {
     let here: Vec<String> = sinks.iter().map(|sink| mark_name(&**sink)).collect();
-    let marks = head.marks.iter().filter(|(_, mark)| mark.get(LEFT).is_none());
-    let names = marks.map(|(name, _)| name).filter(|name| name.starts_with(SINK));
-    let left: Vec<String> = names.filter(|name| !here.contains(name)).cloned().collect();
+    let marks = head.marks.iter().filter_map(|(name, mark)| match name.strip_prefix(BEGUN) {
+        Some(begun) if !head.marks.contains_key(begun) => Some(begun),
+        None if name.starts_with(SINK) && mark.get(LEFT).is_none() => Some(name.as_str()),
+        _ => None,
+    });
+    let left = marks.filter(|name| !here.contains(&full_name(name))).map(ToOwned::to_owned);
+    let left: Vec<String> = left.collect();
     for name in &left {
         let sink = name.strip_prefix(SINK).unwrap_or(name);
         warn!(

@@ -14,11 +14,14 @@ pub fn wall() -> i64 {
     since.map_or(0, |d| d.as_micros() as i64)
 }
 
-/// The farthest arrival time that moves `now`, for a state that first started at `born` (wall
+/// The farthest arrival time that counts for `now`, for a state that first started at `born` (wall
 /// clock). Whoever sums up arrival times passes over those beyond it: one that is there must not
 /// hide the others, which depends on what is summed up together.
-pub fn farthest(born: i64) -> i64 {
-    born.saturating_add(MAX_AHEAD)
+pub fn farthest(clock: Clock, born: i64) -> i64 {
+    match clock {
+        Clock::Arrival => born.saturating_add(MAX_AHEAD),
+        Clock::Wall => i64::MAX,
+    }
 }
 
 /// `now`: it follows the wall clock or the arrival times, and never goes back.
@@ -58,7 +61,7 @@ mod tests {
 
     #[test]
     fn never_goes_back_and_mistrusts_the_far_future() {
-        let mut now = Now::new(Clock::Arrival, 10, farthest(100));
+        let mut now = Now::new(Clock::Arrival, 10, farthest(Clock::Arrival, 100));
         assert_eq!(now.advance(0, [5, 7].into_iter()), 10);
         assert_eq!(now.advance(0, [12, i64::MAX].into_iter()), 12);
         assert_eq!(now.advance(0, std::iter::empty()), 12);

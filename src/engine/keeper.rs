@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use crossbeam_channel::{Receiver, Sender};
 use dataflows::assemble::Partitions;
-use dataflows::sealed::{CleanRows, Reject};
+use dataflows::sealed::{CleanRows, Reject, Tally};
 use serde_json::json;
 use tracing::warn;
 
@@ -27,6 +27,9 @@ pub const DEAD_LETTERS: &str = "dead_letters";
 
 /// What the names of sinks' marks begin with.
 pub const SINK: &str = "sink:";
+
+/// Before the name of a sink's mark: the state has begun the sink, whose mark comes with rows.
+pub const BEGUN: &str = "begun:";
 
 /// In the mark of a sink: the state has read something without it.
 pub const LEFT: &str = "left";
@@ -81,6 +84,8 @@ pub struct Keeper {
     pub partitions: Partitions,
     /// A cut that could not be written yet.
     pub unwritten: Option<Cut>,
+    /// It goes up to an epoch: it is written with that epoch's outputs, or those of a later one.
+    pub owed: bool,
     /// Counters.
     pub machine: Arc<Machine>,
     /// Which troubles have been said.
@@ -136,8 +141,16 @@ impl Keeper {
             }
             None => cut,
         };
+        if self.owed && !whole {
+            let trouble = Some("the checkpoint before it could not be written".to_owned());
+            let kept = Kept { trouble, unwritten_bytes: self.waiting(&cut), ..Kept::default() };
+            self.unwritten = Some(cut);
+            return Ok(kept);
+        }
+        self.owed = whole;
         match self.commit(&mut cut, whole, full) {
             Ok(bytes) => {
+                self.owed = false;
                 self.repeats.gone(0);
                 self.machine.checkpoints.inc();
                 self.machine.checkpoint_bytes.inc_by(bytes);
@@ -161,8 +174,7 @@ impl Keeper {
                     let next = "a checkpoint could not be written; the next one holds it too";
                     warn!(error, times, "{next}");
                 }
-                let held = self.sinks.iter().map(|sink| sink.held_bytes()).sum::<u64>();
-                let unwritten_bytes = cut.bytes() + self.dead.held_bytes() + held;
+                let unwritten_bytes = self.waiting(&cut);
                 self.unwritten = Some(cut);
                 Ok(Kept {
                     trouble: Some(error),
@@ -173,6 +185,12 @@ impl Keeper {
             }
             Err(error) => Err(error),
         }
+    }
+
+    /// Bytes that wait with a cut for room on the disk.
+    fn waiting(&self, cut: &Cut) -> u64 {
+        let held = self.sinks.iter().map(|sink| sink.held_bytes()).sum::<u64>();
+        cut.bytes() + self.dead.held_bytes() + held
     }
 
     /// Outputs first, then the state; the bytes written for the state.
@@ -189,7 +207,7 @@ impl Keeper {
                 cut.head.marks.insert(mark_name(&**sink), mark);
             }
         }
-        if !cut.head.tallies.is_empty() {
+        if gives_rows(&cut.head, self.store.head()) {
             let left = self.left.iter().map(|name| (name.clone(), json!({ LEFT: true })));
             cut.head.marks.extend(left);
         }
@@ -240,6 +258,12 @@ impl Keeper {
     }
 }
 
+/// Whether a cut takes up records of which there are cleaned rows.
+fn gives_rows(cut: &Head, before: &Head) -> bool {
+    let rows = |tally: &Tally| tally.read - tally.rejected - tally.ignored;
+    cut.tallies.iter().any(|(n, tally)| rows(tally) > before.tallies.get(n).map_or(0, rows))
+}
+
 /// The partitions by number, as the store names them.
 pub fn partitions(names: &[(String, String)]) -> Vec<Partition> {
     let one = |(source, name): &(String, String)| Partition {
@@ -286,6 +310,7 @@ mod tests {
             newest: Head::default(),
             partitions: Partitions::default(),
             unwritten: None,
+            owed: false,
             machine: Arc::new(Machine::new()),
             repeats: Repeats::default(),
         };
@@ -298,11 +323,16 @@ mod tests {
             assert!(kept.cut.is_none() && kept.trouble.is_some(), "{kept:?}");
             assert_eq!(kept.unwritten_bytes, number * one);
         }
+        // What only makes partitions known does not take the place of a cut of an epoch, whose
+        // outputs have to come first.
+        let kept = keeper.cut(cut(40), Instant::now(), false, false).expect("kept");
+        assert!(kept.cut.is_none() && kept.unwritten_bytes == 4 * one, "{kept:?}");
+        let mut keep = |number| keeper.cut(cut(number), Instant::now(), true, false).expect("kept");
         let kept = keep(4);
         assert_eq!((kept.cut, kept.unwritten_bytes), (Some(4), 0));
         drop(keeper);
         let (_, restored) = Store::open_on(shared, dir, options).expect("a state");
         let ledger = restored.expect("restored").ledger.concat();
-        assert_eq!(ledger[3..], 5_i64.to_le_bytes(), "nothing is lost");
+        assert_eq!(ledger[3..], 6_i64.to_le_bytes(), "nothing is lost");
     }
 }

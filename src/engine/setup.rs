@@ -15,7 +15,7 @@ use super::clock::{Now, farthest, wall};
 use super::coordinator::{self, Coordinator, End, Lines};
 use super::differences::explained;
 use super::fingerprint::{self, fingerprint};
-use super::keeper::{DEAD_LETTERS, Keeper};
+use super::keeper::{BEGUN, DEAD_LETTERS, Keeper, mark_name};
 use super::memory::{self, Budget};
 use super::messages::{Flow, Shared};
 use super::posts::Lookup;
@@ -117,9 +117,8 @@ fn start(options: &RunOptions, replay: Option<From>) -> Result<Replayed, EngineE
     let mut restored = restored.unwrap_or_default();
     let head = std::mem::take(&mut restored.head);
     let mut book = Book::new(&head, config.engine.workers.max(1));
-    let mark = head.marks.get(DEAD_LETTERS);
-    let max_bytes = config.dead_letters.max_bytes;
-    let (mut dead, damage) = DeadLetters::open(store.disk(), dir, mark, max_bytes)?;
+    let (mark, most) = (head.marks.get(DEAD_LETTERS), config.dead_letters.max_bytes);
+    let (mut dead, damage) = DeadLetters::open(store.disk(), dir, mark, most)?;
     damage.iter().for_each(|what| warn!("{what}"));
     restored.damage.extend(damage);
     let former = store.former_head()?.map(|head| rebuild::former(&head));
@@ -140,6 +139,7 @@ fn start(options: &RunOptions, replay: Option<From>) -> Result<Replayed, EngineE
     if replay.is_none() {
         book.mark(ENDED, json!(false));
     }
+    sinks.iter().for_each(|sink| book.mark(&format!("{BEGUN}{}", mark_name(&**sink)), json!(true)));
     let before = book.total();
     let mut pace = Pace::new(config, bags || replay.is_some());
     pace.marks_end = replay.is_none();
@@ -178,6 +178,7 @@ impl Keep {
             newest: Head::default(),
             partitions: book.partitions.clone(),
             unwritten: None,
+            owed: false,
             machine: machine.clone(),
             repeats: Repeats::default(),
         }
@@ -212,12 +213,13 @@ fn conduct(
     #[allow(clippy::disallowed_methods, reason = "a few per epoch under way, partition, request")]
     let (events, inbox) = unbounded();
     let began = Instant::now();
+    let until = farthest(config.engine.clock, known.born);
     let setup = Setup {
         plan: plan.clone(),
         options: build::decode_options(config, &book),
         restore: Arc::new(build::restore(restored)?),
         shared: shared.clone(),
-        bounds: build::bounds(config, workers, farthest(known.born)),
+        bounds: build::bounds(config, workers, until),
     };
     let threads = start::workers(workers, setup, &events)?;
     let seconds = began.elapsed().as_secs_f64();
@@ -235,7 +237,7 @@ fn conduct(
         lines,
         shared,
         pace,
-        now: Now::new(config.engine.clock, head.now, farthest(known.born)),
+        now: Now::new(config.engine.clock, head.now, until),
         book,
         sources: known.sources,
         published,

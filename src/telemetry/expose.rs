@@ -168,7 +168,7 @@ pub fn scrape(
         }
     }
     frontier(&mut text, &picture);
-    records(&mut text, machine, status, &picture.progress);
+    records(&mut text, machine, status, &picture);
     partitions(&mut text, status, &picture.progress);
     state(&mut text, status, &picture);
     let (epochs, changes, lagged) = published.counts();
@@ -217,8 +217,10 @@ fn tallies(progress: &Progress) -> (Vec<(String, String, Tally)>, usize) {
 
 /// Tallies by source, also of sources that have no partition yet: a partition's series begins with
 /// what was read of it at once, which no rate tells.
-fn by_source(status: &Status, progress: &Progress) -> BTreeMap<String, Tally> {
-    let known = status.sources.iter().map(|source| (source.name.clone(), Tally::default()));
+fn by_source(status: &Status, progress: &Progress, published: bool) -> BTreeMap<String, Tally> {
+    // Before anything is published what was read in runs before is not known either.
+    let sources = status.sources.iter().filter(|_| published);
+    let known = sources.map(|source| (source.name.clone(), Tally::default()));
     let mut all: BTreeMap<String, Tally> = known.collect();
     for (place, _, tally) in progress.partitions() {
         all.entry(place.source.to_string()).or_default().add(&tally);
@@ -237,7 +239,8 @@ fn outcomes(tally: &Tally) -> [(&'static str, u64); 5] {
     ]
 }
 
-fn records(text: &mut Text, machine: &Machine, status: &Status, progress: &Progress) {
+fn records(text: &mut Text, machine: &Machine, status: &Status, picture: &Picture) {
+    let progress = &*picture.progress;
     let (shown, folded) = tallies(progress);
     if folded > 0 {
         let overflow = machine.label_overflow.with_label_values(&["pinflow_records_total"]);
@@ -254,7 +257,7 @@ fn records(text: &mut Text, machine: &Machine, status: &Status, progress: &Progr
             text.sample(labels, n);
         }
     }
-    let by_source = by_source(status, progress);
+    let by_source = by_source(status, progress, picture.frontier.run > 0);
     text.known("pinflow_source_records_total");
     for (source, tally) in &by_source {
         for (outcome, n) in outcomes(tally) {

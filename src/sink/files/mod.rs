@@ -78,6 +78,15 @@ struct Table {
     stored: Place,
 }
 
+/// The name of a sink into a folder: however the folder is written, it is the same.
+pub fn name(dir: &Path) -> String {
+    let dir = std::path::absolute(dir).unwrap_or_else(|_| dir.into());
+    // Of what is not there yet the part that is.
+    let there = dir.ancestors().find_map(|some| Some((some, some.canonicalize().ok()?)));
+    let dir = there.and_then(|(some, full)| Some(full.join(dir.strip_prefix(some).ok()?)));
+    format!("files:{}", dir.unwrap_or_default().display())
+}
+
 /// The sink.
 pub struct FilesSink {
     config: config::FilesSink,
@@ -111,7 +120,7 @@ impl FilesSink {
         });
         FilesSink {
             tables: tables.into(),
-            name: format!("files:{}", config.dir.display()),
+            name: name(&config.dir),
             config,
             disk,
             ahead: Ahead::new(),
