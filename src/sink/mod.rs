@@ -52,7 +52,8 @@ pub trait Sink: Send {
     fn begin(&mut self, begin: &Begin<'_>) -> Result<Vec<String>, SinkError>;
 
     /// Takes the rows of one epoch, or of several that follow each other; `partitions` by number. A
-    /// full disk is no error before much is held in memory. After an error the sink is used no more.
+    /// full disk is no error before much is held in memory. After an error the sink is used no
+    /// more.
     fn write(&mut self, partitions: &[Partition], rows: Vec<CleanRows>) -> Result<(), SinkError>;
 
     /// Bytes of rows that are held in memory until they are written.
