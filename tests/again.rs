@@ -33,6 +33,11 @@ impl Place {
         std::fs::write(path, (0..3).map(row).collect::<String>()).expect("a file");
     }
 
+    /// A run that writes cleaned rows.
+    fn run_with_rows(&self) -> Finished {
+        self.run(&["--cleaned", &self.path("cleaned").display().to_string()])
+    }
+
     fn run(&self, more: &[&str]) -> Finished {
         let text = |path: &Path| path.display().to_string();
         let (input, state) = (text(&self.path("in")), text(&self.path("state")));
@@ -44,20 +49,17 @@ impl Place {
 #[test]
 fn a_sink_that_was_left_out_cannot_come_back_with_rows_missing() {
     let place = Place::new();
-    let cleaned = place.path("cleaned").display().to_string();
-    let with = ["--cleaned", cleaned.as_str()];
     place.file("a");
-    place.run(&with).ok();
+    place.run_with_rows().ok();
     // Nothing is read without it.
     assert!(place.run(&[]).ok().stderr.contains("cleaned rows went there before"));
     place.file("b");
-    place.run(&with).ok();
+    place.run_with_rows().ok();
     place.file("c");
     place.run(&[]).ok();
     // However the folder is written.
     let other = place.path("in/../cleaned").display().to_string();
-    for again in [with, ["--cleaned", other.as_str()]] {
-        let refused = place.run(&again);
+    for refused in [place.run_with_rows(), place.run(&["--cleaned", &other])] {
         assert_eq!(refused.code, Some(78), "{}", refused.stderr);
         assert!(refused.stderr.contains("their rows are missing"), "{}", refused.stderr);
     }
@@ -67,18 +69,16 @@ fn a_sink_that_was_left_out_cannot_come_back_with_rows_missing() {
 #[test]
 fn a_sink_may_rest_while_there_are_no_rows_for_it() {
     let place = Place::new();
-    let cleaned = place.path("cleaned").display().to_string();
-    let with = ["--cleaned", cleaned.as_str()];
     place.file("a");
     std::fs::write(place.path("in/b.jsonl"), "no JSON\n").expect("a file");
-    place.run(&with).ok();
+    place.run_with_rows().ok();
     // A letter that is rejected again, and one more.
     let state = place.path("state").display().to_string();
     pinflow(["replay", "--state", &state]).ok();
     std::fs::write(place.path("in/c.jsonl"), "no JSON\n").expect("a file");
     place.run(&[]).ok();
     place.file("d");
-    place.run(&with).ok();
+    place.run_with_rows().ok();
     let rows = std::fs::read_to_string(place.path("cleaned/pin-000001.jsonl")).expect("rows");
     assert_eq!(rows.lines().count(), 3, "those of the last file");
 }
@@ -86,12 +86,10 @@ fn a_sink_may_rest_while_there_are_no_rows_for_it() {
 #[test]
 fn a_sink_that_was_begun_and_left_out_before_its_first_rows_cannot_come_back() {
     let place = Place::new();
-    let cleaned = place.path("cleaned").display().to_string();
-    let with = ["--cleaned", cleaned.as_str()];
-    place.run(&with).ok();
+    place.run_with_rows().ok();
     place.file("a");
     place.run(&[]).ok();
-    assert_eq!(place.run(&with).code, Some(78));
+    assert_eq!(place.run_with_rows().code, Some(78));
 }
 
 /// A state says how many of its stored entries hold: a new base is written after that.

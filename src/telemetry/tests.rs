@@ -7,9 +7,8 @@ use dataflows::record::Reason;
 use dataflows::sealed::Tally;
 
 use super::expose::{MAX_PARTITIONS, scrape};
-use super::status::view;
 use super::status::{
-    Motion, PartitionStatus, SAMPLE_BYTES, SAMPLES, Sample, SourceStatus, Trouble,
+    Motion, PartitionStatus, SAMPLE_BYTES, SAMPLES, Sample, SourceStatus, Trouble, view,
 };
 use super::{Machine, Status};
 use crate::config::Labels;

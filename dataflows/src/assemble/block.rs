@@ -177,7 +177,7 @@ pub fn count(plain: usize) -> u64 {
     (plain.saturating_sub(TAIL) / HASH) as u64
 }
 
-/// How many entries a block has, by its length alone.
+/// How many entries a block has; it is not looked into.
 pub fn len(block: &[u8]) -> u64 {
     let entries = block.last_chunk::<TAIL>().map_or(0, |len| u32::from_le_bytes(*len) as usize);
     count(block.len().saturating_sub(entries))
