@@ -12,7 +12,6 @@ use dataflows::metrics::declare::{
     Expr, Fact, Fraction, Join, Key, Kind, Measure, Metric, Output, Ties, default_age_groups,
 };
 use dataflows::metrics::distinct::{DistinctRow, distinct};
-use dataflows::metrics::expr::Row;
 use dataflows::metrics::group::Groups;
 use dataflows::metrics::plan::Plan;
 use dataflows::metrics::update::{Combine, Updates};
@@ -169,8 +168,8 @@ fn theirs(
 
 fn updates(plan: &Plan, combine: &mut Combine, rows: Vec<(Cells, isize)>) -> Vec<Updates> {
     for (row, diff) in rows {
-        let cells = cells(&row);
-        combine.placed(0, &plan.nodes[0], &Row::Cells(&cells), (0, NULL), diff as i64);
+        let node = &plan.nodes[0];
+        combine.placed(0, node, &node.look(&cells(&row)), (0, NULL), diff as i64);
     }
     let mut out = Vec::new();
     combine.drain(|u| out.push(u));

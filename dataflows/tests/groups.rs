@@ -12,7 +12,6 @@ use dataflows::metrics::declare::{
     Expr, Fact, Fraction, Join, Key, Kind, Measure, Meta, Metric, Output, Shape, Ties, Time,
     Window, default_age_groups,
 };
-use dataflows::metrics::expr::Row;
 use dataflows::metrics::group::Groups;
 use dataflows::metrics::meta;
 use dataflows::metrics::plan::Plan;
@@ -146,7 +145,8 @@ impl Workers {
     fn change(&mut self, at: At, row: &Cells, diff: i64) {
         let category = intern(&format!("category {}", row.0)).cell();
         let cells = [category, row.1.unwrap_or(NULL), poster(row)];
-        self.combine.placed(0, &self.plan.nodes[0], &Row::Cells(&cells), at, diff);
+        let node = &self.plan.nodes[0];
+        self.combine.placed(0, node, &node.look(&cells), at, diff);
     }
 
     fn drain(&mut self) {
@@ -278,7 +278,7 @@ proptest! {
         let (after, grain) = meta::coarser(&plan);
         let placed = |bucket| {
             let mut out = Vec::new();
-            update::placements(&plan.nodes[0], &Row::Cells(&[NULL; 3]), bucket, |window, start| {
+            update::placements(&plan.nodes[0], &[NULL; 3], bucket, |window, start| {
                 let slides = window == SLIDING;
                 let hours = sliding.filter(|_| slides).map_or(0, |n| n * 3600 * SECOND);
                 let (from, to) = Window::latest(hours, every, now, false);
@@ -305,7 +305,7 @@ fn groups_without_keys_have_not_all_one_owner() {
     let plan = Arc::new(Plan::new(&metrics, &default_age_groups(), false));
     let mut combine = Combine::new(&plan, 4);
     for (n, node) in plan.nodes.iter().enumerate() {
-        combine.placed(n, node, &Row::Cells(&[NULL; 3]), (1, 0), 1);
+        combine.placed(n, node, &node.look(&[NULL; 3]), (1, 0), 1);
     }
     let mut owned = [0; 4];
     combine.drain(|updates| owned[updates.to as usize] += 1);

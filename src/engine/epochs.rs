@@ -13,7 +13,7 @@ use super::messages::{Closed, PartRead};
 
 /// Epochs that may be sealed and not complete: workers that are done with one need not wait for
 /// each other.
-pub const UNDER_WAY: usize = 2;
+pub const UNDER_WAY: usize = 3;
 
 /// An epoch that is sealed: workers close it, are given its tick, and pass it.
 pub struct Flight {

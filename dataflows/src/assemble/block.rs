@@ -265,9 +265,14 @@ pub fn unzigzag(n: u64) -> i64 {
     (n >> 1) as i64 ^ -((n & 1) as i64)
 }
 
-/// Puts a varint into a head that has room for it.
+/// Bytes of a varint at most.
+pub const VARINT: usize = 10;
+
+/// Puts a varint where there is room for [`VARINT`] bytes.
+///
+/// Panics if there is not.
 #[inline]
-fn put(to: &mut [u8; HEAD], at: &mut usize, mut n: u64) {
+pub fn put(to: &mut [u8], at: &mut usize, mut n: u64) {
     while n >= 0x80 {
         to[*at] = n as u8 | 0x80;
         *at += 1;

@@ -16,8 +16,8 @@
 use rustc_hash::FxHashMap;
 
 use super::arrivals::Counts;
-use super::block::{self, Block, Entry, put_varint, take_varint, unzigzag, zigzag};
-use super::layout::{HEADER, Header, Layout, Place};
+use super::block::{self, Block, Entry, VARINT, put, take_varint, unzigzag, zigzag};
+use super::layout::{HEADER, Header, Layout, Place, Side};
 use super::version::Versions;
 use crate::metrics::value::NULL;
 use crate::record::project::Form;
@@ -123,8 +123,11 @@ impl Numbers {
 /// Puts sides of slots into blocks.
 pub struct Encoder<'a> {
     layout: &'a Layout,
+    /// The units of the cells of each side.
+    units: [Vec<Unit>; 3],
     numbers: &'a mut Numbers,
     writer: block::Writer,
+    /// Room for a side's body.
     body: Vec<u8>,
     /// The full blocks.
     pub blocks: Vec<Block>,
@@ -135,8 +138,10 @@ pub struct Encoder<'a> {
 impl<'a> Encoder<'a> {
     /// An encoder without blocks.
     pub fn new(layout: &'a Layout, numbers: &'a mut Numbers) -> Self {
+        let units = |side: &Side| side.places.iter().map(Unit::of).collect();
         Encoder {
             layout,
+            units: layout.sides.each_ref().map(units),
             numbers,
             writer: block::Writer::default(),
             body: Vec::new(),
@@ -153,34 +158,36 @@ impl<'a> Encoder<'a> {
         stream: Stream,
         arrivals: &Counts,
     ) {
-        let part = self.layout.part(slot, stream);
-        self.body.clear();
-        for place in &self.layout.side(stream).places {
-            let cell = place.get(&part[HEADER..]);
-            let cell = if place.is_symbol() && cell != NULL { self.text(cell) } else { cell };
-            put_cell(&mut self.body, cell, Unit::of(place));
+        let part = &self.layout.part(slot, stream)[HEADER..];
+        let places = &self.layout.side(stream).places;
+        let room = VARINT * (places.len() + 2 * arrivals.len());
+        if self.body.len() < room {
+            self.body.resize(room, 0);
+        }
+        let (body, mut at) = (&mut self.body[..], 0);
+        for (place, unit) in places.iter().zip(&self.units[stream as usize]) {
+            let mut cell = place.get(part);
+            if place.is_symbol() && cell != NULL {
+                let sym = Sym::from_cell(cell);
+                let number = self.numbers.of(sym);
+                if self.numbers.hold(sym) {
+                    self.texts.push((number, sym.as_str()));
+                }
+                cell = number as i64;
+            }
+            put_cell(body, &mut at, cell, *unit);
         }
         if stream == Stream::Pin {
             let mut last = header.origin.arrived_at.div_euclid(SECOND).wrapping_mul(SECOND);
             for (bucket, count) in arrivals {
-                put_cell(&mut self.body, bucket.wrapping_sub(last), Unit::Second);
-                put_varint(&mut self.body, (*count).into());
+                put_cell(body, &mut at, bucket.wrapping_sub(last), Unit::Second);
+                put(body, &mut at, (*count).into());
                 last = *bucket;
             }
         }
         let Header { origin, hash } = header;
-        let entry = Entry { index, part: stream as u8, origin, hash, body: &self.body };
+        let entry = Entry { index, part: stream as u8, origin, hash, body: &body[..at] };
         self.blocks.extend(self.writer.push(&entry));
-    }
-
-    /// The number of a symbol's text.
-    fn text(&mut self, cell: i64) -> i64 {
-        let sym = Sym::from_cell(cell);
-        let number = self.numbers.of(sym);
-        if self.numbers.hold(sym) {
-            self.texts.push((number, sym.as_str()));
-        }
-        number as i64
     }
 
     /// All blocks, and the texts that are new with them.
@@ -249,8 +256,9 @@ impl Unit {
     }
 }
 
+/// Puts a cell where there is room for [`VARINT`] bytes.
 #[inline]
-fn put_cell(to: &mut Vec<u8>, cell: i64, unit: Unit) {
+fn put_cell(to: &mut [u8], at: &mut usize, cell: i64, unit: Unit) {
     // Divisors that the compiler knows cost a tenth of others.
     let value = match unit {
         Unit::Natural => cell as u64,
@@ -260,12 +268,13 @@ fn put_cell(to: &mut Vec<u8>, cell: i64, unit: Unit) {
         Unit::Second | Unit::Angle => WIDE,
     };
     if cell == NULL {
-        to.push(0);
+        put(to, at, 0);
     } else if value < WIDE {
-        put_varint(to, value + 2);
+        put(to, at, value + 2);
     } else {
-        to.push(1);
-        to.extend_from_slice(&cell.to_le_bytes());
+        put(to, at, 1);
+        to[*at..][..8].copy_from_slice(&cell.to_le_bytes());
+        *at += 8;
     }
 }
 

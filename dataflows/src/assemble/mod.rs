@@ -14,6 +14,7 @@ pub mod codec;
 pub mod layout;
 pub mod recs;
 mod restore;
+mod rows;
 pub mod table;
 pub mod version;
 
@@ -25,10 +26,8 @@ use parking_lot::RwLock;
 
 use crate::metrics::declare::Fact;
 use crate::metrics::distinct::DistinctRow;
-use crate::metrics::expr::{Row, all};
-use crate::metrics::plan::{Node, Plan};
-use crate::metrics::update::{Combine, placements};
-use crate::metrics::value::{Cells, NULL};
+use crate::metrics::plan::Plan;
+use crate::metrics::update::Combine;
 use crate::record::{Origin, Stream};
 use crate::sealed::{Sealed, Tally};
 use crate::tick::{CutKind, Tick};
@@ -37,6 +36,7 @@ use arrivals::{Arrivals, Counts};
 use codec::{Encoder, Numbers};
 use layout::{HEADER, Header, present};
 use recs::{Head, Recs};
+use rows::{Out, Seen};
 use table::{AHEAD, Table};
 
 /// The partitions' (source, name) by number: they decide between versions of equal arrival time.
@@ -94,6 +94,8 @@ pub struct Assemble {
     before: Before,
     /// The numbers of texts on disk.
     numbers: Numbers,
+    /// What metrics see of the post that is looked at, as it was and as it is.
+    posts: [Seen; 2],
     /// Slots that came back from disk and are to be fed to the metrics.
     unfed: Range<u32>,
     combine: Combine,
@@ -113,6 +115,7 @@ impl Assemble {
             unsaved_bytes: 0,
             before: Before::default(),
             numbers: Numbers::default(),
+            posts: [Seen::default(), Seen::default()],
             unfed: 0..0,
             plan,
         }
@@ -254,8 +257,12 @@ impl Assemble {
             Header::is_there(a) == Header::is_there(b) && a[HEADER..] == b[HEADER..]
         });
         let arrived = if plan.arrivals { self.arrivals.of(slot) } else { Counts::new() };
-        let index = table::index(new);
-        let (old, new) = (old.map_or([None; 3], |old| sides(plan, old)), sides(plan, new));
+        if same == [true; 3] && *old_arrivals == arrived {
+            return;
+        }
+        let [was, is] = &mut self.posts;
+        old.into_iter().for_each(|old| was.look(plan, old));
+        is.look(plan, new);
         for (n, node) in plan.nodes.iter().enumerate().filter(|(_, n)| n.of_posts()) {
             let unmoved = Stream::ALL.iter().all(|s| !node.sides[*s as usize] || same[*s as usize]);
             let arrivals = matches!(node.fact, Fact::Arrivals(_));
@@ -263,10 +270,10 @@ impl Assemble {
                 continue;
             }
             let mut out = Out { n, node, combine: &mut self.combine, distinct };
-            let rows = [(old, old_arrivals, -1), (new, &arrived, 1)];
-            for (sides, counts, sign) in rows {
-                out.post(index, sides, counts, sign);
+            if old.is_some() {
+                out.post(was, old_arrivals, -1);
             }
+            out.post(is, &arrived, 1);
         }
     }
 
@@ -338,51 +345,4 @@ pub struct PostSide {
     pub header: Header,
     /// The kept columns with their cells.
     pub cells: Vec<(layout::Kept, i64)>,
-}
-
-/// The packed columns of the sides that are there.
-fn sides<'a>(plan: &Plan, slot: &'a [u8]) -> [Option<&'a [u8]>; 3] {
-    Stream::ALL.map(|s| {
-        let part = plan.layout.part(slot, s);
-        Header::is_there(part).then(|| &part[HEADER..])
-    })
-}
-
-/// Where the rows of one node go.
-struct Out<'a> {
-    n: usize,
-    node: &'a Node,
-    combine: &'a mut Combine,
-    distinct: &'a mut Vec<(DistinctRow, i64)>,
-}
-
-impl Out<'_> {
-    /// A post with these sides came or went.
-    fn post(&mut self, index: u64, sides: [Option<&[u8]>; 3], counts: &Counts, sign: i64) {
-        if (0..3).any(|s| self.node.sides[s] && sides[s].is_none()) {
-            return;
-        }
-        let row = Row::Sides { index, sides: sides.map(Option::unwrap_or_default) };
-        if !matches!(self.node.fact, Fact::Arrivals(_)) {
-            return self.row(&row, NULL, sign);
-        }
-        for (bucket, n) in counts {
-            self.row(&row, *bucket, sign * i64::from(*n));
-        }
-    }
-
-    fn row(&mut self, row: &Row<'_>, bucket: i64, diff: i64) {
-        if self.node.distinct.is_empty() {
-            return self.combine.row(self.n, self.node, row, bucket, diff);
-        }
-        if !all(&self.node.filter, row) {
-            return;
-        }
-        let cells: Cells = self.node.distinct.iter().map(|e| e.eval(row)).collect();
-        let node = self.n as u16;
-        placements(self.node, row, bucket, |window, start| {
-            let cells = cells.clone();
-            self.distinct.push((DistinctRow { node, window, start, cells }, diff));
-        });
-    }
 }

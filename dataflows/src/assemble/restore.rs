@@ -1,11 +1,12 @@
 //! The state of record as it comes back from disk.
 
+use super::Assemble;
 use super::arrivals::Counts;
 use super::block::{self, Entry};
 use super::codec::{self, CodecError, Numbers, Texts};
 use super::layout::present;
+use super::rows::Out;
 use super::table::{AHEAD, owner};
-use super::{Assemble, Out, sides};
 use crate::metrics::distinct::DistinctRow;
 use crate::metrics::update::Combine;
 use crate::record::Stream;
@@ -61,12 +62,12 @@ impl Assemble {
         let slots = self.unfed.start..self.unfed.end.min(self.unfed.start + SLICE);
         let plan = self.plan.clone();
         for slot in slots.clone() {
-            let sides = sides(&plan, self.table.slot(slot));
+            let [_, post] = &mut self.posts;
+            post.look(&plan, self.table.slot(slot));
             let counts = if plan.arrivals { self.arrivals.of(slot) } else { Counts::new() };
-            let index = self.table.index_of(slot);
             for (n, node) in plan.nodes.iter().enumerate().filter(|(_, n)| n.of_posts()) {
                 let combine = &mut self.combine;
-                Out { n, node, combine, distinct }.post(index, sides, &counts, 1);
+                Out { n, node, combine, distinct }.post(post, &counts, 1);
             }
         }
         self.unfed.start = slots.end;

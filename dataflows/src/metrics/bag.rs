@@ -6,7 +6,7 @@ use std::sync::Arc;
 use differential_dataflow::VecCollection;
 
 use super::declare::Join;
-use super::expr::{Row, all};
+use super::expr::all;
 use super::plan::Plan;
 use super::update::{Combine, Updates, placements};
 use super::value::NULL;
@@ -57,14 +57,14 @@ pub fn updates(
     rows: impl Iterator<Item = (Joined, isize)>,
 ) -> (Vec<Updates>, Vec<(super::distinct::DistinctRow, i64)>) {
     let node = &plan.nodes[n];
-    let mut distinct = Vec::new();
+    let (mut distinct, mut seen) = (Vec::new(), Vec::new());
     for ((index, sides), diff) in rows {
-        let row = Row::Sides { index, sides: [&sides[0], &sides[1], &sides[2]] };
+        plan.look(index, [0, 1, 2].map(|s| node.sides[s].then_some(&sides[s][..])), &mut seen);
         if node.distinct.is_empty() {
-            combine.row(n, node, &row, NULL, diff as i64);
-        } else if all(&node.filter, &row) {
-            placements(node, &row, NULL, |window, start| {
-                let cells = node.distinct.iter().map(|e| e.eval(&row)).collect();
+            combine.row(n, node, &seen, NULL, diff as i64);
+        } else if all(&node.filter, &seen) {
+            placements(node, &seen, NULL, |window, start| {
+                let cells = node.distinct.iter().map(|e| seen[*e]).collect();
                 let row = super::distinct::DistinctRow { node: n as u16, window, start, cells };
                 distinct.push((row, diff as i64));
             });

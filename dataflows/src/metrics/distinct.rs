@@ -5,7 +5,6 @@ use differential_dataflow::VecCollection;
 use differential_dataflow::operators::ThresholdTotal;
 use serde::{Deserialize, Serialize};
 
-use super::expr::Row;
 use super::plan::Plan;
 use super::update::{Combine, Updates};
 use super::value::Cells;
@@ -38,9 +37,8 @@ pub fn updates(
 ) -> Vec<Updates> {
     for (row, diff) in rows {
         let n = row.node as usize;
-        let cells = Row::Cells(&row.cells);
-        let at = (row.window, row.start);
-        combine.placed(n, &plan.nodes[n], &cells, at, diff as i64);
+        let (node, at) = (&plan.nodes[n], (row.window, row.start));
+        combine.placed(n, node, &node.look(&row.cells), at, diff as i64);
     }
     let mut out = Vec::new();
     combine.drain(|u| out.push(u));

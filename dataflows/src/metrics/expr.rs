@@ -1,4 +1,5 @@
-//! Expressions compiled to places: what a declaration names, as a function of a row's cells.
+//! Expressions compiled: what declarations name of a row, each a cell that is made once a row,
+//! whatever number of metrics name it. What metrics hold of an expression is the cell's place.
 
 use std::cmp::Ordering;
 use std::sync::{Arc, LazyLock, OnceLock};
@@ -11,15 +12,18 @@ use crate::record::{Column, Stream, Type};
 use crate::symbol::{Sym, intern};
 use crate::time;
 
-/// A row whose expressions are evaluated.
+/// The place of an expression's cell in a row.
+pub type Nth = usize;
+
+/// What expressions are evaluated over.
 #[derive(Clone, Copy)]
 pub enum Row<'a> {
-    /// Sides of a post: packed columns by stream (empty where a side is not there).
+    /// Sides of a post: packed columns by stream, where a side is there.
     Sides {
         /// The index.
         index: u64,
         /// The packed columns of pin, geo, user.
-        sides: [&'a [u8]; 3],
+        sides: [Option<&'a [u8]>; 3],
     },
     /// Cells one by one.
     Cells(&'a [i64]),
@@ -39,7 +43,7 @@ impl At {
     fn get(self, row: &Row<'_>) -> i64 {
         match (self, row) {
             (At::Side(stream, place), Row::Sides { sides, .. }) => {
-                place.get(sides[stream as usize])
+                sides[stream as usize].map_or(NULL, |packed| place.get(packed))
             }
             (At::Nth(n), Row::Cells(cells)) => cells[n],
             _ => NULL,
@@ -83,7 +87,7 @@ pub enum Ex {
 }
 
 impl Ex {
-    /// The value in a row; null where a cell is null.
+    /// The value in a row; null where what it is of is null or not there.
     #[inline]
     pub fn eval(&self, row: &Row<'_>) -> i64 {
         let map = |at: &At, f: fn(i64) -> i64| match at.get(row) {
@@ -127,31 +131,37 @@ fn geo_cell(lat: i64, lon: i64) -> i64 {
     CELLS[n].get_or_init(|| intern(&format!("{lat},{lon}"))).cell()
 }
 
-/// A compiled condition.
+/// The cells of these expressions in a row.
+#[inline]
+pub fn look<'a>(exprs: &'a [Ex], row: Row<'a>) -> impl Iterator<Item = i64> + 'a {
+    exprs.iter().map(move |ex| ex.eval(&row))
+}
+
+/// A compiled condition on a cell.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Cond {
     /// Compares with an integer.
-    Int(Ex, Op, i64),
+    Int(Nth, Op, i64),
     /// Compares with a text.
-    Text(Ex, Op, Sym),
+    Text(Nth, Op, Sym),
     /// Is null, or is not.
-    IsNull(Ex, bool),
+    IsNull(Nth, bool),
 }
 
 impl Cond {
     /// Whether it holds; a comparison with null never does.
     #[inline]
-    pub fn holds(&self, row: &Row<'_>) -> bool {
+    pub fn holds(&self, cells: &[i64]) -> bool {
         match self {
-            Cond::Int(ex, op, c) => match ex.eval(row) {
+            Cond::Int(n, op, c) => match cells[*n] {
                 NULL => false,
                 v => compare(*op, v.cmp(c)),
             },
-            Cond::Text(ex, op, c) => match ex.eval(row) {
+            Cond::Text(n, op, c) => match cells[*n] {
                 NULL => false,
                 v => compare(*op, Sym::from_cell(v).cmp(c)),
             },
-            Cond::IsNull(ex, is) => (ex.eval(row) == NULL) == *is,
+            Cond::IsNull(n, is) => (cells[*n] == NULL) == *is,
         }
     }
 }
@@ -169,8 +179,8 @@ fn compare(op: Op, o: Ordering) -> bool {
 
 /// Whether all of these hold.
 #[inline]
-pub fn all(conds: &[Cond], row: &Row<'_>) -> bool {
-    conds.is_empty() || conds.iter().all(|c| c.holds(row))
+pub fn all(conds: &[Cond], cells: &[i64]) -> bool {
+    conds.is_empty() || conds.iter().all(|c| c.holds(cells))
 }
 
 /// What an expression's value is needed for.
@@ -223,16 +233,28 @@ pub enum Over<'a> {
 pub struct Compiler<'a> {
     /// The kind of row.
     pub over: Over<'a>,
+    /// The cells that are made of a row: what is compiled comes in, if it is not there. Those
+    /// about records come as they are.
+    pub cells: &'a mut Vec<Ex>,
     /// Labels of ages.
     pub ages: AgeLabels,
 }
+
+const HELD: &str = "the planner keeps what the declarations name";
 
 impl Compiler<'_> {
     /// Compiles an expression.
     ///
     /// Panics if the rows do not hold what it needs: the configuration and the planner see to it.
-    pub fn expr(&self, expr: Expr, need: Need) -> Ex {
-        const HELD: &str = "the planner keeps what the declarations name";
+    pub fn expr(&mut self, expr: Expr, need: Need) -> Nth {
+        if let (Over::Metas(metas), Expr::Meta(m)) = (&self.over, expr) {
+            return metas.iter().position(|x| *x == m).expect(HELD);
+        }
+        let ex = self.compiled(expr, need);
+        place(self.cells, ex)
+    }
+
+    fn compiled(&self, expr: Expr, need: Need) -> Ex {
         if let Over::Cells(cells) = &self.over
             && let Some(n) = cells.iter().position(|c| *c == expr)
         {
@@ -240,13 +262,7 @@ impl Compiler<'_> {
         }
         match expr {
             Expr::Ind => Ex::Ind,
-            Expr::Meta(m) => match &self.over {
-                Over::Metas(metas) => {
-                    let n = metas.iter().position(|x| *x == m).expect(HELD);
-                    Ex::Cell(At::Nth(n))
-                }
-                _ => unreachable!("{HELD}"),
-            },
+            Expr::Meta(_) => unreachable!("{HELD}"),
             Expr::Column(c) if c.ty() == Type::Text && need == Need::Presence => {
                 match self.at(Kept { column: c, form: Form::Symbol }) {
                     Some(at) => Ex::Cell(at),
@@ -290,7 +306,7 @@ impl Compiler<'_> {
     }
 
     /// Compiles a list of conditions.
-    pub fn conds(&self, conditions: &[Condition]) -> Vec<Cond> {
+    pub fn conds(&mut self, conditions: &[Condition]) -> Vec<Cond> {
         let one = |c: &Condition| match c {
             Condition::IsNull(e, is) => Cond::IsNull(self.expr(*e, Need::Presence), *is),
             Condition::Compare(e, op, Constant::Int(v)) => {
@@ -302,6 +318,14 @@ impl Compiler<'_> {
         };
         conditions.iter().map(one).collect()
     }
+}
+
+/// The place of an item in a list, appended if it is not there.
+pub fn place<T: PartialEq>(list: &mut Vec<T>, item: T) -> usize {
+    list.iter().position(|x| *x == item).unwrap_or_else(|| {
+        list.push(item);
+        list.len() - 1
+    })
 }
 
 /// The kept columns that a list of conditions reads.

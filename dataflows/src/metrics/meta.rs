@@ -5,7 +5,6 @@
 use rustc_hash::FxHashMap;
 
 use super::declare::{Fact, Shape};
-use super::expr::Row;
 use super::plan::Plan;
 use super::update::Combine;
 use super::value::{Cells, NULL};
@@ -89,7 +88,7 @@ pub fn updates<'a>(
     for (key, diff) in entries {
         let fact = if key.fields { Fact::Fields } else { Fact::Records };
         for (n, node) in plan.nodes.iter().enumerate().filter(|(_, n)| n.fact == fact) {
-            combine.row(n, node, &Row::Cells(&key.cells), key.bucket, *diff);
+            combine.row(n, node, &key.cells, key.bucket, *diff);
         }
     }
 }

@@ -1,17 +1,23 @@
 //! From declarations to a plan: group nodes that metrics share, the columns that slots keep, the
 //! buckets that arrivals are counted in.
 
+mod show;
+
 use std::collections::BTreeSet;
 
 use super::declare::{AgeGroup, Expr, Fact, Join, Kind, Meta, Metric, Shape, Ties, Time, Window};
 use super::expr::{
-    AgeLabels, Compiler, Cond, Ex, Need, Over, age_labels, columns, condition_columns,
+    AgeLabels, Compiler, Cond, Ex, Need, Nth, Over, Row, age_labels, columns, condition_columns,
+    look,
 };
 use super::schema::Schema;
+use super::value::Cells;
 use super::window::gcd;
 use crate::assemble::layout::{Kept, Layout};
 use crate::record::project::Form;
 use crate::record::{Column, Stream, Type};
+pub use show::Show;
+use show::{show, with_ratios};
 
 /// The columns of a row of the fact `records`.
 pub const RECORD_METAS: [Meta; 3] = [Meta::Stream, Meta::Outcome, Meta::Reason];
@@ -33,9 +39,9 @@ pub enum Adds {
     /// Rows.
     Rows,
     /// Rows with a value.
-    Values(Ex),
+    Values(Nth),
     /// The values.
-    Sum(Ex),
+    Sum(Nth),
 }
 
 /// How a multiset of values is ordered.
@@ -61,9 +67,9 @@ pub struct Set {
     /// Its order.
     pub order: Order,
     /// The value; rows in which it is null are not in it.
-    pub value: Ex,
+    pub value: Nth,
     /// What is kept with the value; rows in which it is null are not in it.
-    pub with: Option<Ex>,
+    pub with: Option<Nth>,
     /// Rows it looks at.
     pub filter: Vec<Cond>,
 }
@@ -79,14 +85,16 @@ pub struct Node {
     pub sides: [bool; 3],
     /// Rows it looks at (before `distinct`).
     pub filter: Vec<Cond>,
-    /// If not empty: rows equal in these count once; what follows is over rows of these cells.
-    pub distinct: Vec<Ex>,
+    /// If not empty: rows equal in these count once; what follows, but for the event time, is over
+    /// what [`Node::look`] makes of rows of these cells.
+    pub distinct: Vec<Nth>,
+    inner: Vec<Ex>,
     /// The group keys.
-    pub keys: Vec<Ex>,
+    pub keys: Vec<Nth>,
     /// Windows; empty = one without edges.
     pub windows: Vec<Window>,
     /// The event time.
-    pub event: Option<Ex>,
+    pub event: Option<Nth>,
     /// How long a window stays beyond its end.
     pub retain: Option<i64>,
     /// Additive cells; the first counts rows.
@@ -105,6 +113,11 @@ impl Node {
         self.join == Join::Newest && !matches!(self.fact, Fact::Records | Fact::Fields)
     }
 
+    /// The cells of a row of those that count once.
+    pub fn look(&self, distinct: &[i64]) -> Cells {
+        look(&self.inner, Row::Cells(distinct)).collect()
+    }
+
     /// Whether a post with these sides gives rows, a bit for each stream.
     pub fn has_rows(&self, present: u8) -> bool {
         Stream::ALL.iter().all(|s| !self.sides[*s as usize] || present & s.bit() != 0)
@@ -118,35 +131,6 @@ impl Node {
     /// Whether a window slides over arrivals, so that buckets move in and out of it.
     pub fn slides(&self, window: &Window) -> bool {
         window.time == Time::Arrival && matches!(window.shape, Shape::Sliding { .. })
-    }
-}
-
-/// How a measure is read off a group.
-#[derive(Clone, Debug, PartialEq)]
-#[allow(missing_docs)]
-pub enum Show {
-    /// An additive cell; `seen` is the cell that tells whether there was a value.
-    Add { add: usize, seen: usize },
-    /// The quotient of two additive cells.
-    Ratio { over: usize, under: usize, seen: usize },
-    /// A quantile of a multiset by value.
-    Quantile { set: usize, num: u64, den: u64, interpolated: bool },
-    /// The least value.
-    Min { set: usize },
-    /// The greatest value.
-    Max { set: usize },
-    /// How many distinct values.
-    Distinct { set: usize },
-    /// The most frequent values.
-    Top { set: usize, k: usize },
-    /// The greatest value with what is returned.
-    Argmax { set: usize },
-}
-
-impl Show {
-    /// Whether it shows winners with what they win by: as many rows as there are.
-    pub fn has_winners(&self) -> bool {
-        matches!(self, Show::Top { .. } | Show::Argmax { .. })
     }
 }
 
@@ -170,6 +154,8 @@ pub struct Plan {
     pub metrics: Vec<MetricPlan>,
     /// The group nodes.
     pub nodes: Vec<Node>,
+    /// What they look at of a post, each once.
+    cells: Vec<Ex>,
     /// How slots lie in memory.
     pub layout: Layout,
     /// Arrivals are counted in buckets of this width, microseconds.
@@ -209,6 +195,7 @@ impl Plan {
         let mut plan = Plan {
             metrics: Vec::new(),
             nodes: Vec::new(),
+            cells: Vec::new(),
             bucket: bucket(metrics),
             arrivals: metrics.iter().any(|m| matches!(m.fact, Fact::Arrivals(_))),
             horizon: horizon(metrics),
@@ -236,16 +223,22 @@ impl Plan {
             }
         };
         let distinct = distinct_exprs(metric);
-        let layout = self.layout.clone();
-        let compiler = Compiler { over: over(metric, &distinct, &layout), ages: ages.clone() };
-        let slots = &mut self.nodes[node];
-        slots.metrics.push(number);
-        let shows: Vec<Show> = metric
-            .measures
-            .iter()
-            .filter(|m| !matches!(m.kind, Kind::Ratio(..)))
-            .map(|m| show(slots, &compiler, m.kind, compiler.conds(&m.filter)))
+        let held = &mut self.nodes[node];
+        held.metrics.push(number);
+        let mut inner = std::mem::take(&mut held.inner);
+        let mut compiler = Compiler {
+            over: over(metric, &distinct, &self.layout),
+            cells: if distinct.is_empty() { &mut self.cells } else { &mut inner },
+            ages: ages.clone(),
+        };
+        let measures = metric.measures.iter().filter(|m| !matches!(m.kind, Kind::Ratio(..)));
+        let shows: Vec<Show> = measures
+            .map(|m| {
+                let filter = compiler.conds(&m.filter);
+                show(held, &mut compiler, m.kind, &filter)
+            })
             .collect();
+        held.inner = inner;
         let shows = with_ratios(metric, shows);
         self.metrics.push(MetricPlan {
             schema: Schema::of(metric),
@@ -256,26 +249,34 @@ impl Plan {
     }
 
     /// The bare node of a metric, without measures.
-    fn node(&self, metric: &Metric, ages: &AgeLabels) -> Node {
+    fn node(&mut self, metric: &Metric, ages: &AgeLabels) -> Node {
         let distinct = distinct_exprs(metric);
         let sides = sides(metric.fact);
-        let outer = match metric.fact {
-            Fact::Records => Over::Metas(&RECORD_METAS),
-            Fact::Fields => Over::Metas(&FIELD_METAS),
-            _ => Over::Sides(&self.layout),
+        let Plan { layout, cells, .. } = self;
+        let over_posts = over(metric, &[], layout);
+        let mut outer = Compiler { over: over_posts, cells, ages: ages.clone() };
+        let filter = outer.conds(&metric.filter);
+        let counted: Vec<Nth> = distinct.iter().map(|e| outer.expr(*e, Need::Value)).collect();
+        let is_timed = metric.windows.iter().any(|w| w.time == Time::Event);
+        let moment = Expr::Column(Column::Timestamp);
+        let event = is_timed.then(|| outer.expr(moment, Need::Value));
+        let mut inner = Vec::new();
+        let mut within = Compiler {
+            over: over(metric, &distinct, layout),
+            cells: if distinct.is_empty() { cells } else { &mut inner },
+            ages: ages.clone(),
         };
-        let outer = Compiler { over: outer, ages: ages.clone() };
-        let inner = Compiler { over: over(metric, &distinct, &self.layout), ages: ages.clone() };
-        let event = metric.windows.iter().any(|w| w.time == Time::Event);
+        let keys = metric.keys.iter().map(|k| within.expr(k.expr, Need::Value)).collect();
         Node {
             fact: metric.fact,
             join: metric.join,
             sides,
-            filter: outer.conds(&metric.filter),
-            distinct: distinct.iter().map(|e| outer.expr(*e, Need::Value)).collect(),
-            keys: metric.keys.iter().map(|k| inner.expr(k.expr, Need::Value)).collect(),
+            filter,
+            distinct: counted,
+            inner,
+            keys,
             windows: metric.windows.clone(),
-            event: event.then(|| outer.expr(Expr::Column(Column::Timestamp), Need::Value)),
+            event,
             retain: metric.retain,
             adds: vec![Add { what: Adds::Rows, filter: Vec::new() }],
             sets: Vec::new(),
@@ -291,6 +292,13 @@ impl Plan {
                 metric.retain
             ),
         }
+    }
+
+    /// The cells of a post, in place of those that were there: of sides that are not there they
+    /// are null.
+    pub fn look(&self, index: u64, sides: [Option<&[u8]>; 3], cells: &mut Vec<i64>) {
+        cells.clear();
+        cells.extend(look(&self.cells, Row::Sides { index, sides }));
     }
 
     /// Whether a post with these sides, a bit for each stream, gives rows to any metric.
@@ -337,76 +345,6 @@ pub fn sides(fact: Fact) -> [bool; 3] {
         Fact::People => [false, false, true],
         Fact::Records | Fact::Fields => [false; 3],
     }
-}
-
-/// The place of an item in a list, appended if it is not there.
-fn place<T: PartialEq>(list: &mut Vec<T>, item: T) -> usize {
-    list.iter().position(|x| *x == item).unwrap_or_else(|| {
-        list.push(item);
-        list.len() - 1
-    })
-}
-
-fn show(node: &mut Node, compiler: &Compiler<'_>, kind: Kind, filter: Vec<Cond>) -> Show {
-    let value = |e| compiler.expr(e, Need::Value);
-    let mut add = |what| place(&mut node.adds, Add { what, filter: filter.clone() });
-    let mut set = |order, of, with: Option<Expr>| {
-        let set = Set { order, value: value(of), with: with.map(value), filter: filter.clone() };
-        place(&mut node.sets, set)
-    };
-    let text = |e: Expr| e.ty() == Type::Text;
-    match kind {
-        Kind::Count => {
-            let add = add(Adds::Rows);
-            Show::Add { add, seen: add }
-        }
-        Kind::CountOf(e) => {
-            let add = add(Adds::Values(compiler.expr(e, Need::Presence)));
-            Show::Add { add, seen: add }
-        }
-        Kind::Sum(e) => {
-            let seen = add(Adds::Values(value(e)));
-            Show::Add { add: add(Adds::Sum(value(e))), seen }
-        }
-        Kind::Mean(e) => {
-            let seen = add(Adds::Values(value(e)));
-            Show::Ratio { over: add(Adds::Sum(value(e))), under: seen, seen }
-        }
-        Kind::Min(e) => Show::Min { set: set(Order::Value, e, None) },
-        Kind::Max(e) => Show::Max { set: set(Order::Value, e, None) },
-        Kind::Quantile { of, q, interpolated } => {
-            let set = set(Order::Value, of, None);
-            Show::Quantile { set, num: q.num, den: q.den, interpolated }
-        }
-        Kind::CountDistinct(e) => {
-            Show::Distinct { set: set(Order::Often { text: text(e) }, e, None) }
-        }
-        Kind::Top { k, of } => Show::Top { set: set(Order::Often { text: text(of) }, of, None), k },
-        Kind::Argmax { of, returning } => {
-            let order = Order::Ranked { text: text(returning) };
-            Show::Argmax { set: set(order, of, Some(returning)) }
-        }
-        Kind::Ratio(..) => unreachable!("ratios are made of the other measures"),
-    }
-}
-
-/// Puts the ratios between the other measures, in the order of the declaration.
-fn with_ratios(metric: &Metric, others: Vec<Show>) -> Vec<Show> {
-    let mut others = others.into_iter();
-    let mut shows: Vec<Option<Show>> = metric
-        .measures
-        .iter()
-        .map(|m| if matches!(m.kind, Kind::Ratio(..)) { None } else { others.next() })
-        .collect();
-    for n in 0..shows.len() {
-        if let Kind::Ratio(a, b) = metric.measures[n].kind
-            && let (Some(Show::Add { add: over, .. }), Some(Show::Add { add: under, seen })) =
-                (&shows[a], &shows[b])
-        {
-            shows[n] = Some(Show::Ratio { over: *over, under: *under, seen: *seen });
-        }
-    }
-    shows.into_iter().map(|s| s.expect("a ratio is of two counts or sums")).collect()
 }
 
 /// The columns that slots keep. Where a text is kept as a symbol its presence is known too.

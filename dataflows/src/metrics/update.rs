@@ -11,7 +11,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::declare::Time;
-use super::expr::{Row, all};
+use super::expr::all;
 use super::plan::{Add, Adds, Node, Plan, Set};
 use super::value::NULL;
 use super::words::{HEAD, Words, equal, hash};
@@ -104,19 +104,20 @@ impl Combine {
         Combine { nodes, row: Measured::default() }
     }
 
-    /// A row of a node came (`diff` > 0) or went; `bucket` is that of its arrival, if it has one.
-    pub fn row(&mut self, n: usize, node: &Node, row: &Row<'_>, bucket: i64, diff: i64) {
-        if all(&node.filter, row) {
-            self.row.measure(node, row);
-            placements(node, row, bucket, |window, start| {
+    /// A row of these cells came (`diff` > 0) or went; `bucket` is that of its arrival, if it has
+    /// one.
+    pub fn row(&mut self, n: usize, node: &Node, cells: &[i64], bucket: i64, diff: i64) {
+        if all(&node.filter, cells) {
+            self.row.measure(node, cells);
+            placements(node, cells, bucket, |window, start| {
                 self.nodes[n].add(&self.row, (window, start), diff);
             });
         }
     }
 
     /// The same for a row that has passed the filter and whose window is known.
-    pub fn placed(&mut self, n: usize, node: &Node, row: &Row<'_>, at: (u16, i64), diff: i64) {
-        self.row.measure(node, row);
+    pub fn placed(&mut self, n: usize, node: &Node, cells: &[i64], at: (u16, i64), diff: i64) {
+        self.row.measure(node, cells);
         self.nodes[n].add(&self.row, at, diff);
     }
 
@@ -128,14 +129,14 @@ impl Combine {
 }
 
 impl Measured {
-    fn measure(&mut self, node: &Node, row: &Row<'_>) {
+    fn measure(&mut self, node: &Node, cells: &[i64]) {
         self.keys.clear();
-        self.keys.extend(node.keys.iter().map(|k| k.eval(row)));
+        self.keys.extend(node.keys.iter().map(|k| cells[*k]));
         self.sums.clear();
-        self.sums.extend(node.adds.iter().map(|add| addend(add, row)));
+        self.sums.extend(node.adds.iter().map(|add| addend(add, cells)));
         self.members.clear();
         for (s, set) in node.sets.iter().enumerate() {
-            if let Some((value, with)) = member(set, row) {
+            if let Some((value, with)) = member(set, cells) {
                 self.members.push((s as u16, value, with));
             }
         }
@@ -204,14 +205,14 @@ impl Part {
 
 /// The windows of a node that hold a row, as (window, start); for those that slide over arrivals
 /// once ([`SLIDING`], bucket).
-pub fn placements(node: &Node, row: &Row<'_>, bucket: i64, mut each: impl FnMut(u16, i64)) {
+pub fn placements(node: &Node, cells: &[i64], bucket: i64, mut each: impl FnMut(u16, i64)) {
     if node.windows.is_empty() {
         return each(0, NULL);
     }
     if node.sliding().next().is_some() {
         each(SLIDING, bucket);
     }
-    let event = node.event.as_ref().map_or(NULL, |e| e.eval(row));
+    let event = node.event.map_or(NULL, |e| cells[e]);
     for (w, window) in node.windows.iter().enumerate().filter(|(_, w)| !node.slides(w)) {
         let t = if window.time == Time::Event { event } else { bucket };
         if t != NULL {
@@ -222,14 +223,14 @@ pub fn placements(node: &Node, row: &Row<'_>, bucket: i64, mut each: impl FnMut(
 
 /// What a row adds to an additive cell.
 #[inline]
-fn addend(add: &Add, row: &Row<'_>) -> i64 {
-    if !all(&add.filter, row) {
+fn addend(add: &Add, cells: &[i64]) -> i64 {
+    if !all(&add.filter, cells) {
         return 0;
     }
-    match &add.what {
+    match add.what {
         Adds::Rows => 1,
-        Adds::Values(ex) => i64::from(ex.eval(row) != NULL),
-        Adds::Sum(ex) => match ex.eval(row) {
+        Adds::Values(n) => i64::from(cells[n] != NULL),
+        Adds::Sum(n) => match cells[n] {
             NULL => 0,
             v => v,
         },
@@ -238,14 +239,14 @@ fn addend(add: &Add, row: &Row<'_>) -> i64 {
 
 /// What a row puts into a multiset, if anything.
 #[inline]
-fn member(set: &Set, row: &Row<'_>) -> Option<(i64, i64)> {
-    let value = set.value.eval(row);
-    if value == NULL || !all(&set.filter, row) {
+fn member(set: &Set, cells: &[i64]) -> Option<(i64, i64)> {
+    let value = cells[set.value];
+    if value == NULL || !all(&set.filter, cells) {
         return None;
     }
-    match &set.with {
+    match set.with {
         None => Some((value, NULL)),
-        Some(with) => match with.eval(row) {
+        Some(with) => match cells[with] {
             NULL => None,
             with => Some((value, with)),
         },

@@ -3,13 +3,15 @@
 //! A message under [`Rule::Ignore`] is one [`Decoded::Ignored`], whatever it holds: other
 //! people's bytes are not looked at.
 //!
-//! Limits: one scratch text; the rest lives for the length of a call.
+//! Limits: a scratch text, and a bit for each byte of the longest message; the rest lives for the
+//! length of a call.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use xxhash_rust::xxh3::xxh3_64;
 
+use super::bytes::Marks;
 use super::clean::{Context, index};
 use super::fast;
 use super::notes::Notes;
@@ -26,13 +28,14 @@ pub struct Decoder {
     name: String,
     fast: bool,
     slots: Slots,
+    marks: Marks,
 }
 
 impl Decoder {
     /// A decoder under these rules.
     pub fn new(rules: Arc<Rules>) -> Self {
         let (notes, name) = (Notes::default(), String::new());
-        Decoder { rules, notes, name, fast: true, slots: Slots::ALL }
+        Decoder { rules, notes, name, fast: true, slots: Slots::ALL, marks: Marks::default() }
     }
 
     /// The same, but only these columns are cleaned, times of posts, and names. The others are
@@ -72,7 +75,7 @@ impl Decoder {
             task.emit(Decoded::Ignored);
         } else if payload.len() > rules.max_record_bytes {
             task.reject(Reason::TooLarge, payload);
-        } else if !self.fast || rules.max_depth == 0 || !task.usual(payload) {
+        } else if !self.fast || rules.max_depth == 0 || !task.usual(payload, &mut self.marks) {
             task.payload(payload, payload, Layers::default());
         }
     }
@@ -106,9 +109,9 @@ impl Task<'_> {
     }
 
     /// Decodes a message of the usual layout by the fast path; false if it is none.
-    fn usual(&mut self, payload: &[u8]) -> bool {
+    fn usual(&mut self, payload: &[u8], marks: &mut Marks) -> bool {
         let mut wire = Wire::new("");
-        if fast::scan(payload, &mut wire).is_none() || wire.told() == 0 {
+        if fast::scan(payload, marks, &mut wire).is_none() || wire.told() == 0 {
             return false;
         }
         if let Err(reason) = self.record(&mut wire) {

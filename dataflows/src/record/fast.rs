@@ -4,35 +4,36 @@
 //! values, unknown or doubled keys, exponents, control characters, whatever is not JSON) it
 //! leaves to it. No allocation.
 
-use super::bytes::{BLOCK, telling};
+use super::bytes::Marks;
 use super::wire::{Bits, SLOTS, Slot, Wire};
 
 /// Scans a message and puts its object with its values into `wire`, which is of no use if the
-/// message is not of the usual layout: then none.
+/// message is not of the usual layout: then none. `marks` is only room.
 #[inline]
-pub(super) fn scan<'a>(message: &'a [u8], wire: &mut Wire<'a>) -> Option<()> {
+pub(super) fn scan<'a>(message: &'a [u8], marks: &mut Marks, wire: &mut Wire<'a>) -> Option<()> {
     let message = trim(message);
     if message.first() != Some(&b'{') {
         return None;
     }
     let text = simdutf8::basic::from_utf8(message).ok()?;
     wire.set_text(text);
-    let mut scan = Scan { rest: &message[1..] };
+    marks.find(message);
+    let mut scan = Scan { text: message, at: 1, marks };
     let (mut guess, mut bits) = (0, Bits::default());
     scan.blanks();
     loop {
         let slot = scan.key(guess)?;
-        scan.blanks();
-        let from = text.len() - scan.rest.len();
-        let escaped = scan.value()?;
+        let first = scan.next_but_blanks()?;
+        let from = scan.at - 1;
+        let escaped = scan.value(first)?;
         if !bits.add(slot, escaped) {
             return None;
         }
-        wire.put_raw(slot, from, text.len() - scan.rest.len());
+        wire.put_raw(slot, from, scan.at);
         guess = slot as usize + 1;
         if !scan.more()? {
             wire.set_bits(bits);
-            return scan.rest.is_empty().then_some(());
+            return (scan.at == message.len()).then_some(());
         }
     }
 }
@@ -48,17 +49,39 @@ fn trim(mut message: &[u8]) -> &[u8] {
     message
 }
 
-/// What has not been looked at yet.
+/// A place in a text: what is behind it has not been looked at yet.
 struct Scan<'a> {
-    rest: &'a [u8],
+    text: &'a [u8],
+    at: usize,
+    marks: &'a Marks,
 }
 
 impl Scan<'_> {
     #[inline]
+    fn peek(&self) -> Option<u8> {
+        self.text.get(self.at).copied()
+    }
+
+    #[inline]
     fn next(&mut self) -> Option<u8> {
-        let (first, rest) = self.rest.split_first()?;
-        self.rest = rest;
-        Some(*first)
+        let next = self.peek()?;
+        self.at += 1;
+        Some(next)
+    }
+
+    #[inline]
+    fn next_but_blanks(&mut self) -> Option<u8> {
+        loop {
+            match self.next()? {
+                b' ' => {}
+                next => return Some(next),
+            }
+        }
+    }
+
+    #[inline]
+    fn rest(&self) -> &[u8] {
+        &self.text[self.at..]
     }
 
     #[inline]
@@ -68,8 +91,8 @@ impl Scan<'_> {
 
     #[inline]
     fn blanks(&mut self) {
-        while let [b' ', rest @ ..] = self.rest {
-            self.rest = rest;
+        while self.peek() == Some(b' ') {
+            self.at += 1;
         }
     }
 
@@ -77,26 +100,24 @@ impl Scan<'_> {
     #[inline]
     fn key(&mut self, guess: usize) -> Option<Slot> {
         if let Some(slot) = SLOTS.get(guess)
-            && let Some(rest) = slot.behind(self.rest)
+            && let Some(rest) = slot.behind(self.rest())
         {
-            self.rest = rest;
+            self.at = self.text.len() - rest.len();
             return Some(*slot);
         }
         self.expect(b'"')?;
-        let end = memchr::memchr(b'"', self.rest)?;
+        let end = self.marks.from(self.at);
         // A key with an escape is not among the names.
-        let slot = Slot::of(&self.rest[..end])?;
-        self.rest = &self.rest[end + 1..];
-        self.blanks();
-        self.expect(b':')?;
-        Some(slot)
+        let slot = Slot::of(&self.text[self.at..end])?;
+        self.at = end;
+        self.expect(b'"')?;
+        (self.next_but_blanks()? == b':').then_some(slot)
     }
 
     /// Whether another field follows, or the object ends.
     #[inline]
     fn more(&mut self) -> Option<bool> {
-        self.blanks();
-        match self.next()? {
+        match self.next_but_blanks()? {
             b',' => {
                 self.blanks();
                 Some(true)
@@ -106,12 +127,12 @@ impl Scan<'_> {
         }
     }
 
-    /// A value that is neither an object nor an array; whether it has an escape.
+    /// The rest of a value that is neither an object nor an array; whether it has an escape.
     #[inline]
-    fn value(&mut self) -> Option<bool> {
-        match self.next()? {
+    fn value(&mut self, first: u8) -> Option<bool> {
+        match first {
             b'"' => return self.string(),
-            first @ (b'-' | b'0'..=b'9') => self.number(first)?,
+            b'-' | b'0'..=b'9' => self.number(first)?,
             b'n' => self.literal(b"ull")?,
             b't' => self.literal(b"rue")?,
             b'f' => self.literal(b"alse")?,
@@ -125,7 +146,7 @@ impl Scan<'_> {
     fn string(&mut self) -> Option<bool> {
         let mut escaped = false;
         loop {
-            self.plain();
+            self.at = self.marks.from(self.at);
             match self.next()? {
                 b'"' => return Some(escaped),
                 b'\\' => self.escape()?,
@@ -135,34 +156,16 @@ impl Scan<'_> {
         }
     }
 
-    /// Goes to the next byte that ends or escapes a string, or may not be in one.
-    #[inline]
-    fn plain(&mut self) {
-        while let Some((block, behind)) = self.rest.split_first_chunk::<BLOCK>() {
-            let telling = telling(block);
-            if telling != 0 {
-                self.rest = &self.rest[telling.trailing_zeros() as usize..];
-                return;
-            }
-            self.rest = behind;
-        }
-        let mut block = [0; BLOCK];
-        let last = &mut block[..self.rest.len()];
-        last.copy_from_slice(self.rest);
-        // What is behind the last byte is telling, too.
-        self.rest = &self.rest[telling(&block).trailing_zeros() as usize..];
-    }
-
     /// The rest of an escape.
     fn escape(&mut self) -> Option<()> {
         match self.next()? {
             b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't' => {}
             b'u' => {
-                let (digits, rest) = self.rest.split_first_chunk::<4>()?;
+                let digits = self.rest().first_chunk::<4>()?;
                 if !digits.iter().all(u8::is_ascii_hexdigit) {
                     return None;
                 }
-                self.rest = rest;
+                self.at += digits.len();
             }
             _ => return None,
         }
@@ -178,11 +181,11 @@ impl Scan<'_> {
             b'1'..=b'9' => self.digits(),
             _ => return None,
         }
-        if let [b'.', digit, rest @ ..] = self.rest {
-            if !digit.is_ascii_digit() {
+        if self.peek() == Some(b'.') {
+            self.at += 1;
+            if !self.next()?.is_ascii_digit() {
                 return None;
             }
-            self.rest = rest;
             self.digits();
         }
         Some(())
@@ -190,13 +193,13 @@ impl Scan<'_> {
 
     #[inline]
     fn digits(&mut self) {
-        while let [b'0'..=b'9', rest @ ..] = self.rest {
-            self.rest = rest;
+        while self.peek().is_some_and(|byte| byte.is_ascii_digit()) {
+            self.at += 1;
         }
     }
 
     fn literal(&mut self, rest: &[u8]) -> Option<()> {
-        self.rest = self.rest.strip_prefix(rest)?;
+        self.at = self.text.len() - self.rest().strip_prefix(rest)?.len();
         Some(())
     }
 }
@@ -238,7 +241,7 @@ mod tests {
     /// What the fast path takes, the general parser takes to the same. Whether it took it.
     fn agree(message: &[u8]) -> bool {
         let mut fast = Wire::new("");
-        if scan(message, &mut fast).is_none() {
+        if scan(message, &mut Marks::default(), &mut fast).is_none() {
             return false;
         }
         let found = fast.text();

@@ -49,7 +49,7 @@ pub fn member(order: Order) -> usize {
     match order {
         Order::Value => listed(16),
         // Some changes wait below the greatest.
-        Order::Ranked { .. } => 24 * 3 / 2,
+        Order::Ranked { .. } => 16 * 3 / 2,
         Order::Often { .. } => hashed(16) + treed(24),
     }
 }

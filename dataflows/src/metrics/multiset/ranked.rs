@@ -36,12 +36,32 @@ pub struct Ranked {
     total: i64,
 }
 
+/// A change in sixteen bytes, as nearly all are: what comes with a value is mostly a text.
+#[derive(Clone, Copy, Debug)]
+struct Short {
+    value: i64,
+    with: u32,
+    diff: i32,
+}
+
+impl Short {
+    fn of(((value, with), diff): (Key, i64)) -> Option<Self> {
+        Some(Short { value, with: with.try_into().ok()?, diff: diff.try_into().ok()? })
+    }
+
+    fn change(self) -> (Key, i64) {
+        ((self.value, self.with.into()), self.diff.into())
+    }
+}
+
 /// Changes in no order.
 #[derive(Debug)]
 struct Rest {
     /// All values are less than this one.
     below: i64,
-    lists: Vec<Vec<(Key, i64)>>,
+    lists: Vec<Vec<Short>>,
+    /// Those that are not short.
+    long: Vec<(Key, i64)>,
     /// Changes in all lists.
     len: usize,
     /// They are put together when there are so many.
@@ -127,7 +147,8 @@ fn greatest_of(keys: &[(Key, i64)], count: usize) -> (usize, i64) {
 
 impl Rest {
     fn new(below: i64, keys: &[(Key, i64)]) -> Self {
-        let mut rest = Rest { below, lists: Vec::new(), len: 0, until: FEW.max(2 * keys.len()) };
+        let (lists, long) = (Vec::new(), Vec::new());
+        let mut rest = Rest { below, lists, long, len: 0, until: FEW.max(2 * keys.len()) };
         keys.iter().for_each(|key| rest.push(*key));
         rest
     }
@@ -143,6 +164,8 @@ impl Rest {
     }
 
     fn push(&mut self, change: (Key, i64)) {
+        self.len += 1;
+        let Some(change) = Short::of(change) else { return self.long.push(change) };
         match self.lists.last_mut() {
             Some(list) if list.len() < LIST => list.push(change),
             // The first list grows; where there is one there will be more.
@@ -152,12 +175,15 @@ impl Rest {
                 self.lists.push(list);
             }
         }
-        self.len += 1;
     }
 
     /// Takes everything, in order, each key once.
     fn together(&mut self) -> Vec<(Key, i64)> {
-        let mut keys: Vec<(Key, i64)> = std::mem::take(&mut self.lists).concat();
+        let mut keys = Vec::with_capacity(self.len);
+        keys.append(&mut self.long);
+        for list in std::mem::take(&mut self.lists) {
+            keys.extend(list.into_iter().map(Short::change));
+        }
         keys.sort_unstable_by_key(|change| change.0);
         keys.dedup_by(|b, a| {
             let same = a.0 == b.0;
@@ -193,7 +219,8 @@ mod tests {
                     (all.remove(last - back.min(last)), -1)
                 } else {
                     let value = if ascending { n as i64 } else { i64::from(a) } % values;
-                    all.push((value, i64::from(b % 3)));
+                    // Some are not short.
+                    all.push((value, [0, 1, i64::MIN, 1 << 32][usize::from(b % 4)]));
                     (all[all.len() - 1], 1)
                 };
                 ranked.add(key.0, key.1);
