@@ -68,7 +68,7 @@ impl<'s> Ranking<'s> {
 /// The places of the texts of these rows' keys, which are all texts.
 fn places<'r>(rows: impl Iterator<Item = Row<'r>>) -> Vec<u32> {
     let (mut places, mut texts) = (Vec::new(), Vec::new());
-    for cell in rows.flat_map(|row| row.keys()).filter(|cell| *cell != NULL) {
+    for cell in rows.flat_map(Row::each_key).filter(|cell| *cell != NULL) {
         let text = Sym::from_cell(cell);
         let id = text.id() as usize;
         if places.len() <= id {
@@ -89,7 +89,7 @@ fn keys(row: &Row<'_>, places: &[u32]) -> u128 {
         NULL => 0,
         cell => places[Sym::from_cell(cell).id() as usize],
     };
-    row.keys().into_iter().fold(0, |all, cell| all << u32::BITS | u128::from(place(cell)))
+    row.each_key().fold(0, |all, cell| all << u32::BITS | u128::from(place(cell)))
 }
 
 /// The order of group keys: by the bytes that they are printed as, null first.

@@ -314,7 +314,12 @@ impl<'a> Row<'a> {
 
     /// The group keys.
     pub fn keys(&self) -> Cells {
-        self.layout.keys.iter().map(|col| col.read(self.words())).collect()
+        self.each_key().collect()
+    }
+
+    /// The same, one by one.
+    pub fn each_key(self) -> impl Iterator<Item = i64> + 'a {
+        self.layout.keys.iter().map(move |col| col.read(self.words()))
     }
 
     /// One of them.

@@ -70,7 +70,9 @@ fn rounded(n: i128, d: i128, digits: u32) -> String {
 
 /// A text within a tab-separated line.
 pub fn tsv(text: &str) -> Cow<'_, str> {
-    if !text.bytes().any(|b| matches!(b, b'\t' | b'\n' | b'\r' | b'\\')) {
+    // Hardly ever one: all bytes are looked at together.
+    let special = |b| matches!(b, b'\t' | b'\n' | b'\r' | b'\\');
+    if !text.bytes().fold(false, |any, b| any | special(b)) {
         return text.into();
     }
     let mut out = String::with_capacity(text.len() + 8);
@@ -88,7 +90,8 @@ pub fn tsv(text: &str) -> Cow<'_, str> {
 
 /// A text within a comma-separated line.
 pub fn csv(text: &str) -> Cow<'_, str> {
-    if text.bytes().any(|b| matches!(b, b',' | b'"' | b'\n' | b'\r')) {
+    let special = |b| matches!(b, b',' | b'"' | b'\n' | b'\r');
+    if text.bytes().fold(false, |any, b| any | special(b)) {
         format!("\"{}\"", text.replace('"', "\"\"")).into()
     } else {
         text.into()

@@ -4,8 +4,9 @@ use std::io::{self, Write};
 
 use dataflows::metrics::schema::Schema;
 
+use super::Row;
 use super::cell::Shown;
-use super::{From, Printer, Row};
+use super::printer::{From, Printer};
 
 /// Writes the rows, in the order they are given, as one document; `head` are further members
 /// that stand behind the metric's name (the frontier).
@@ -50,7 +51,7 @@ fn edge(printer: &Printer<'_>, row: &Row, from: From, out: &mut dyn Write) -> io
     let at = match from {
         From::Start => row.start,
         From::End => row.end,
-        _ => return value(&printer.cell(row, from), out),
+        _ => return value(&printer.cell(&row, from), out),
     };
     match at {
         dataflows::metrics::value::NULL => out.write_all(b"null"),
@@ -66,7 +67,7 @@ fn object(printer: &Printer<'_>, row: &Row, out: &mut dyn Write) -> io::Result<(
         out.write_all(if i > 0 { b"," } else { b"{" })?;
         quoted(column.name, out)?;
         out.write_all(b":")?;
-        value(&printer.cell(row, column.from), out)?;
+        value(&printer.cell(&row, column.from), out)?;
     }
     out.write_all(b"}")
 }

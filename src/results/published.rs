@@ -4,10 +4,11 @@ use std::io::{self, Write};
 use std::path::Path;
 use std::thread;
 
-use dataflows::metrics::value::NULL;
+use dataflows::metrics::value::{NULL, Value};
 
 use super::order::{order, windows};
-use super::{Format, Part, Printer, Row, extension, write};
+use super::printer::{Line, Printer};
+use super::{Format, Part, Row, extension, write};
 use crate::cli::Failure;
 use crate::publish::rank::Ranking;
 use crate::publish::{self, Published, Reading, edges};
@@ -24,11 +25,15 @@ pub fn rows(reading: &Reading, limit: Option<usize>) -> Vec<Row> {
     windows.into_iter().flatten().map(|r| row(reading, r)).collect()
 }
 
-fn row(reading: &Reading, row: publish::Row<'_>) -> Row {
-    let (start, end) = match reading.schema().windows.get(usize::from(row.window())) {
+fn edges_of(reading: &Reading, row: publish::Row<'_>) -> (i64, i64) {
+    match reading.schema().windows.get(usize::from(row.window())) {
         Some(w) => edges::edges(w, row.start(), reading.frontier, reading.ended),
         None => (NULL, NULL),
-    };
+    }
+}
+
+fn row(reading: &Reading, row: publish::Row<'_>) -> Row {
+    let (start, end) = edges_of(reading, row);
     let (keys, values) = (row.keys(), row.values());
     Row { window: row.window(), start, end, keys, values }
 }
@@ -78,10 +83,39 @@ fn write_reading(reading: &Reading, format: Format, out: &mut dyn Write) -> io::
     in_order(windows.chunks_mut(each), ordered, |()| io::Result::Ok(()))?;
     let lines = |parts: Vec<&[publish::Row<'_>]>| {
         let mut lines = Vec::new();
-        let rows = parts.into_iter().flatten().map(|r| row(reading, *r));
-        printer.lines(rows, format, &mut lines).map(|()| lines)
+        let rows = parts.into_iter().flatten().map(|row| Packed { reading, row: *row });
+        printer.lines(rows, format, &mut lines);
+        lines
     };
-    in_order(parts(&windows), lines, |lines: io::Result<Vec<u8>>| out.write_all(&lines?))
+    in_order(parts(&windows), lines, |lines: Vec<u8>| out.write_all(&lines))
+}
+
+/// A row as it is published.
+struct Packed<'r> {
+    reading: &'r Reading,
+    row: publish::Row<'r>,
+}
+
+impl Line for Packed<'_> {
+    fn window(&self) -> (u16, i64) {
+        (self.row.window(), self.row.start())
+    }
+
+    fn edges(&self) -> (i64, i64) {
+        edges_of(self.reading, self.row)
+    }
+
+    fn key(&self, n: usize) -> i64 {
+        self.row.key(n)
+    }
+
+    fn value(&self, n: usize) -> Value {
+        self.row.value(n)
+    }
+
+    fn int(&self, n: usize) -> Option<i64> {
+        self.row.int(n)
+    }
 }
 
 /// Windows, in parts of about [`CHUNK`] rows: of many small ones, or of one.

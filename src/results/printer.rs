@@ -1,0 +1,224 @@
+//! The cells of a metric's rows as text, and lines of them.
+//!
+//! Promises: rows that are held packed are printed as they lie; what a window's rows have in common
+//! is made once.
+
+use std::borrow::Cow;
+use std::io::{self, Write};
+
+use dataflows::metrics::declare::Window;
+use dataflows::metrics::schema::Schema;
+use dataflows::metrics::value::{NULL, Value};
+use dataflows::record::Type;
+use dataflows::symbol::Sym;
+
+use super::cell::{self, Shown};
+use super::{Format, Row};
+
+/// A row that can be printed.
+pub(super) trait Line {
+    /// The place of its window in the metric's list, and where it starts, if it stands there.
+    fn window(&self) -> (u16, i64);
+    /// The edges of its window, microseconds; [`NULL`] where there is none.
+    fn edges(&self) -> (i64, i64);
+    /// A group key.
+    fn key(&self, n: usize) -> i64;
+    /// The value of a column.
+    fn value(&self, n: usize) -> Value;
+    /// The value of a column of integers, if it is a usual one.
+    fn int(&self, n: usize) -> Option<i64>;
+}
+
+impl Line for &Row {
+    fn window(&self) -> (u16, i64) {
+        (self.window, self.start)
+    }
+
+    fn edges(&self) -> (i64, i64) {
+        (self.start, self.end)
+    }
+
+    fn key(&self, n: usize) -> i64 {
+        self.keys.get(n).copied().unwrap_or(NULL)
+    }
+
+    fn value(&self, n: usize) -> Value {
+        self.values.get(n).copied().unwrap_or(Value::Null)
+    }
+
+    fn int(&self, n: usize) -> Option<i64> {
+        if let Some(Value::Int(v)) = self.values.get(n) { i64::try_from(*v).ok() } else { None }
+    }
+}
+
+/// A printed column: its name and where its cells come from.
+pub(super) struct Column<'a> {
+    pub(super) name: &'a str,
+    pub(super) from: From,
+}
+
+/// Where a printed cell comes from.
+#[derive(Clone, Copy)]
+pub(super) enum From {
+    Window,
+    Start,
+    End,
+    Key(usize),
+    Value(usize),
+}
+
+/// How the rows of a schema are printed.
+pub(super) struct Printer<'a> {
+    pub(super) schema: &'a Schema,
+    pub(super) columns: Vec<Column<'a>>,
+    labels: Vec<String>,
+    quotients: Vec<bool>,
+    /// Which columns of measures hold integers as they are.
+    plain: Vec<bool>,
+}
+
+impl<'a> Printer<'a> {
+    pub(super) fn new(schema: &'a Schema) -> Self {
+        let keys = schema.keys.iter().enumerate();
+        let keys = keys.map(|(i, f)| Column { name: &f.name, from: From::Key(i) });
+        let values = schema.values.iter().enumerate();
+        let values = values.map(|(i, f)| Column { name: &f.name, from: From::Value(i) });
+        let edges = [("window", From::Window), ("start", From::Start), ("end", From::End)];
+        let edges = edges.map(|(name, from)| Column { name, from });
+        let windows = !schema.windows.is_empty();
+        let edges = edges.into_iter().filter(|_| windows);
+        let all: Vec<Column<'a>> = edges.chain(keys).chain(values).collect();
+        let columns = match &schema.metric.output.columns {
+            None => all,
+            Some(names) => {
+                let find = |name: &String| all.iter().find(|c| c.name == name);
+                let column = |c: &Column<'a>| Column { name: c.name, from: c.from };
+                names.iter().filter_map(find).map(column).collect()
+            }
+        };
+        let labels = schema.windows.iter().map(Window::label).collect();
+        let quotients = schema.quotients();
+        let integers = schema.values.iter().map(|f| f.ty == Type::Int);
+        let plain = integers.zip(&quotients).map(|(integer, quotient)| integer && !quotient);
+        let plain = plain.collect();
+        Printer { schema, columns, labels, quotients, plain }
+    }
+
+    /// One cell of a row.
+    pub(super) fn cell(&self, row: &impl Line, from: From) -> Shown<'_> {
+        let output = &self.schema.metric.output;
+        let time = output.time.as_deref();
+        match from {
+            From::Window => match self.labels.get(usize::from(row.window().0)) {
+                Some(label) => Shown::Text(Cow::Borrowed(label)),
+                None => Shown::Null,
+            },
+            From::Start => self.edge(row.edges().0),
+            From::End => self.edge(row.edges().1),
+            From::Key(i) => {
+                let ty = self.schema.keys[i].ty;
+                cell::show(Value::from_cell(row.key(i), ty), ty, None, time)
+            }
+            From::Value(i) => {
+                let decimals = output.decimals.filter(|_| self.quotients[i]);
+                cell::show(row.value(i), self.schema.values[i].ty, decimals, time)
+            }
+        }
+    }
+
+    /// An edge of a window.
+    fn edge(&self, at: i64) -> Shown<'static> {
+        let time = self.schema.metric.output.time.as_deref();
+        cell::show(Value::from_cell(at, Type::Time), Type::Time, None, time)
+    }
+
+    /// The line of names, if there is one.
+    pub(super) fn header(&self, format: Format, out: &mut dyn Write) -> io::Result<()> {
+        if !self.schema.metric.output.header {
+            return Ok(());
+        }
+        let mut line = Vec::new();
+        for (n, column) in self.columns.iter().enumerate() {
+            line.extend_from_slice(if n > 0 { separator(format) } else { b"" });
+            text(column.name, format, &mut line);
+        }
+        line.push(b'\n');
+        out.write_all(&line)
+    }
+
+    /// Appends lines of separated cells, in the order the rows are given.
+    pub(super) fn lines<L: Line>(
+        &self,
+        rows: impl Iterator<Item = L>,
+        format: Format,
+        out: &mut Vec<u8>,
+    ) {
+        // The rows of a window follow each other.
+        let mut edges = None;
+        for row in rows {
+            for (n, column) in self.columns.iter().enumerate() {
+                out.extend_from_slice(if n > 0 { separator(format) } else { b"" });
+                match column.from {
+                    From::Start | From::End => {
+                        let edges = self.edges(&row, &mut edges, format);
+                        out.extend_from_slice(
+                            &edges[usize::from(matches!(column.from, From::End))],
+                        );
+                    }
+                    From::Key(i) if self.schema.keys[i].ty == Type::Text => match row.key(i) {
+                        NULL => {}
+                        key => text(Sym::from_cell(key).as_str(), format, out),
+                    },
+                    From::Value(i)
+                        if self.plain[i]
+                            && let Some(value) = row.int(i) =>
+                    {
+                        out.extend_from_slice(itoa::Buffer::new().format(value).as_bytes());
+                    }
+                    from => put(&self.cell(&row, from), format, out),
+                }
+            }
+            out.push(b'\n');
+        }
+    }
+
+    /// The edges of a row's window as text: those at hand, or made anew.
+    fn edges<'e>(
+        &self,
+        row: &impl Line,
+        at_hand: &'e mut Option<((u16, i64), [Vec<u8>; 2])>,
+        format: Format,
+    ) -> &'e [Vec<u8>; 2] {
+        let window = row.window();
+        let held = at_hand.take().filter(|held| held.0 == window);
+        let made = || {
+            let (start, end) = row.edges();
+            let edge = |at| {
+                let mut text = Vec::new();
+                put(&self.edge(at), format, &mut text);
+                text
+            };
+            (window, [edge(start), edge(end)])
+        };
+        &at_hand.insert(held.unwrap_or_else(made)).1
+    }
+}
+
+/// What stands between cells.
+fn separator(format: Format) -> &'static [u8] {
+    if format == Format::Csv { b"," } else { b"\t" }
+}
+
+/// Appends one cell, quoted or escaped where the format asks for it.
+fn put(cell: &Shown<'_>, format: Format, out: &mut Vec<u8>) {
+    match cell {
+        Shown::Null => {}
+        Shown::Number(number) => out.extend_from_slice(number.as_bytes()),
+        Shown::Text(shown) => text(shown, format, out),
+    }
+}
+
+fn text(text: &str, format: Format, out: &mut Vec<u8>) {
+    let text = if format == Format::Csv { cell::csv(text) } else { cell::tsv(text) };
+    out.extend_from_slice(text.as_bytes());
+}
