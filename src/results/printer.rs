@@ -11,9 +11,16 @@ use dataflows::metrics::schema::Schema;
 use dataflows::metrics::value::{NULL, Value};
 use dataflows::record::Type;
 use dataflows::symbol::Sym;
+use smallvec::SmallVec;
 
 use super::cell::{self, Shown};
 use super::{Format, Row};
+
+/// So many rows are brought near before they are printed.
+const AHEAD: usize = 32;
+
+/// A window, and its edges as text.
+type Edges = Option<((u16, i64), [Vec<u8>; 2])>;
 
 /// A row that can be printed.
 pub(super) trait Line {
@@ -149,44 +156,64 @@ impl<'a> Printer<'a> {
     /// Appends lines of separated cells, in the order the rows are given.
     pub(super) fn lines<L: Line>(
         &self,
-        rows: impl Iterator<Item = L>,
+        mut rows: impl Iterator<Item = L>,
         format: Format,
         out: &mut Vec<u8>,
     ) {
         // The rows of a window follow each other.
         let mut edges = None;
-        for row in rows {
-            for (n, column) in self.columns.iter().enumerate() {
-                out.extend_from_slice(if n > 0 { separator(format) } else { b"" });
-                match column.from {
-                    From::Start | From::End => {
-                        let edges = self.edges(&row, &mut edges, format);
-                        out.extend_from_slice(
-                            &edges[usize::from(matches!(column.from, From::End))],
-                        );
-                    }
-                    From::Key(i) if self.schema.keys[i].ty == Type::Text => match row.key(i) {
-                        NULL => {}
-                        key => text(Sym::from_cell(key).as_str(), format, out),
-                    },
-                    From::Value(i)
-                        if self.plain[i]
-                            && let Some(value) = row.int(i) =>
-                    {
-                        out.extend_from_slice(itoa::Buffer::new().format(value).as_bytes());
-                    }
-                    from => put(&self.cell(&row, from), format, out),
-                }
+        loop {
+            let some: SmallVec<[L; AHEAD]> = rows.by_ref().take(AHEAD).collect();
+            if some.is_empty() {
+                return;
             }
-            out.push(b'\n');
+            self.near(&some);
+            some.iter().for_each(|row| self.line(row, &mut edges, format, out));
         }
+    }
+
+    /// Reads rows, then their texts, so that none of them waits for another's memory.
+    fn near(&self, rows: &[impl Line]) {
+        for row in rows {
+            std::hint::black_box(row.window());
+        }
+        let texts = self.schema.keys.iter().enumerate().filter(|(_, key)| key.ty == Type::Text);
+        for (n, _) in texts {
+            for key in rows.iter().map(|row| row.key(n)).filter(|key| *key != NULL) {
+                std::hint::black_box(Sym::from_cell(key).as_str().as_bytes().first().copied());
+            }
+        }
+    }
+
+    fn line(&self, row: &impl Line, edges: &mut Edges, format: Format, out: &mut Vec<u8>) {
+        for (n, column) in self.columns.iter().enumerate() {
+            out.extend_from_slice(if n > 0 { separator(format) } else { b"" });
+            match column.from {
+                From::Start | From::End => {
+                    let edges = self.edges(row, edges, format);
+                    out.extend_from_slice(&edges[usize::from(matches!(column.from, From::End))]);
+                }
+                From::Key(i) if self.schema.keys[i].ty == Type::Text => match row.key(i) {
+                    NULL => {}
+                    key => text(Sym::from_cell(key).as_str(), format, out),
+                },
+                From::Value(i)
+                    if self.plain[i]
+                        && let Some(value) = row.int(i) =>
+                {
+                    out.extend_from_slice(itoa::Buffer::new().format(value).as_bytes());
+                }
+                from => put(&self.cell(row, from), format, out),
+            }
+        }
+        out.push(b'\n');
     }
 
     /// The edges of a row's window as text: those at hand, or made anew.
     fn edges<'e>(
         &self,
         row: &impl Line,
-        at_hand: &'e mut Option<((u16, i64), [Vec<u8>; 2])>,
+        at_hand: &'e mut Edges,
         format: Format,
     ) -> &'e [Vec<u8>; 2] {
         let window = row.window();
