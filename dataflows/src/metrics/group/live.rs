@@ -14,7 +14,7 @@ use super::super::plan::{MetricPlan, Node};
 use super::super::update::{SLIDING, Updates};
 use super::super::value::NULL;
 use super::rows::rows;
-use super::store::Store;
+use super::store::{SHOWN_BITS, Store};
 
 /// So many groups are looked up at a time.
 const AHEAD: usize = 64;
@@ -121,7 +121,7 @@ impl Live {
         let mut dirty = std::mem::take(&mut self.dirty);
         dirty.retain(|number| {
             let group = self.groups.get_mut(*number);
-            let gone = group.is_some_and(|mut g| *g.shown() == 0 && g.is_gone());
+            let gone = group.is_some_and(|g| g.shown() == 0 && g.is_gone());
             if gone {
                 self.remove(*number);
             }
@@ -142,7 +142,8 @@ impl Live {
             let mut of = |m: &u16| rows(&metrics[*m as usize], &mut group);
             shown.extend(node.metrics.iter().map(|m| if gone { Rows::new() } else { of(m) }));
             let hash = hash(&shown);
-            if std::mem::replace(group.shown(), hash) != hash {
+            if group.shown() != hash {
+                group.set_shown(hash);
                 let key = group.key();
                 for (metric, rows) in node.metrics.iter().zip(&shown) {
                     changes.push(*metric, &key, rows);
@@ -166,12 +167,14 @@ fn retired(node: &Node, (window, start): (u16, i64), now: i64) -> bool {
     }
 }
 
-/// The hash of a group's rows; 0 = it shows none.
-fn hash(shown: &[Rows]) -> i64 {
+/// Of the hash of a group's rows the bits that are kept; 0 = it shows none.
+fn hash(shown: &[Rows]) -> u64 {
     if shown.iter().all(SmallVec::is_empty) {
         return 0;
     }
     let mut hasher = FxHasher::default();
     shown.hash(&mut hasher);
-    hasher.finish() as i64 | 1
+    // So that the bits that are kept depend on all.
+    let spread = hasher.finish().wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    spread >> (u64::BITS - SHOWN_BITS) | 1
 }

@@ -5,9 +5,9 @@
 //! Limits: 2^32 - 1 groups.
 //!
 //! ```text
-//! group = window:16|live:1|dirty:1  start  key*  sum*  shown              words of 64 bits
+//! group = window:16|live:1|dirty:1|shown:46  start  key*  sum*            words of 64 bits
 //! start, key, sum = as super::super::words has them
-//! shown = the hash of the rows last published, 0 = none
+//! shown = of the hash of the rows last published, 0 = none
 //! ```
 
 use super::super::multiset::Multiset;
@@ -22,6 +22,10 @@ const CHUNK: usize = 1024;
 const LIVE: i64 = 1 << 16;
 /// It changed since it was last published.
 const DIRTY: i64 = 1 << 17;
+/// Where what was shown of it begins.
+const SHOWN: u32 = 18;
+/// The bits of a hash of rows that count: of other rows one in 2^45 passes for those shown before.
+pub const SHOWN_BITS: u32 = u64::BITS - SHOWN;
 
 /// The groups of one node by key.
 pub struct Store {
@@ -46,12 +50,7 @@ pub struct Group<'a> {
 
 /// Bytes of a group, without its multisets.
 pub fn bytes(node: &Node) -> usize {
-    stride(&Words::of(node)) * size_of::<i64>()
-}
-
-/// Words of a group: an entry's and what was shown of it.
-fn stride(form: &Words) -> usize {
-    form.width() + 1
+    Words::of(node).width() * size_of::<i64>()
 }
 
 impl Store {
@@ -92,21 +91,21 @@ impl Store {
     #[inline]
     pub fn likely(&self, entry: &[i64]) -> Option<u32> {
         let number = self.index.likely(half(self.form.key(entry)))?;
-        std::hint::black_box(words(&self.chunks, stride(&self.form), number)[0]);
+        std::hint::black_box(words(&self.chunks, self.form.width(), number)[0]);
         Some(number)
     }
 
     /// Whether an entry is of a group.
     #[inline]
     pub fn is(&self, number: u32, entry: &[i64]) -> bool {
-        is(words(&self.chunks, stride(&self.form), number), self.form.key(entry))
+        is(words(&self.chunks, self.form.width(), number), self.form.key(entry))
     }
 
     /// The number of the group that an entry is of, made without sums if need be, and whether it
     /// was.
     pub fn find_or_add(&mut self, entry: &[i64]) -> (u32, bool) {
         let key = self.form.key(entry);
-        let stride = stride(&self.form);
+        let stride = self.form.width();
         let same = |number: u32| is(words(&self.chunks, stride, number), key);
         let next = || u32::try_from(self.numbers).ok().filter(|number| *number != u32::MAX);
         let number = self.free.last().copied().or_else(next);
@@ -125,13 +124,13 @@ impl Store {
         let words = &mut self.chunks[at / CHUNK][at % CHUNK * stride..][..stride];
         words.fill(0);
         words[..key.len()].copy_from_slice(key);
-        words[0] |= LIVE;
+        words[0] = key[0] & i64::from(u16::MAX) | LIVE;
         (number, true)
     }
 
     /// The words of the next number that was never given out.
     fn make_room(&mut self) {
-        let stride = stride(&self.form);
+        let stride = self.form.width();
         if self.numbers.is_multiple_of(CHUNK) {
             self.chunks.push(Vec::with_capacity(CHUNK * stride));
         }
@@ -146,7 +145,7 @@ impl Store {
     /// A group, if there is one of this number.
     #[inline]
     pub fn get_mut(&mut self, number: u32) -> Option<Group<'_>> {
-        let (at, stride) = (number as usize, stride(&self.form));
+        let (at, stride) = (number as usize, self.form.width());
         let words = self.chunks.get_mut(at / CHUNK)?.get_mut(at % CHUNK * stride..)?;
         let words = words.get_mut(..stride).filter(|words| words[0] & LIVE != 0)?;
         let sets = self.sets.get_mut(at).map_or(&mut [][..], |sets| sets);
@@ -214,10 +213,14 @@ impl Group<'_> {
         before & DIRTY != 0
     }
 
-    /// The hash of the rows last published, 0 = none were.
-    pub fn shown(&mut self) -> &mut i64 {
-        let last = self.words.len() - 1;
-        &mut self.words[last]
+    /// Of the hash of the rows last published [`SHOWN_BITS`], 0 = none were.
+    pub fn shown(&self) -> u64 {
+        self.words[0] as u64 >> SHOWN
+    }
+
+    /// Says what is published of it, as [`Group::shown`] has it.
+    pub fn set_shown(&mut self, shown: u64) {
+        self.words[0] = self.words[0] & ((1 << SHOWN) - 1) | (shown << SHOWN) as i64;
     }
 }
 
@@ -279,12 +282,14 @@ mod tests {
         let mut group = store.get_mut(number).expect("made");
         assert!(group.is_gone() && !group.set_dirty(true));
         group.add(&entry);
-        *group.shown() = 9;
+        group.set_shown(u64::MAX >> SHOWN);
+        assert!(group.set_dirty(true));
+        group.set_shown(9);
         assert_eq!((group.sum(0), group.sum(1), group.is_gone()), (1, 5, false));
         store.reset(number);
         let mut group = store.get_mut(number).expect("still there");
         assert!(group.is_gone() && group.set_dirty(false));
         let key = GroupKey { window: 0, start: i64::MIN, keys: [7][..].into() };
-        assert_eq!((*group.shown(), group.key()), (9, key));
+        assert_eq!((group.shown(), group.key()), (9, key));
     }
 }
