@@ -220,7 +220,7 @@ pub fn decode_options(config: &Config, book: &Book) -> DecodeOptions {
 /// memory at a time, each with what becomes of it.
 ///
 /// [`UNDER_WAY`]: super::epochs::UNDER_WAY
-const BUDGET_PART: u64 = 64;
+const BUDGET_PART: u64 = 96;
 
 /// An epoch's bytes at most: as configured, or less where memory is little.
 pub fn epoch_bytes(config: &Config) -> usize {

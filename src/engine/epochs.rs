@@ -119,3 +119,33 @@ impl Epochs {
         (first.sealed.len() == workers).then(|| self.flights.pop_front()).flatten()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn epochs_become_complete_in_order_and_not_too_many_are_under_way() {
+        let mut epochs = Epochs::new(2);
+        while epochs.may_seal() {
+            epochs.seal();
+        }
+        assert_eq!(epochs.open, UNDER_WAY as u64);
+        for epoch in 0..epochs.open {
+            let closed = |earliest| Closed { epoch, read: Vec::new(), earliest };
+            assert!(epochs.closed(closed(Some(7))).is_none());
+            let due = epochs.closed(closed(Some(5))).map(|flight| (flight.epoch, flight.earliest));
+            assert_eq!(due, Some((epoch, Some(5))));
+        }
+        // One worker is ahead of the other.
+        for epoch in 0..epochs.open {
+            assert!(epochs.sealed(epoch, 0, Sealed::default()).is_none());
+        }
+        for epoch in 0..epochs.open {
+            assert!(!epochs.idle() && epochs.may_seal() == (epoch > 0));
+            let done = epochs.sealed(epoch, 1, Sealed::default()).expect("both are through");
+            assert_eq!((done.epoch, done.sealed.len()), (epoch, 2));
+        }
+        assert!(epochs.idle());
+    }
+}

@@ -9,9 +9,9 @@
 //! ```
 //!
 //! Promises: the figure is the kernel's (resident memory), not a sum of guesses; reading stops
-//! before anything else does; the stop leaves everything stored. Limits: within one epoch memory
-//! may go beyond the budget by what an epoch and a growing table take; [`guard`] ends the process
-//! before the kernel would.
+//! before anything else does; the stop leaves everything stored.
+//! Limits: for a moment memory may go beyond the budget by what the epochs under way and a growing
+//! table take; [`guard`] ends the process before the kernel would.
 
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};

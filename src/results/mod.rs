@@ -26,6 +26,9 @@ pub use published::{Prepared, rows};
 use file::Part;
 use printer::Printer;
 
+/// Rows whose lines are made at a time.
+const CHUNK: usize = 16 << 10;
+
 /// How rows are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
@@ -64,8 +67,11 @@ pub fn write(schema: &Schema, rows: &[Row], format: Format, out: &mut dyn Write)
         Format::Tsv | Format::Csv => {
             printer.header(format, out)?;
             let mut lines = Vec::new();
-            printer.lines(rows.iter(), format, &mut lines);
-            out.write_all(&lines)
+            rows.chunks(CHUNK).try_for_each(|rows| {
+                lines.clear();
+                printer.lines(rows.iter(), format, &mut lines);
+                out.write_all(&lines)
+            })
         }
         Format::Table => {
             let cells = |row: &Row| -> Vec<String> {

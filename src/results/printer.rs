@@ -23,7 +23,7 @@ const AHEAD: usize = 32;
 type Edges = Option<((u16, i64), [Vec<u8>; 2])>;
 
 /// A row that can be printed.
-pub(super) trait Line {
+pub(super) trait Printed {
     /// The place of its window in the metric's list, and where it starts, if it stands there.
     fn window(&self) -> (u16, i64);
     /// The edges of its window, microseconds; [`NULL`] where there is none.
@@ -32,11 +32,11 @@ pub(super) trait Line {
     fn key(&self, n: usize) -> i64;
     /// The value of a column.
     fn value(&self, n: usize) -> Value;
-    /// The value of a column of integers, if it is a usual one.
+    /// The value of a column if it is a plain integer; none: [`Printed::value`] has it.
     fn int(&self, n: usize) -> Option<i64>;
 }
 
-impl Line for &Row {
+impl Printed for &Row {
     fn window(&self) -> (u16, i64) {
         (self.window, self.start)
     }
@@ -112,7 +112,7 @@ impl<'a> Printer<'a> {
     }
 
     /// One cell of a row.
-    pub(super) fn cell(&self, row: &impl Line, from: From) -> Shown<'_> {
+    pub(super) fn cell(&self, row: &impl Printed, from: From) -> Shown<'_> {
         let output = &self.schema.metric.output;
         let time = output.time.as_deref();
         match from {
@@ -154,7 +154,7 @@ impl<'a> Printer<'a> {
     }
 
     /// Appends lines of separated cells, in the order the rows are given.
-    pub(super) fn lines<L: Line>(
+    pub(super) fn lines<L: Printed>(
         &self,
         mut rows: impl Iterator<Item = L>,
         format: Format,
@@ -173,7 +173,7 @@ impl<'a> Printer<'a> {
     }
 
     /// Reads rows, then their texts, so that none of them waits for another's memory.
-    fn near(&self, rows: &[impl Line]) {
+    fn near(&self, rows: &[impl Printed]) {
         for row in rows {
             std::hint::black_box(row.window());
         }
@@ -185,7 +185,7 @@ impl<'a> Printer<'a> {
         }
     }
 
-    fn line(&self, row: &impl Line, edges: &mut Edges, format: Format, out: &mut Vec<u8>) {
+    fn line(&self, row: &impl Printed, edges: &mut Edges, format: Format, out: &mut Vec<u8>) {
         for (n, column) in self.columns.iter().enumerate() {
             out.extend_from_slice(if n > 0 { separator(format) } else { b"" });
             match column.from {
@@ -212,7 +212,7 @@ impl<'a> Printer<'a> {
     /// The edges of a row's window as text: those at hand, or made anew.
     fn edges<'e>(
         &self,
-        row: &impl Line,
+        row: &impl Printed,
         at_hand: &'e mut Edges,
         format: Format,
     ) -> &'e [Vec<u8>; 2] {

@@ -7,14 +7,11 @@ use std::thread;
 use dataflows::metrics::value::{NULL, Value};
 
 use super::order::{order, windows};
-use super::printer::{Line, Printer};
-use super::{Format, Part, Row, extension, write};
+use super::printer::{Printed, Printer};
+use super::{CHUNK, Format, Part, Row, extension, write};
 use crate::cli::Failure;
 use crate::publish::rank::Ranking;
 use crate::publish::{self, Published, Reading, edges};
-
-/// Rows whose lines one thread makes at a time.
-const CHUNK: usize = 16 << 10;
 
 /// The rows of a reading, in the order in which they are printed, at most `limit` a window (none:
 /// as many as the metric's `limit` allows).
@@ -66,7 +63,11 @@ impl Prepared {
 }
 
 /// Writes the rows of a reading in their order; where they are many, on all cores.
-fn write_reading(reading: &Reading, format: Format, out: &mut dyn Write) -> io::Result<()> {
+pub(super) fn write_reading(
+    reading: &Reading,
+    format: Format,
+    out: &mut dyn Write,
+) -> io::Result<()> {
     let schema = reading.schema();
     if matches!(format, Format::Json | Format::Table) {
         return write(schema, &rows(reading, None), format, out);
@@ -83,7 +84,7 @@ fn write_reading(reading: &Reading, format: Format, out: &mut dyn Write) -> io::
     in_order(windows.chunks_mut(each), ordered, |()| io::Result::Ok(()))?;
     let lines = |parts: Vec<&[publish::Row<'_>]>| {
         let mut lines = Vec::new();
-        let rows = parts.into_iter().flatten().map(|row| Packed { reading, row: *row });
+        let rows = parts.into_iter().flatten().map(|row| Shown { reading, row: *row });
         printer.lines(rows, format, &mut lines);
         lines
     };
@@ -91,12 +92,12 @@ fn write_reading(reading: &Reading, format: Format, out: &mut dyn Write) -> io::
 }
 
 /// A row as it is published.
-struct Packed<'r> {
+struct Shown<'r> {
     reading: &'r Reading,
     row: publish::Row<'r>,
 }
 
-impl Line for Packed<'_> {
+impl Printed for Shown<'_> {
     fn window(&self) -> (u16, i64) {
         (self.row.window(), self.row.start())
     }

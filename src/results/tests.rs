@@ -117,6 +117,40 @@ fn numbers_as_keys_are_ordered_by_their_digits_and_nulls_of_measures_are_last() 
 }
 
 #[test]
+fn packed_rows_are_printed_like_their_copies() {
+    let by_time = schema("metrics.toml", "category_popularity_by_time");
+    let median = schema("bench.toml", "q4");
+    let mut changes = Vec::new();
+    for n in 0..2000_i64 {
+        // Windows of one start follow each other; some texts, numbers and keys are unusual.
+        let window = (n % 3) as u16;
+        let country = ["", "A\tB", "Korea, South", "Z"][n as usize % 4];
+        let count = if n % 500 == 0 { i128::MAX } else { i128::from(n % 7) };
+        let keys = [text(country), text(&n.to_string())].into_iter().collect();
+        let key = GroupKey { window, start: n / 900 * 24 * HOUR, keys };
+        changes.push(Change {
+            metric: 0,
+            key,
+            rows: vec![Values::from_slice(&[Value::Int(count)])],
+        });
+        let value = if n % 5 == 0 { Value::Null } else { Value::Ratio(n.into(), 2) };
+        let key = GroupKey { window: 0, start: NULL, keys: [text(&n.to_string())][..].into() };
+        let rows = vec![Values::from_slice(&[value, Value::Int(n.into())])];
+        changes.push(Change { metric: 1, key, rows });
+    }
+    let published = Published::new(vec![by_time, median]);
+    published.apply(Frontier::default(), Arc::default(), changes);
+    for (metric, format) in [(0, Format::Tsv), (0, Format::Csv), (1, Format::Tsv), (1, Format::Csv)]
+    {
+        let reading = published.read(metric).expect("the metric");
+        let (mut packed, mut copied) = (Vec::new(), Vec::new());
+        published::write_reading(&reading, format, &mut packed).expect("memory");
+        write(reading.schema(), &rows(&reading, None), format, &mut copied).expect("memory");
+        assert_eq!(String::from_utf8(packed), String::from_utf8(copied), "{metric} {format:?}");
+    }
+}
+
+#[test]
 fn files_replace_each_other_whole() {
     let dir = tempfile::tempdir().expect("a folder");
     let schema = schema("queries.toml", "Q6_users_joined_per_year");

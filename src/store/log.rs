@@ -6,7 +6,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use dataflows::assemble::block::{put_varint, take, take_varint};
+use dataflows::assemble::block::{VARINT, put, take, take_varint};
 
 use super::cut::{Cut, Head};
 use super::disk::{Disk, DiskFile, Mode};
@@ -149,8 +149,10 @@ fn frame_of(
 
 /// Appends a text and its number to a chunk.
 pub fn push_text(chunk: &mut Vec<u8>, number: u64, text: &str) {
-    put_varint(chunk, number);
-    put_varint(chunk, text.len() as u64);
+    let (mut head, mut len) = ([0; 2 * VARINT], 0);
+    put(&mut head, &mut len, number);
+    put(&mut head, &mut len, text.len() as u64);
+    chunk.extend_from_slice(&head[..len]);
     chunk.extend_from_slice(text.as_bytes());
 }
 

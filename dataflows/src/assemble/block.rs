@@ -268,7 +268,8 @@ pub fn unzigzag(n: u64) -> i64 {
 /// Bytes of a varint at most.
 pub const VARINT: usize = 10;
 
-/// Puts a varint where there is room for [`VARINT`] bytes.
+/// Puts a varint where there is room for [`VARINT`] bytes: seven bits a byte, low ones first, all
+/// but the last byte with the high bit.
 ///
 /// Panics if there is not.
 #[inline]
@@ -280,16 +281,6 @@ pub fn put(to: &mut [u8], at: &mut usize, mut n: u64) {
     }
     to[*at] = n as u8;
     *at += 1;
-}
-
-/// Appends a varint: seven bits a byte, low ones first, all but the last byte with the high bit.
-#[inline]
-pub fn put_varint(to: &mut Vec<u8>, mut n: u64) {
-    while n >= 0x80 {
-        to.push(n as u8 | 0x80);
-        n >>= 7;
-    }
-    to.push(n as u8);
 }
 
 /// Takes a varint off the front; none if there is no whole one of 64 bits.
@@ -393,10 +384,10 @@ mod tests {
 
         #[test]
         fn varints(n in prop_oneof![any::<u64>(), 0..300_u64, Just(u64::MAX)], m in any::<i64>()) {
-            let mut bytes = Vec::new();
-            put_varint(&mut bytes, n);
-            put_varint(&mut bytes, zigzag(m));
-            let mut rest = &bytes[..];
+            let (mut bytes, mut len) = ([0; 2 * VARINT], 0);
+            put(&mut bytes, &mut len, n);
+            put(&mut bytes, &mut len, zigzag(m));
+            let mut rest = &bytes[..len];
             prop_assert_eq!(take_varint(&mut rest), Some(n));
             prop_assert_eq!(take_varint(&mut rest).map(unzigzag), Some(m));
             prop_assert!(rest.is_empty());

@@ -62,8 +62,12 @@ impl Assemble {
         let slots = self.unfed.start..self.unfed.end.min(self.unfed.start + SLICE);
         let plan = self.plan.clone();
         for slot in slots.clone() {
+            let bytes = self.table.slot(slot);
+            if !self.gives[usize::from(present(bytes))] {
+                continue;
+            }
             let [_, post] = &mut self.posts;
-            post.look(&plan, self.table.slot(slot));
+            post.look(&plan, bytes);
             let counts = if plan.arrivals { self.arrivals.of(slot) } else { Counts::new() };
             for (n, node) in plan.nodes.iter().enumerate().filter(|(_, n)| n.of_posts()) {
                 let combine = &mut self.combine;

@@ -3,7 +3,7 @@
 //! Promises: what metrics name of a post is found out once a post, for all of them.
 
 use super::arrivals::Counts;
-use super::layout::{HEADER, Header, present};
+use super::layout::{HEADER, present};
 use super::table;
 use crate::metrics::declare::Fact;
 use crate::metrics::distinct::DistinctRow;
@@ -18,6 +18,7 @@ use crate::record::Stream;
 pub struct Seen {
     /// The sides that are there, a bit for each stream.
     there: u8,
+    /// See [`Plan::look`].
     cells: Vec<i64>,
 }
 
@@ -25,10 +26,8 @@ impl Seen {
     /// Looks at a slot.
     pub fn look(&mut self, plan: &Plan, slot: &[u8]) {
         self.there = present(slot);
-        let sides = Stream::ALL.map(|s| {
-            let part = plan.layout.part(slot, s);
-            Header::is_there(part).then(|| &part[HEADER..])
-        });
+        let sides = Stream::ALL
+            .map(|s| (self.there & s.bit() != 0).then(|| &plan.layout.part(slot, s)[HEADER..]));
         plan.look(table::index(slot), sides, &mut self.cells);
     }
 }

@@ -35,7 +35,7 @@ pub enum At {
     /// In the packed columns of a side.
     Side(Stream, Place),
     /// The n-th of a row of cells.
-    Nth(usize),
+    Cell(usize),
 }
 
 impl At {
@@ -45,7 +45,7 @@ impl At {
             (At::Side(stream, place), Row::Sides { sides, .. }) => {
                 sides[stream as usize].map_or(NULL, |packed| place.get(packed))
             }
-            (At::Nth(n), Row::Cells(cells)) => cells[n],
+            (At::Cell(n), Row::Cells(cells)) => cells[n],
             _ => NULL,
         }
     }
@@ -247,8 +247,8 @@ impl Compiler<'_> {
     ///
     /// Panics if the rows do not hold what it needs: the configuration and the planner see to it.
     pub fn expr(&mut self, expr: Expr, need: Need) -> Nth {
-        if let (Over::Metas(metas), Expr::Meta(m)) = (&self.over, expr) {
-            return metas.iter().position(|x| *x == m).expect(HELD);
+        if let Over::Metas(metas) = &self.over {
+            return metas.iter().position(|meta| Expr::Meta(*meta) == expr).expect(HELD);
         }
         let ex = self.compiled(expr, need);
         place(self.cells, ex)
@@ -258,7 +258,7 @@ impl Compiler<'_> {
         if let Over::Cells(cells) = &self.over
             && let Some(n) = cells.iter().position(|c| *c == expr)
         {
-            return Ex::Cell(At::Nth(n));
+            return Ex::Cell(At::Cell(n));
         }
         match expr {
             Expr::Ind => Ex::Ind,
@@ -299,7 +299,7 @@ impl Compiler<'_> {
             }
             Over::Cells(cells) => {
                 let same = |e: &Expr| *e == Expr::Column(kept.column);
-                cells.iter().position(same).map(At::Nth)
+                cells.iter().position(same).map(At::Cell)
             }
             Over::Metas(_) => None,
         }

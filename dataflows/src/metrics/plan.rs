@@ -88,6 +88,7 @@ pub struct Node {
     /// If not empty: rows equal in these count once; what follows, but for the event time, is over
     /// what [`Node::look`] makes of rows of these cells.
     pub distinct: Vec<Nth>,
+    /// What is made of such a row.
     inner: Vec<Ex>,
     /// The group keys.
     pub keys: Vec<Nth>,

@@ -1,8 +1,9 @@
-//! The fast path: one pass over the usual layout, one flat object of known keys.
+//! The fast path: marks where strings may end, then one pass over the usual layout, one flat object
+//! of known keys.
 //!
 //! Promises: what it takes, the general parser would take to the same; everything else (nested
 //! values, unknown or doubled keys, exponents, control characters, whatever is not JSON) it
-//! leaves to it. No allocation.
+//! leaves to it. No allocation but for [`Marks`], whose room is used again.
 
 use super::bytes::Marks;
 use super::wire::{Bits, SLOTS, Slot, Wire};
@@ -23,9 +24,9 @@ pub(super) fn scan<'a>(message: &'a [u8], marks: &mut Marks, wire: &mut Wire<'a>
     scan.blanks();
     loop {
         let slot = scan.key(guess)?;
-        let first = scan.next_but_blanks()?;
-        let from = scan.at - 1;
-        let escaped = scan.value(first)?;
+        scan.blanks();
+        let from = scan.at;
+        let escaped = scan.value()?;
         if !bits.add(slot, escaped) {
             return None;
         }
@@ -70,16 +71,6 @@ impl Scan<'_> {
     }
 
     #[inline]
-    fn next_but_blanks(&mut self) -> Option<u8> {
-        loop {
-            match self.next()? {
-                b' ' => {}
-                next => return Some(next),
-            }
-        }
-    }
-
-    #[inline]
     fn rest(&self) -> &[u8] {
         &self.text[self.at..]
     }
@@ -111,13 +102,16 @@ impl Scan<'_> {
         let slot = Slot::of(&self.text[self.at..end])?;
         self.at = end;
         self.expect(b'"')?;
-        (self.next_but_blanks()? == b':').then_some(slot)
+        self.blanks();
+        self.expect(b':')?;
+        Some(slot)
     }
 
     /// Whether another field follows, or the object ends.
     #[inline]
     fn more(&mut self) -> Option<bool> {
-        match self.next_but_blanks()? {
+        self.blanks();
+        match self.next()? {
             b',' => {
                 self.blanks();
                 Some(true)
@@ -127,12 +121,12 @@ impl Scan<'_> {
         }
     }
 
-    /// The rest of a value that is neither an object nor an array; whether it has an escape.
+    /// A value that is neither an object nor an array; whether it has an escape.
     #[inline]
-    fn value(&mut self, first: u8) -> Option<bool> {
-        match first {
+    fn value(&mut self) -> Option<bool> {
+        match self.next()? {
             b'"' => return self.string(),
-            b'-' | b'0'..=b'9' => self.number(first)?,
+            first @ (b'-' | b'0'..=b'9') => self.number(first)?,
             b'n' => self.literal(b"ull")?,
             b't' => self.literal(b"rue")?,
             b'f' => self.literal(b"alse")?,

@@ -4,6 +4,7 @@ use super::*;
 use crate::metrics::declare::{
     Condition, Constant, Fact, Key, Measure, Op, Output, Shape, Ties, default_age_groups,
 };
+use crate::metrics::value::NULL;
 use crate::record::Column;
 use crate::time::{HOUR, SECOND};
 
@@ -82,6 +83,32 @@ fn metrics_of_the_same_rows_share_a_node_and_its_cells() {
         .map(|s| s.header_bytes + s.columns.iter().map(|c| c.bytes).sum::<usize>())
         .sum();
     assert_eq!(e.post.slot_bytes, e.post.head_bytes + sum + e.post.padding_bytes);
+}
+
+#[test]
+fn what_metrics_name_of_a_post_is_a_cell_once() {
+    let fact = Fact::Sides([true, true, false]);
+    let both = [
+        metric("a", fact, &[("mean", Kind::Mean(FOLLOWERS)), ("n", Kind::CountOf(CATEGORY))]),
+        metric("b", Fact::Arrivals([true, true, false]), &[("most", Kind::Max(FOLLOWERS))]),
+    ];
+    let cells = |metrics: &[Metric], sides| {
+        let plan = Plan::new(metrics, &default_age_groups(), false);
+        let mut cells = vec![7; 3];
+        plan.look(5, sides, &mut cells);
+        cells
+    };
+    // The year, the category (whether there is one is known from it), the followers.
+    assert_eq!(cells(&both, [None; 3]), [NULL; 3]);
+    let pin = |plan: &Plan| vec![1; plan.layout.side(Stream::Pin).bytes];
+    let packed = pin(&Plan::new(&both, &default_age_groups(), false));
+    let seen = cells(&both, [Some(&packed), None, None]);
+    assert_eq!((seen.len(), seen.iter().filter(|cell| **cell == NULL).count()), (3, 1));
+    // Of what is to be distinct the post's cells are those that tell rows apart.
+    let mut distinct = both[0].clone();
+    distinct.distinct = vec![CATEGORY, FOLLOWERS];
+    let plan = Plan::new(&[distinct], &default_age_groups(), false);
+    assert_eq!(plan.nodes[0].look(&[3, 4]).to_vec(), [3, 4]);
 }
 
 #[test]

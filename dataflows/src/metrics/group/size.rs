@@ -48,8 +48,10 @@ pub const fn listed(entry: usize) -> usize {
 pub fn member(order: Order) -> usize {
     match order {
         Order::Value => listed(16),
-        // Some changes wait below the greatest.
-        Order::Ranked { .. } => 16 * 3 / 2,
+        // The greatest are in order; below them, where most are if there are many, texts take less
+        // than that, and some changes wait.
+        Order::Ranked { text: true } => listed(24),
+        Order::Ranked { text: false } => 24 * 3 / 2,
         Order::Often { .. } => hashed(16) + treed(24),
     }
 }

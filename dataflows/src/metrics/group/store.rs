@@ -24,7 +24,7 @@ const LIVE: i64 = 1 << 16;
 const DIRTY: i64 = 1 << 17;
 /// Where what was shown of it begins.
 const SHOWN: u32 = 18;
-/// The bits of a hash of rows that count: of other rows one in 2^45 passes for those shown before.
+/// The bits of a hash of rows that count: of other rows one in 2^46 passes for those shown before.
 pub const SHOWN_BITS: u32 = u64::BITS - SHOWN;
 
 /// The groups of one node by key.
@@ -276,7 +276,7 @@ mod tests {
 
     #[test]
     fn a_reset_group_remembers_what_was_shown() {
-        let entry = [0, i64::MIN, 7, 1, 5, 0];
+        let entry = [6, i64::MIN, 7, 1, 5, 0];
         let mut store = store(1, &[false, true], Vec::new());
         let (number, _) = store.find_or_add(&entry);
         let mut group = store.get_mut(number).expect("made");
@@ -284,12 +284,14 @@ mod tests {
         group.add(&entry);
         group.set_shown(u64::MAX >> SHOWN);
         assert!(group.set_dirty(true));
+        assert_eq!(store.find_or_add(&entry), (number, false));
+        let mut group = store.get_mut(number).expect("still there");
         group.set_shown(9);
         assert_eq!((group.sum(0), group.sum(1), group.is_gone()), (1, 5, false));
         store.reset(number);
         let mut group = store.get_mut(number).expect("still there");
         assert!(group.is_gone() && group.set_dirty(false));
-        let key = GroupKey { window: 0, start: i64::MIN, keys: [7][..].into() };
+        let key = GroupKey { window: 6, start: i64::MIN, keys: [7][..].into() };
         assert_eq!((group.shown(), group.key()), (9, key));
     }
 }

@@ -54,15 +54,37 @@ impl Short {
     }
 }
 
+/// Entries in lists of [`LIST`]: as they get more none is moved.
+#[derive(Debug)]
+struct Pile<T>(Vec<Vec<T>>);
+
+impl<T> Pile<T> {
+    fn push(&mut self, entry: T) {
+        match self.0.last_mut() {
+            Some(list) if list.len() < LIST => list.push(entry),
+            // The first list grows; where there is one there will be more.
+            last => {
+                let mut list = Vec::with_capacity(if last.is_some() { LIST } else { 0 });
+                list.push(entry);
+                self.0.push(list);
+            }
+        }
+    }
+
+    fn take(&mut self) -> impl Iterator<Item = T> + use<T> {
+        std::mem::take(&mut self.0).into_iter().flatten()
+    }
+}
+
 /// Changes in no order.
 #[derive(Debug)]
 struct Rest {
     /// All values are less than this one.
     below: i64,
-    lists: Vec<Vec<Short>>,
+    short: Pile<Short>,
     /// Those that are not short.
-    long: Vec<(Key, i64)>,
-    /// Changes in all lists.
+    long: Pile<(Key, i64)>,
+    /// Changes, short and long.
     len: usize,
     /// They are put together when there are so many.
     until: usize,
@@ -147,8 +169,8 @@ fn greatest_of(keys: &[(Key, i64)], count: usize) -> (usize, i64) {
 
 impl Rest {
     fn new(below: i64, keys: &[(Key, i64)]) -> Self {
-        let (lists, long) = (Vec::new(), Vec::new());
-        let mut rest = Rest { below, lists, long, len: 0, until: FEW.max(2 * keys.len()) };
+        let (short, long) = (Pile(Vec::new()), Pile(Vec::new()));
+        let mut rest = Rest { below, short, long, len: 0, until: FEW.max(2 * keys.len()) };
         keys.iter().for_each(|key| rest.push(*key));
         rest
     }
@@ -165,25 +187,17 @@ impl Rest {
 
     fn push(&mut self, change: (Key, i64)) {
         self.len += 1;
-        let Some(change) = Short::of(change) else { return self.long.push(change) };
-        match self.lists.last_mut() {
-            Some(list) if list.len() < LIST => list.push(change),
-            // The first list grows; where there is one there will be more.
-            last => {
-                let mut list = Vec::with_capacity(if last.is_some() { LIST } else { 0 });
-                list.push(change);
-                self.lists.push(list);
-            }
+        match Short::of(change) {
+            Some(short) => self.short.push(short),
+            None => self.long.push(change),
         }
     }
 
     /// Takes everything, in order, each key once.
     fn together(&mut self) -> Vec<(Key, i64)> {
         let mut keys = Vec::with_capacity(self.len);
-        keys.append(&mut self.long);
-        for list in std::mem::take(&mut self.lists) {
-            keys.extend(list.into_iter().map(Short::change));
-        }
+        keys.extend(self.short.take().map(Short::change));
+        keys.extend(self.long.take());
         keys.sort_unstable_by_key(|change| change.0);
         keys.dedup_by(|b, a| {
             let same = a.0 == b.0;
@@ -242,6 +256,23 @@ mod tests {
             let most = MOST + KEEP + FEW.max(2 * map.len());
             prop_assert!(ranked.held() <= most, "{} of {}", ranked.held(), map.len());
         }
+    }
+
+    #[test]
+    fn what_is_not_short_is_kept_as_it_is() {
+        let changes = [
+            ((5, 1), 1 << 31),
+            ((5, 1), i64::from(i32::MIN)),
+            ((5, i64::from(u32::MAX)), i64::from(i32::MAX)),
+            ((5, 1 << 32), 1),
+            ((i64::MIN, -1), i64::MIN),
+        ];
+        for (n, change) in changes.into_iter().enumerate() {
+            let short = Short::of(change).map(Short::change);
+            assert_eq!(short, (n == 1 || n == 2).then_some(change));
+        }
+        let mut rest = Rest::new(9, &changes);
+        assert_eq!((rest.len, rest.together().len()), (5, 3));
     }
 
     #[test]
