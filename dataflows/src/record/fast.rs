@@ -21,7 +21,6 @@ pub(super) fn scan<'a>(message: &'a [u8], marks: &mut Marks, wire: &mut Wire<'a>
     marks.find(message);
     let mut scan = Scan { text: message, at: 1, marks };
     let (mut guess, mut bits) = (0, Bits::default());
-    scan.blanks();
     loop {
         let slot = scan.key(guess)?;
         scan.blanks();
@@ -96,6 +95,7 @@ impl Scan<'_> {
             self.at = self.text.len() - rest.len();
             return Some(*slot);
         }
+        self.blanks();
         self.expect(b'"')?;
         let end = self.marks.from(self.at);
         // A key with an escape is not among the names.
