@@ -3,7 +3,8 @@
 //!
 //! From the environment: `FIGURES_POSTS` (posts held; default 1000000), `FIGURES_SECONDS` (of each
 //! load; default 20), `FIGURES_ONLY` (numbers of rows, like `P7,P8`; default all), `BENCH_RUNS`
-//! (default 3), `BENCH_WORKERS`.
+//! (default 3), `BENCH_WORKERS`, `FIGURES_RATE` (records a second of P8 and P10; default half of
+//! what a run over the files reaches: of two programs at one rate the latencies can be compared).
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -54,7 +55,8 @@ pub fn run() -> Result<(), Failure> {
     println!("| | what | measured |");
     println!("|---|---|---|");
     let plain = figures.once("plain", &[])?;
-    let rate = figures.posts as f64 * 3.0 / plain.seconds;
+    let half = figures.posts as f64 * 1.5 / plain.seconds;
+    let rate = super::number("FIGURES_RATE", half);
     if wanted("P6") {
         let set = |n| ["--set".to_owned(), format!("engine.max_epoch_records={n}")];
         let small = figures.once("epochs", &set(4_000))?.seconds;
@@ -69,10 +71,10 @@ pub fn run() -> Result<(), Failure> {
         row("P7", "append to event, 5 000 rec/s", &figures.latency(5_000.0, 0, &[])?);
     }
     if wanted("P8") || wanted("P10") {
-        let with = figures.latency(rate / 2.0, figures.posts, &[])?;
+        let with = figures.latency(rate, figures.posts, &[])?;
         row("P8", "append to event, half of the maximum rate", &with);
         if wanted("P10") {
-            let without = figures.latency(rate / 2.0, figures.posts, &NO_CUTS)?;
+            let without = figures.latency(rate, figures.posts, &NO_CUTS)?;
             row("P10", "the same with checkpoints an hour apart", &without);
             let ratio = with.cpu_seconds_a_million / without.cpu_seconds_a_million;
             println!("| P10 | CPU with checkpoints / without | {ratio:.2} |");

@@ -21,8 +21,15 @@ use super::pool::{Pool, Pump};
 const STEP: Duration = Duration::from_millis(20);
 /// What has been read is given back so often.
 const FORGET: Duration = Duration::from_secs(2);
-/// Records by which the sustainable rate is found.
+/// Records by which a first rate is found; from there on it climbs.
 const PROBE: u64 = 3_000_000;
+/// Each rate that is tried is so many times the one before, and is held so long.
+const CLIMB: f64 = 1.2;
+const TRIED: Duration = Duration::from_secs(5);
+/// A rate can be kept up with if no more than it gives in this time waits in the end.
+const WAITS: Duration = Duration::from_millis(500);
+/// Bytes of a record, about.
+const RECORD: f64 = 300.0;
 /// The metric whose answers are compared.
 const METRIC: &str = "posts_by_country";
 const MIB: f64 = 1_048_576.0;
@@ -58,28 +65,11 @@ pub fn run() -> Result<(), Failure> {
     let mut daemon = Daemon::start(&args(&pressed, &input, &memory), &pressed.join("log"))?;
     daemon.wait("/readyz")?;
     daemon.catch_up()?;
-    // How fast it takes the same again, beside who sends it as fast as that goes.
-    let began = Instant::now();
-    let probed = pump.send(PROBE)?;
-    std::thread::sleep(Duration::from_millis(500));
-    daemon.catch_up()?;
-    let rate = probed as f64 / began.elapsed().as_secs_f64();
+    let rate = sustainable(&mut daemon, &mut pump)?;
     println!("{}, {} workers; sustainable: {rate:.0} records/s\n", measured_on(), super::workers());
-    let (began, length) = (Instant::now(), Duration::from_mins(minutes));
-    let (mut most, mut sent, mut forgot) = (0, 0, Instant::now());
-    while began.elapsed() < length {
-        let owed = (rate * times * began.elapsed().as_secs_f64()) as u64;
-        sent += pump.send(owed.saturating_sub(sent).max(3))?;
-        most = most.max(daemon.resident());
-        if forgot.elapsed() >= FORGET {
-            let behind = forget(&mut daemon, &pump)?;
-            eprint!("\r{:.0} s, behind by {:.0} MiB ", began.elapsed().as_secs_f64(), behind);
-            forgot = Instant::now();
-        }
-        std::thread::sleep(STEP);
-    }
+    let began = Instant::now();
+    let (sent, most) = press(&mut daemon, &mut pump, rate * times, Duration::from_mins(minutes))?;
     let pressed_seconds = began.elapsed().as_secs_f64();
-    eprintln!();
     let behind = forget(&mut daemon, &pump)?;
     let status = daemon.status()?;
     let (budget, read) = (status["memory"]["budget_bytes"].as_u64(), &status["totals"]["read"]);
@@ -97,6 +87,10 @@ pub fn run() -> Result<(), Failure> {
     let (answer, _) = daemon.wait(&format!("/api/v1/metrics/{METRIC}?format=csv"))?;
     daemon.stop()?;
     let _ = std::fs::remove_dir_all(&input);
+    if behind < waits(rate) {
+        let what = format!("it was not pressed: only {behind:.0} MiB waited in the end");
+        return Err(failed(what, "try a greater OVERLOAD_TIMES"));
+    }
     let budget = budget.unwrap_or(u64::MAX);
     if most > budget {
         let what = format!("it held {most} bytes, and the budget is {budget}");
@@ -107,6 +101,53 @@ pub fn run() -> Result<(), Failure> {
         return Err(failed(what, "that is a mistake of ours"));
     }
     Ok(())
+}
+
+/// MiB that may wait where a rate can be kept up with.
+fn waits(rate: f64) -> f64 {
+    rate * WAITS.as_secs_f64() * RECORD / MIB
+}
+
+/// How many records a second of what was sent before it takes, beside who sends them.
+fn sustainable(daemon: &mut Daemon, pump: &mut Pump<'_>) -> Result<f64, Failure> {
+    let began = Instant::now();
+    let probed = pump.send(PROBE)?;
+    std::thread::sleep(Duration::from_millis(500));
+    daemon.catch_up()?;
+    // As fast as it goes the sender takes more of the machine than at this rate.
+    let mut rate = probed as f64 / began.elapsed().as_secs_f64();
+    loop {
+        press(daemon, pump, rate * CLIMB, TRIED)?;
+        if forget(daemon, pump)? > waits(rate) {
+            daemon.catch_up()?;
+            return Ok(rate);
+        }
+        rate *= CLIMB;
+    }
+}
+
+/// Sends so many records a second for so long; how many, and the most memory that was held.
+fn press(
+    daemon: &mut Daemon,
+    pump: &mut Pump<'_>,
+    rate: f64,
+    length: Duration,
+) -> Result<(u64, u64), Failure> {
+    let (began, mut forgot) = (Instant::now(), Instant::now());
+    let (mut most, mut sent) = (0, 0);
+    while began.elapsed() < length {
+        let owed = (rate * began.elapsed().as_secs_f64()) as u64;
+        sent += pump.send(owed.saturating_sub(sent).max(3))?;
+        most = most.max(daemon.resident());
+        if forgot.elapsed() >= FORGET {
+            let behind = forget(daemon, pump)?;
+            eprint!("\r{:.0} s, behind by {:.0} MiB ", began.elapsed().as_secs_f64(), behind);
+            forgot = Instant::now();
+        }
+        std::thread::sleep(STEP);
+    }
+    eprintln!();
+    Ok((sent, most))
 }
 
 /// Gives back to the disk what the daemon has read of the files; MiB that it has not read.

@@ -41,6 +41,8 @@ use crate::tick::Tick;
 /// What a state was restored from; shared by all workers.
 #[derive(Default)]
 pub struct Restore {
+    /// The clock as of then, microseconds; no tick is before it.
+    pub now: i64,
     /// Blocks of stored slots, oldest first.
     pub slots: Vec<Vec<u8>>,
     /// Their texts.
@@ -95,9 +97,9 @@ pub fn build(
 ) -> Result<Handles, CodecError> {
     let (me, peers) = (worker.index() as u64, worker.peers() as u64);
     let mut state = Assemble::new(plan.clone(), options.partitions.clone(), worker.peers());
-    state.restore(&restore.slots, &restore.texts, (me, peers))?;
+    state.restore(&restore.slots, &restore.texts, (me, peers), restore.now)?;
     let assemble = Rc::new(RefCell::new(state));
-    let groups = Rc::new(RefCell::new(Groups::new(plan.clone())));
+    let groups = Rc::new(RefCell::new(Groups::new(plan.clone(), restore.now)));
     let slides = Rc::new(RefCell::new(Slides::new(plan.clone())));
     let arranged = Arranged::of(worker);
     let outbox = Outbox::default();

@@ -217,7 +217,7 @@ fn run(epochs: Vec<Vec<(Cells, isize)>>, workers: usize) -> (Vec<Shown>, Vec<Sho
             let rows_of = move |_, r| updates(&p, &mut combine, r);
             let changes = by_epoch(rows.clone().inner, "Rows", rows_of);
             let route = Exchange::new(|updates: &Updates| updates.to);
-            let work = Ours { groups: Groups::new(plan.clone()), shown: a.clone() };
+            let work = Ours { groups: Groups::new(plan.clone(), i64::MIN), shown: a.clone() };
             let done = taking(changes, ticks, route, "Groups", work);
             let b = b.clone();
             let theirs = theirs(rows).inner.inspect(move |c| b.lock().unwrap().push(c.clone()));

@@ -7,6 +7,10 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use dataflows::assemble::block::Block;
+use dataflows::assemble::codec::{Encoder, Numbers, texts};
+use dataflows::assemble::layout::Header;
+use dataflows::assemble::{Assemble, Partitions};
 use dataflows::metrics::changes::Changes;
 use dataflows::metrics::declare::{
     Expr, Fact, Fraction, Join, Key, Kind, Measure, Meta, Metric, Output, Shape, Ties, Time,
@@ -18,7 +22,7 @@ use dataflows::metrics::plan::Plan;
 use dataflows::metrics::update::{self, Combine, SLIDING};
 use dataflows::metrics::value::{NULL, Value, Values};
 use dataflows::metrics::words::Words;
-use dataflows::record::Column;
+use dataflows::record::{Column, Origin, Stream};
 use dataflows::symbol::intern;
 use dataflows::tick::Tick;
 use proptest::prelude::*;
@@ -167,7 +171,7 @@ type Step = (u16, u16, u8, i64);
 
 fn run(workers: usize, categories: u16, steps: &[Step], seed: u64) {
     let plan = plan();
-    let groups = (0..workers).map(|_| Groups::new(plan.clone())).collect();
+    let groups = (0..workers).map(|_| Groups::new(plan.clone(), i64::MIN)).collect();
     let combine = Combine::new(&plan, workers);
     let mut all = Workers { plan, combine, groups, owners: BTreeMap::new() };
     let mut random = seed | 1;
@@ -311,4 +315,44 @@ fn groups_without_keys_have_not_all_one_owner() {
     combine.drain(|updates| owned[updates.to as usize] += 1);
     assert_eq!((plan.nodes.len(), owned.iter().sum::<i32>()), (32, 32));
     assert!(owned.iter().all(|n| (2..20).contains(n)), "{owned:?}");
+}
+
+#[test]
+fn what_comes_back_makes_no_group_of_a_window_that_has_retired() {
+    let plan = plan();
+    for (now, groups) in [(0, 2), (HOUR + RETAIN, 1), (2 * HOUR + RETAIN, 0)] {
+        let mut all = Workers {
+            combine: Combine::new(&plan, 1),
+            groups: vec![Groups::new(plan.clone(), now)],
+            plan: plan.clone(),
+            owners: BTreeMap::new(),
+        };
+        [0, HOUR].into_iter().for_each(|start| all.change((1, start), &(0, None, 0), 1));
+        all.drain();
+        assert_eq!(all.groups[0].sizes()[0].groups, groups, "as of {now}");
+    }
+}
+
+#[test]
+fn what_comes_back_holds_no_arrivals_that_no_window_reaches() {
+    let mut metric = plan().metrics[0].schema.metric.clone();
+    metric.fact = Fact::Arrivals([true, false, false]);
+    metric.distinct = vec![];
+    metric.windows.truncate(1);
+    metric.measures.truncate(1);
+    let plan = Arc::new(Plan::new(&[metric], &default_age_groups(), false));
+    let (mut numbers, slot) = (Numbers::default(), vec![0; plan.layout.stride]);
+    let origin = Origin { arrived_at: 500, partition: 0, position: 0, sub: 0 };
+    let counts = [(500, 1), (600, 2)].into_iter().collect();
+    let mut encoder = Encoder::new(&plan.layout, &mut numbers);
+    encoder.side((7, Header { origin, hash: 7 }), &slot, Stream::Pin, &counts);
+    let (blocks, named) = encoder.finish();
+    let blocks: Vec<Vec<u8>> = blocks.iter().map(Block::bytes).collect();
+    let texts = texts(&named).unwrap();
+    for (now, held) in [(0, 2), (550, 2), (600, 1), (HOUR, 0)] {
+        let mut assemble = Assemble::new(plan.clone(), Partitions::default(), 1);
+        assemble.restore(&blocks, &texts, (0, 1), now).unwrap();
+        let [(posts, _), (arrivals, _)] = assemble.sizes();
+        assert_eq!((posts, arrivals), (1, held), "as of {now}");
+    }
 }

@@ -193,10 +193,11 @@ pub fn left(sinks: &[Box<dyn Sink>], head: &Head) -> Vec<String> {
     left
 }
 
-/// What the workers take back.
-pub fn restore(restored: Restored) -> Result<Restore, EngineError> {
+/// What the workers take back, of a state whose clock stood at `now`.
+pub fn restore(restored: Restored, now: i64) -> Result<Restore, EngineError> {
     let ledger = book::restored_ledger(&restored.ledger);
     Ok(Restore {
+        now,
         texts: dataflows::assemble::codec::texts(&restored.texts)?,
         slots: restored.slots,
         ledger: ledger.ok_or(dataflows::assemble::codec::CodecError::Short)?,

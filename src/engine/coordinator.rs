@@ -299,8 +299,8 @@ impl Coordinator {
 
     /// Seals the open epoch if it is time; moves the run towards its end.
     fn advance(&mut self) {
-        let over = self.sources.complete() && self.reading == 0 && self.waiting.is_empty();
-        if self.phase == Phase::Running && over && self.unanswered == 0 && !self.first_discovery {
+        let at_end = self.sources.complete() && self.reading == 0 && self.waiting.is_empty();
+        if self.phase == Phase::Running && at_end && self.unanswered == 0 && !self.first_discovery {
             self.drain(true);
         }
         match self.phase {
@@ -348,12 +348,13 @@ impl Coordinator {
     }
 
     /// When an epoch without data is due, for the clock, for what is unpublished or uncut.
-    fn idle_due(&self) -> Instant {
+    pub(super) fn idle_due(&self) -> Instant {
         let mut due = self.last_tick + if self.pace.wall { self.pace.idle } else { FAR };
         if self.unpublished && self.watched && !self.withheld() {
             due = due.min(self.last_publish + self.pace.publish);
         }
-        if self.book.dirty && self.cutting.is_none() && self.unanswered == 0 {
+        let free = self.cutting.is_none() && self.unanswered == 0;
+        if self.book.dirty && free && self.pace.cuts_between {
             due = if self.budget.held() {
                 Instant::now()
             } else {
@@ -398,9 +399,6 @@ impl Coordinator {
         }
         self.unpublished = !publish;
         let ended = last == Some(true);
-        if ended {
-            self.published.set_ended();
-        }
         let tick = Tick { now, publish, cut, ended, last: last.is_some() && self.lets_go() };
         if let Some(flight) = self.epochs.flight(epoch) {
             flight.tick = Some(tick);
@@ -448,7 +446,8 @@ impl Coordinator {
             }
         }
         if tick.publish {
-            let frontier = Frontier { run: self.run, epoch: flight.epoch, now: tick.now };
+            let Tick { now, ended, .. } = tick;
+            let frontier = Frontier { run: self.run, epoch: flight.epoch, now, ended };
             let progress = Arc::new(self.book.progress(flow));
             let last = matches!(self.phase, Phase::Closing { .. });
             self.published.apply_lists(frontier, progress, changes, last);

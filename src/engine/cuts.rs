@@ -209,6 +209,19 @@ mod tests {
         assert!(matches!(coordinator.phase, Phase::Draining { ended: true }));
     }
 
+    /// Where only the last epoch is a cut, epochs without data came one after the other.
+    #[test]
+    fn no_epoch_is_due_for_a_cut_that_does_not_come() {
+        let mut coordinator = coordinator(&SharedStatus::default());
+        coordinator.book.dirty = true;
+        coordinator.last_cut =
+            Instant::now().checked_sub(Duration::from_secs(9)).expect("it is up");
+        for between in [true, false] {
+            coordinator.pace.cuts_between = between;
+            assert_eq!(coordinator.idle_due() <= Instant::now(), between);
+        }
+    }
+
     /// A sync of two seconds held up the results of two seconds.
     #[test]
     fn a_slow_disk_does_not_hold_up_results() {

@@ -19,7 +19,7 @@ pub const UNDER_WAY: usize = 3;
 pub struct Flight {
     /// The epoch.
     pub epoch: u64,
-    /// When it was opened.
+    /// When its first record went into it; of one without records, when it was opened.
     pub opened: Instant,
     /// What was read in it.
     pub read: Vec<PartRead>,
@@ -37,7 +37,7 @@ pub struct Epochs {
     workers: usize,
     /// The epoch that is open.
     pub open: u64,
-    /// When it was opened, when the first record went into it, and whether it is full.
+    /// When it was opened.
     pub opened: Instant,
     /// When the first record went into the open epoch.
     pub first: Option<Instant>,

@@ -67,11 +67,16 @@ pub fn stored_status(dir: &Path) -> Result<Value, Failure> {
     let mut status = Status { state_dir: dir.display().to_string(), ..Status::default() };
     status.checkpoints.cut = head.cut;
     status.checkpoints.damage.clone_from(&state.restored.damage);
-    let frontier = Frontier { run: head.run, epoch: head.epoch, now: head.now };
+    let frontier = frontier(head, false);
     let mut view = view(&status, frontier, State::Live, &progress);
     only_known(&mut view, head);
     view["live"] = state.live.into();
     Ok(view)
+}
+
+/// Where a state stands, at the end of a bounded run or before.
+fn frontier(head: &Head, ended: bool) -> Frontier {
+    Frontier { run: head.run, epoch: head.epoch, now: head.now, ended }
 }
 
 /// Leaves of the status what the state itself can tell: what only a running process knows is null.
@@ -144,7 +149,7 @@ fn replayed(plan: Plan, mut state: ReadOnly) -> Result<Published, EngineError> {
     let tick = Tick { now: head.now, publish: true, cut: CutKind::No, ended, last: true };
     let options =
         DecodeOptions { rules: Arc::default(), partitions: book.partitions.clone(), rows: None };
-    let restore = Arc::new(restore(state.restored)?);
+    let restore = Arc::new(restore(state.restored, head.now)?);
     let schemas = plan.metrics.iter().map(|m| m.schema.clone()).collect();
     let sealed = timely::execute_directly(move |worker| {
         let mut handles = graph::build(worker, &plan, &options, &restore)?;
@@ -156,13 +161,10 @@ fn replayed(plan: Plan, mut state: ReadOnly) -> Result<Published, EngineError> {
         Ok::<_, EngineError>(handles.outbox.take(0))
     })?;
     let published = Published::new(schemas);
-    let frontier = Frontier { run: head.run, epoch: head.epoch, now: head.now };
+    let frontier = frontier(&head, ended);
     let read = book.records();
     let progress = book.progress(Flow { handed_over: read, in_flight: 0 });
     published.apply(frontier, Arc::new(progress), sealed.changes);
     published.set_state(State::Live);
-    if ended {
-        published.set_ended();
-    }
     Ok(published)
 }

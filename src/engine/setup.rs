@@ -217,7 +217,7 @@ fn conduct(
     let setup = Setup {
         plan: plan.clone(),
         options: build::decode_options(config, &book),
-        restore: Arc::new(build::restore(restored)?),
+        restore: Arc::new(build::restore(restored, head.now)?),
         shared: shared.clone(),
         bounds: build::bounds(config, workers, until),
     };

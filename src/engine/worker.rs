@@ -2,7 +2,7 @@
 //! dataflow and hands over what each epoch gives.
 //!
 //! Promises: it never waits for anyone but by parking; a partition whose turn does not come is
-//! not read, so a full epoch is back-pressure.
+//! not read, so a full epoch is back-pressure. The next epoch goes on with that partition.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -59,14 +59,17 @@ pub struct Feeder {
     events: Sender<Event>,
     bounds: Bounds,
     owned: Vec<Owned>,
+    /// Which of them is asked first.
+    turn: usize,
     /// The epoch that is fed, and what went into it.
     epoch: u64,
     bytes: usize,
     records: usize,
     earliest: Option<i64>,
     full: bool,
-    /// Epochs whose tick was sent and that are not through yet, with their bytes.
+    /// Epochs whose tick was sent and that are not through yet.
     under_way: VecDeque<u64>,
+    /// Epochs that were closed and are not through yet, with their bytes.
     queued: VecDeque<(u64, u64)>,
     busy: Duration,
     /// When it last said what its operators hold.
@@ -92,6 +95,7 @@ impl Feeder {
             events,
             bounds,
             owned: Vec::new(),
+            turn: 0,
             epoch: 0,
             bytes: 0,
             records: 0,
@@ -198,7 +202,7 @@ impl Feeder {
             return Some(nap);
         }
         let mut fed = false;
-        for n in 0..self.owned.len() {
+        for n in self.in_turn() {
             if let Some(until) = self.owned[n].idle_until {
                 let left = until.saturating_duration_since(Instant::now());
                 if !left.is_zero() && !self.owned[n].reader.woken() {
@@ -216,6 +220,7 @@ impl Feeder {
                     self.take(n, batch);
                     fed = true;
                     if self.full {
+                        self.turn = n + 1;
                         break;
                     }
                 }
@@ -251,6 +256,12 @@ impl Feeder {
             self.handles.batches.flush();
         }
         (!fed).then_some(nap)
+    }
+
+    /// The places of all partitions, from the one whose turn it is.
+    fn in_turn(&self) -> impl Iterator<Item = usize> + use<> {
+        let (turn, all) = (self.turn, self.owned.len());
+        (0..all).map(move |n| (turn + n) % all)
     }
 
     fn take(&mut self, n: usize, batch: Batch) {
@@ -309,3 +320,6 @@ impl Feeder {
         let _ = self.events.send(event);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -6,7 +6,6 @@ use dataflows::record::{Stream, Type};
 use serde_json::{Value, json};
 
 use crate::publish::answer::names;
-use crate::publish::edges::follows_now;
 
 /// One metric: what it means and what can be asked of it.
 pub fn entry(schema: &Schema) -> Value {
@@ -20,7 +19,7 @@ pub fn entry(schema: &Schema) -> Value {
     });
     let windows = schema.windows.iter().zip(names(schema)).map(|(window, name)| {
         let time = if window.time == Time::Arrival { "arrival" } else { "event" };
-        json!({ "name": name, "time": time, "sliding": follows_now(window) })
+        json!({ "name": name, "time": time, "sliding": window.slides() })
     });
     json!({
         "name": schema.name,

@@ -79,8 +79,8 @@ impl Subscriber {
                 self.told = event.frontier;
                 let published = &self.app.parts.published;
                 let schema = &published.schemas()[self.metric];
-                let (state, ended) = published.mode();
-                let text = Printer::new(schema).change(&event, state, ended, self.positions);
+                let state = published.state();
+                let text = Printer::new(schema).change(&event, state, self.positions);
                 Some(self.event("change", text))
             }
             _ = stop.wait_for(|stop| *stop) => None,

@@ -162,7 +162,7 @@ fn withheld(status: &status::Status) -> Vec<String> {
 
 /// Refuses to show results while they are withheld.
 fn shown(app: &App) -> Result<(), Failure> {
-    if app.parts.published.mode().0 != Seen::Withheld {
+    if app.parts.published.state() != Seen::Withheld {
         return Ok(());
     }
     let reasons = withheld(&app.parts.status.read());

@@ -1,8 +1,8 @@
 //! Answers: rows of a reading, chosen, ordered and printed.
 //!
 //! Promises: rows stand by the first measure descending, then by the keys (texts by their bytes,
-//! numbers by value, null first), then as the group shows them; windows in the order of the
-//! metric's list, then by start. So one frontier has one answer, byte for byte.
+//! whole numbers by their digits, null first), then as the group shows them; windows in the order
+//! of the metric's list, then by start. So one frontier has one answer, byte for byte.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -12,8 +12,8 @@ use dataflows::metrics::value::{GroupKey, NULL, Value, Values};
 use dataflows::record::Type;
 use dataflows::symbol::Sym;
 
-use super::edges::{edges, follows_now, labels};
-use super::print::{Style, json, quoted, rfc3339, text};
+use super::edges::{edges, labels};
+use super::print::{json, quoted, rfc3339, text};
 use super::rank::Ranking;
 use super::{Event, Frontier, Progress, Reading, Row, State};
 
@@ -48,7 +48,7 @@ pub fn answer<'a>(reading: &'a Reading, names: &'a [String], query: &Query) -> V
     let schema = reading.schema();
     let mut parts: BTreeMap<(u16, i64), Vec<Row<'a>>> = BTreeMap::new();
     for (n, window) in schema.windows.iter().enumerate() {
-        if follows_now(window) {
+        if window.slides() {
             parts.insert((n as u16, NULL), Vec::new());
         }
     }
@@ -74,7 +74,7 @@ pub fn answer<'a>(reading: &'a Reading, names: &'a [String], query: &Query) -> V
         let edges = schema.windows.get(at);
         Part {
             window: names.get(at).map(String::as_str),
-            edges: edges.map(|w| edges_of(w, start, reading.frontier, reading.ended)),
+            edges: edges.map(|w| edges_of(w, start, reading.frontier)),
             rows,
         }
     };
@@ -108,7 +108,7 @@ impl<'a> Wanted<'a> {
                 Type::Text => Sym::from_cell(cell).as_str() == want,
                 _ => {
                     let mut printed = String::new();
-                    text(&mut printed, Value::from_cell(cell, ty), ty, Style::default());
+                    text(&mut printed, Value::from_cell(cell, ty), ty, None);
                     printed == *want
                 }
             }
@@ -184,7 +184,7 @@ impl<'a> Printer<'a> {
 
     /// A change: in each window touched the rows of the groups that changed, as they are now,
     /// and the keys of those that are gone.
-    pub fn change(&self, event: &Event, state: State, ended: bool, positions: bool) -> String {
+    pub fn change(&self, event: &Event, state: State, positions: bool) -> String {
         let mut parts: BTreeMap<(u16, i64), Vec<&Changed>> = BTreeMap::new();
         for change in &event.changes {
             parts.entry((change.0.window, change.0.start)).or_default().push(change);
@@ -196,7 +196,7 @@ impl<'a> Printer<'a> {
         for (n, ((window, start), changes)) in parts.into_iter().enumerate() {
             out.push_str(if n == 0 { "" } else { "," });
             let shape = self.schema.windows.get(usize::from(window));
-            let edges = shape.map(|w| edges_of(w, start, event.frontier, ended));
+            let edges = shape.map(|w| edges_of(w, start, event.frontier));
             frame(&mut out, labels.get(usize::from(window)).map(String::as_str), edges);
             let rows = changes.iter().flat_map(|(key, rows)| rows.iter().map(move |r| (key, r)));
             for (n, (key, row)) in rows.enumerate() {
@@ -254,7 +254,7 @@ impl<'a> Printer<'a> {
                 let values = self.schema.values.iter().enumerate();
                 for (value, ty) in keys.chain(values.map(|(n, f)| (row.value(n), f.ty))) {
                     let mut cell = String::new();
-                    text(&mut cell, value, ty, Style::default());
+                    text(&mut cell, value, ty, None);
                     cells.push(cell);
                 }
                 line(&mut out, cells.iter().map(String::as_str));

@@ -19,17 +19,12 @@ pub fn labels(windows: &[Window]) -> Vec<String> {
     all.collect()
 }
 
-/// Whether a window's edges follow from `now` instead of standing in the group's key.
-pub fn follows_now(window: &Window) -> bool {
-    window.time == Time::Arrival && matches!(window.shape, Shape::Sliding { .. })
-}
-
 /// The edges [start, end) of a window, microseconds; `start` as the group's key has it.
-pub fn edges(window: &Window, start: i64, frontier: Frontier, ended: bool) -> (i64, i64) {
+pub fn edges(window: &Window, start: i64, frontier: Frontier) -> (i64, i64) {
     if let Shape::Sliding { size, every } = window.shape
-        && (start == NULL || follows_now(window))
+        && (start == NULL || window.slides())
     {
-        return Window::latest(size, every, frontier.now, ended);
+        return Window::latest(size, every, frontier.now, frontier.ended);
     }
     (start, window.end(start))
 }
@@ -65,9 +60,9 @@ mod tests {
 
     #[test]
     fn edges_follow_the_clock_or_the_key() {
-        let at = |now| Frontier { run: 1, epoch: 1, now };
+        let at = |now, ended| Frontier { now, ended, ..Frontier::default() };
         let check = |time, shape, start, now, ended, want: (i64, i64)| {
-            assert_eq!(edges(&Window { time, shape }, start, at(now), ended), want, "{shape:?}");
+            assert_eq!(edges(&Window { time, shape }, start, at(now, ended)), want, "{shape:?}");
         };
         let slide = Shape::Sliding { size: 300, every: 10 };
         check(Time::Arrival, slide, NULL, 1009, false, (700, 1000));

@@ -40,6 +40,9 @@ pub struct Frontier {
     pub epoch: u64,
     /// The clock, microseconds since 1970-01-01 UTC.
     pub now: i64,
+    /// A bounded run has come to its end: windows that slide over arrivals go up to the least
+    /// multiple beyond `now`.
+    pub ended: bool,
 }
 
 /// Whether results may be seen.
@@ -58,7 +61,6 @@ pub enum State {
 /// What readers see, whole.
 struct Shown {
     frontier: Frontier,
-    ended: bool,
     state: State,
     progress: Arc<Progress>,
     tables: Vec<Table>,
@@ -83,8 +85,6 @@ pub struct Reading {
     metric: usize,
     /// Up to where it goes.
     pub frontier: Frontier,
-    /// A bounded run has come to its end.
-    pub ended: bool,
     /// Whether it may be seen.
     pub state: State,
     /// Positions and tallies at that frontier.
@@ -161,7 +161,6 @@ impl Published {
             schemas: schemas.into(),
             shown: RwLock::new(Shown {
                 frontier: Frontier::default(),
-                ended: false,
                 state: State::default(),
                 progress: Arc::default(),
                 tables,
@@ -235,22 +234,15 @@ impl Published {
         self.shown.write().state = state;
     }
 
-    /// Says that a bounded run has come to its end: windows that slide over arrivals are shown
-    /// up to the least multiple beyond `now`.
-    pub fn set_ended(&self) {
-        self.shown.write().ended = true;
-    }
-
     /// The frontier, whether results may be seen, and positions and tallies of that frontier.
     pub fn now(&self) -> (Frontier, State, Arc<Progress>) {
         let shown = self.shown.read();
         (shown.frontier, shown.state, Arc::clone(&shown.progress))
     }
 
-    /// Whether results may be seen, and whether a bounded run has ended.
-    pub fn mode(&self) -> (State, bool) {
-        let shown = self.shown.read();
-        (shown.state, shown.ended)
+    /// Whether results may be seen.
+    pub fn state(&self) -> State {
+        self.shown.read().state
     }
 
     /// A picture of one metric, by its place in the plan.
@@ -277,7 +269,6 @@ impl Published {
             schemas: Arc::clone(&self.schemas),
             metric,
             frontier: shown.frontier,
-            ended: shown.ended,
             state: shown.state,
             progress: Arc::clone(&shown.progress),
             table,

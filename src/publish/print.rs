@@ -7,17 +7,8 @@ use chrono::DateTime;
 use dataflows::metrics::value::Value;
 use dataflows::record::Type;
 
-/// How times and quotients are printed.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Style<'a> {
-    /// A `chrono` pattern for times; none = RFC 3339 in UTC.
-    pub time: Option<&'a str>,
-    /// Digits behind the point of quotients; none = as needed.
-    pub decimals: Option<u32>,
-}
-
 /// Degrees are held in units of 1e-7.
-const FIXED7: i128 = 10_000_000;
+pub const FIXED7: i128 = 10_000_000;
 
 /// Appends a value as JSON.
 pub fn json(out: &mut String, value: Value, ty: Type) {
@@ -26,10 +17,10 @@ pub fn json(out: &mut String, value: Value, ty: Type) {
         (Value::Text(s), _) => quoted(out, s.as_str()),
         (Value::Int(_) | Value::Ratio(..), Type::Time) => {
             out.push('"');
-            text(out, value, ty, Style::default());
+            text(out, value, ty, None);
             out.push('"');
         }
-        _ => text(out, value, ty, Style::default()),
+        _ => text(out, value, ty, None),
     }
 }
 
@@ -39,23 +30,18 @@ pub fn quoted(out: &mut String, s: &str) {
     out.push_str(&serde_json::Value::from(s).to_string());
 }
 
-/// Appends a value as plain text; null is empty.
-pub fn text(out: &mut String, value: Value, ty: Type, style: Style<'_>) {
+/// Appends a value as plain text; null is empty. Times are printed by a `chrono` pattern, or as
+/// RFC 3339 in UTC.
+pub fn text(out: &mut String, value: Value, ty: Type, pattern: Option<&str>) {
     // Writing to a String cannot fail.
     let _ = match (value, ty) {
         (Value::Null, _) => Ok(()),
         (Value::Text(s), _) => out.write_str(s.as_str()),
-        (Value::Int(v), Type::Time) => time(out, v, style.time),
-        (Value::Ratio(n, d), Type::Time) => time(out, n.div_euclid(d), style.time),
+        (Value::Int(v), Type::Time) => time(out, v, pattern),
+        (Value::Ratio(n, d), Type::Time) => time(out, n.div_euclid(d), pattern),
         (Value::Int(v), Type::Fixed7) => fixed(out, v),
         (Value::Int(v), _) => write!(out, "{v}"),
-        (Value::Ratio(..), _) => match style.decimals {
-            Some(digits) => {
-                let number = number(value, ty).unwrap_or(0.0);
-                write!(out, "{number:.*}", digits as usize)
-            }
-            None => write!(out, "{}", number(value, ty).unwrap_or(0.0)),
-        },
+        (Value::Ratio(..), _) => write!(out, "{}", number(value, ty).unwrap_or(0.0)),
     };
 }
 
@@ -71,7 +57,11 @@ pub fn number(value: Value, ty: Type) -> Option<f64> {
         Type::Time => 1_000_000,
         Type::Text | Type::Int | Type::Bool => 1,
     };
-    Some(n as f64 / d.saturating_mul(unit) as f64)
+    // One division where it fits, as the nearest double is to be had.
+    Some(match d.checked_mul(unit) {
+        Some(d) => n as f64 / d as f64,
+        None => n as f64 / d as f64 / unit as f64,
+    })
 }
 
 /// The order of values: null first, numbers by what they are worth, texts by their bytes.
@@ -161,13 +151,12 @@ mod tests {
     }
 
     #[test]
-    fn styles_and_order() {
+    fn patterns_and_order() {
         let mut out = String::new();
-        let style = Style { time: Some("%Y"), decimals: Some(1) };
-        text(&mut out, Value::Ratio(1, 4), Type::Int, style);
+        text(&mut out, Value::Ratio(1, 4), Type::Int, Some("%Y"));
         out.push(' ');
-        text(&mut out, Value::Int(0), Type::Time, style);
-        assert_eq!(out, "0.2 1970");
+        text(&mut out, Value::Int(0), Type::Time, Some("%Y"));
+        assert_eq!(out, "0.25 1970");
         assert_eq!(order(Value::Null, Value::Int(-5)), Ordering::Less);
         assert_eq!(order(Value::Ratio(1, 3), Value::Int(0)), Ordering::Greater);
         assert_eq!(order(Value::Ratio(2, 4), Value::Ratio(1, 2)), Ordering::Equal);

@@ -92,7 +92,8 @@ fn keys(row: &Row<'_>, places: &[u32]) -> u128 {
     row.each_key().fold(0, |all, cell| all << u32::BITS | u128::from(place(cell)))
 }
 
-/// The order of group keys: by the bytes that they are printed as, null first.
+/// The order of group keys: texts by their bytes, whole numbers by their digits, times and degrees
+/// by what they are worth, null first.
 fn by_keys(schema: &Schema, a: &[i64], b: &[i64]) -> Ordering {
     let mut fields = schema.keys.iter().zip(a.iter().zip(b));
     let unequal = fields.find(|(_, (a, b))| a != b);

@@ -75,5 +75,5 @@ pub fn change(country: Option<&str>, category: &str, count: i64) -> Change {
 
 /// An epoch at 2018-03-04T05:06:07Z.
 pub fn at(epoch: u64) -> Frontier {
-    Frontier { run: 1, epoch, now: 1_520_139_967_000_000 }
+    Frontier { run: 1, epoch, now: 1_520_139_967_000_000, ended: false }
 }

@@ -258,7 +258,7 @@ impl Bucket {
     /// Grows by little, since buckets are many and small.
     fn reserve(&mut self, words: usize) {
         if self.words.capacity() - self.words.len() < words {
-            let some = if self.words.is_empty() { 4 * words } else { self.words.len() / 4 };
+            let some = if self.words.is_empty() { LOAD / 2 * words } else { self.words.len() / 4 };
             self.words.reserve_exact(words.max(some));
         }
     }
@@ -304,12 +304,12 @@ impl<'a> Row<'a> {
 
     /// The place of its window in the metric's list.
     pub fn window(&self) -> u16 {
-        self.words()[0] as u16
+        self.layout.window_of(self.words())
     }
 
     /// The start of its window; [`NULL`] where it follows from `now` or there is none.
     pub fn start(&self) -> i64 {
-        get(&self.words()[1..])
+        self.layout.start_of(self.words())
     }
 
     /// The group keys.

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use dataflows::metrics::declare::{Expr, Kind};
+use dataflows::metrics::declare::{Expr, Kind, Shape, Time, Window};
 use dataflows::metrics::value::{GroupKey, NULL, Value, Values};
 use dataflows::record::Column;
 use dataflows::symbol::intern;
@@ -28,18 +28,16 @@ fn any_value() -> impl Strategy<Value = Value> {
     ]
 }
 
-fn any_row() -> impl Strategy<Value = [Value; 4]> {
-    [any_value(), any_value(), any_value(), any_value()]
+fn any_rows() -> impl Strategy<Value = Vec<[Value; 4]>> {
+    prop::collection::vec([any_value(), any_value(), any_value(), any_value()], 0..3)
 }
 
 proptest! {
     #[test]
     fn a_table_is_a_map(
-        steps in prop::collection::vec(
-            (0..3u16, 0..40i64, prop::collection::vec(any_row(), 0..3)),
-            1..400,
-        ),
+        steps in prop::collection::vec((0..3u16, 0..40i64, any_rows()), 1..400),
         rounds in 1..4i64,
+        windows in 0..4usize,
     ) {
         let measures = vec![
             measure("mean", Kind::Mean(Expr::Column(Column::Age))),
@@ -47,7 +45,9 @@ proptest! {
             measure("count", Kind::Count),
             measure("years", Kind::Sum(Expr::Column(Column::Age))),
         ];
-        let schema = Schema::of(&metric("m", &["age", "country"], measures, Vec::new()));
+        let shapes = [Shape::Month, Shape::Year, Shape::Tumbling { size: 1 }];
+        let every = shapes[..windows].iter().map(|s| Window { time: Time::Event, shape: *s });
+        let schema = Schema::of(&metric("m", &["age", "country"], measures, every.collect()));
         let mut table = Table::new(&schema);
         let mut map: HashMap<GroupKey, Vec<Values>> = HashMap::new();
         let mut kept = None;
@@ -56,9 +56,10 @@ proptest! {
                 let country = if key % 3 == 0 { NULL } else { intern(&key.to_string()).cell() };
                 let age = if key % 5 == 0 { NULL } else { (*key - 20) * 7 + round };
                 let keys = [age, country].into_iter().collect();
-                let key = GroupKey { window: *window, start: *key, keys };
-                let rows: Vec<Values> =
-                    rows.iter().map(|row| row.iter().copied().collect()).collect();
+                let window = window % windows.max(1) as u16;
+                let key = GroupKey { window, start: if windows > 0 { *key } else { NULL }, keys };
+                let values = |row: &[Value; 4]| row.iter().copied().collect();
+                let rows: Vec<Values> = rows.iter().map(values).collect();
                 table.set(&key, &rows);
                 if rows.is_empty() { map.remove(&key); } else { map.insert(key, rows); }
             }
@@ -196,7 +197,7 @@ fn a_feed_continues_its_snapshot_and_a_slow_one_is_cut_off() {
     let event = feed.try_next().expect("one change");
     assert_eq!((event.frontier.epoch, event.changes.len()), (3, 2));
     let schema = &published.schemas()[0];
-    let shown = Printer::new(schema).change(&event, State::CatchingUp, false, false);
+    let shown = Printer::new(schema).change(&event, State::CatchingUp, false);
     let tail = concat!(
         r#""catching_up":true,"windows":[{"window":"5min","#,
         r#""start":"2018-03-04T05:01:00Z","end":"2018-03-04T05:06:00Z","#,

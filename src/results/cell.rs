@@ -5,10 +5,7 @@ use std::borrow::Cow;
 use dataflows::metrics::value::Value;
 use dataflows::record::Type;
 
-use crate::publish::print::{self, Style};
-
-/// Parts of a degree in a cell.
-const DEGREE: i128 = 10_000_000;
+use crate::publish::print::{self, FIXED7};
 
 /// A printed value.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,18 +31,22 @@ impl Shown<'_> {
 
 /// A value of a type: `decimals` are those of quotients, `time` a `chrono` pattern.
 pub fn show(value: Value, ty: Type, decimals: Option<u32>, time: Option<&str>) -> Shown<'static> {
-    let unit = if ty == Type::Fixed7 { DEGREE } else { 1 };
+    let unit = if ty == Type::Fixed7 { FIXED7 } else { 1 };
     let (n, d) = match value {
         Value::Null | Value::Ratio(_, 0) => return Shown::Null,
         Value::Text(sym) => return Shown::Text(Cow::Borrowed(sym.as_str())),
         Value::Int(n) => (n, 1),
         Value::Ratio(n, d) => (n, d),
     };
-    if let (Some(digits), Some(d), false) = (decimals, d.checked_mul(unit), ty == Type::Time) {
-        return Shown::Number(rounded(n, d, digits));
+    if let (Some(digits), false) = (decimals, ty == Type::Time) {
+        return Shown::Number(match d.checked_mul(unit) {
+            Some(d) => rounded(n, d, digits),
+            // Beyond 128 bits a double is as good as it gets.
+            None => format!("{:.*}", digits as usize, print::number(value, ty).unwrap_or(0.0)),
+        });
     }
     let mut out = String::new();
-    print::text(&mut out, value, ty, Style { time, decimals });
+    print::text(&mut out, value, ty, time);
     if ty == Type::Time { Shown::Text(out.into()) } else { Shown::Number(out) }
 }
 
@@ -124,6 +125,7 @@ mod tests {
             (Value::Ratio(6, 3), Int, None, "2"),
             (Value::Ratio(10_000_001, 2), Fixed7, Some(2), "0.50"),
             (Value::Ratio(10_000_000, 4), Fixed7, None, "0.25"),
+            (Value::Ratio(i128::MAX, i128::MAX - 1), Fixed7, Some(1), "0.0"),
             (Value::Ratio(i128::MAX, 2), Int, None, "85070591730234620000000000000000000000"),
         ] {
             assert_eq!(shown(value, ty, decimals), want, "{value:?} {ty:?} {decimals:?}");

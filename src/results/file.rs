@@ -20,9 +20,9 @@ pub fn extension(format: Format) -> &'static str {
 /// Tries whether files can be written to a folder, before everything is read for them. Nothing is
 /// left behind: a folder that is there has results in it.
 pub fn check(dir: &Path) -> Result<(), Failure> {
-    let was_there = dir.exists();
+    let new: Vec<&Path> = dir.ancestors().take_while(|dir| !dir.exists()).collect();
     let tried = Part::write(dir, "results", |_| Ok(())).map(drop);
-    if !was_there {
+    for dir in new.into_iter().filter(|dir| !dir.as_os_str().is_empty()) {
         let _ = fs::remove_dir(dir);
     }
     tried.map_err(|e| Failure::io(format_args!("writing results to {}", dir.display()), &e))

@@ -8,22 +8,11 @@ use super::Row;
 use super::cell::Shown;
 use super::printer::{From, Printer};
 
-/// Writes the rows, in the order they are given, as one document; `head` are further members
-/// that stand behind the metric's name (the frontier).
-pub fn write_json(
-    schema: &Schema,
-    rows: &[Row],
-    head: Option<&serde_json::Map<String, serde_json::Value>>,
-    out: &mut dyn Write,
-) -> io::Result<()> {
+/// Writes the rows, in the order they are given, as one document.
+pub fn write_json(schema: &Schema, rows: &[Row], out: &mut dyn Write) -> io::Result<()> {
     let printer = Printer::new(schema);
     out.write_all(b"{\"metric\":")?;
     quoted(&schema.name, out)?;
-    for (name, value) in head.into_iter().flatten() {
-        out.write_all(b",")?;
-        quoted(name, out)?;
-        write!(out, ":{value}")?;
-    }
     out.write_all(b",\"windows\":[")?;
     let same = |a: &Row, b: &Row| (a.window, a.start) == (b.window, b.start);
     for (i, window) in rows.chunk_by(same).enumerate() {
@@ -63,8 +52,9 @@ fn edge(printer: &Printer<'_>, row: &Row, from: From, out: &mut dyn Write) -> io
 fn object(printer: &Printer<'_>, row: &Row, out: &mut dyn Write) -> io::Result<()> {
     let columns = printer.columns.iter();
     let columns = columns.filter(|c| matches!(c.from, From::Key(_) | From::Value(_)));
+    out.write_all(b"{")?;
     for (i, column) in columns.enumerate() {
-        out.write_all(if i > 0 { b"," } else { b"{" })?;
+        out.write_all(if i > 0 { b"," } else { b"" })?;
         quoted(column.name, out)?;
         out.write_all(b":")?;
         value(&printer.cell(&row, column.from), out)?;

@@ -20,7 +20,7 @@ use dataflows::metrics::value::{Cells, Values};
 
 pub use answers::{catalogue, csv_to_table, csv_to_tsv, outline};
 pub use file::{check, extension};
-pub use json::write_json;
+use json::write_json;
 pub use published::{Prepared, rows};
 
 use file::Part;
@@ -63,7 +63,7 @@ pub struct Row {
 pub fn write(schema: &Schema, rows: &[Row], format: Format, out: &mut dyn Write) -> io::Result<()> {
     let printer = Printer::new(schema);
     match format {
-        Format::Json => write_json(schema, rows, None, out),
+        Format::Json => write_json(schema, rows, out),
         Format::Tsv | Format::Csv => {
             printer.header(format, out)?;
             let mut lines = Vec::new();

@@ -24,7 +24,7 @@ pub fn rows(reading: &Reading, limit: Option<usize>) -> Vec<Row> {
 
 fn edges_of(reading: &Reading, row: publish::Row<'_>) -> (i64, i64) {
     match reading.schema().windows.get(usize::from(row.window())) {
-        Some(w) => edges::edges(w, row.start(), reading.frontier, reading.ended),
+        Some(w) => edges::edges(w, row.start(), reading.frontier),
         None => (NULL, NULL),
     }
 }

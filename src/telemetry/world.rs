@@ -30,7 +30,6 @@ use self::label::{Column, Source};
 use super::expose::Text;
 use crate::config::Labels;
 use crate::publish::answer::names;
-use crate::publish::edges::follows_now;
 use crate::publish::{Picture, Reading, print};
 
 /// Writes the families of all metrics; says of which metrics how many series were folded or left
@@ -63,7 +62,7 @@ pub fn bound(schema: &Schema, labels: &Labels) -> usize {
     if !is_name(&schema.name) {
         return 0;
     }
-    let shown = |w: &&Window| follows_now(w) || schema.keys.is_empty();
+    let shown = |w: &&Window| w.slides() || schema.keys.is_empty();
     let windows = match schema.windows.len() {
         0 => 1,
         _ => schema.windows.iter().filter(shown).count(),
@@ -118,14 +117,13 @@ fn starts(reading: &Reading) -> Vec<Option<i64>> {
     if windows.is_empty() {
         return vec![Some(NULL)];
     }
-    let mut starts: Vec<Option<i64>> =
-        windows.iter().map(|w| follows_now(w).then_some(NULL)).collect();
-    if windows.iter().all(follows_now) || !schema.keys.is_empty() {
+    let mut starts: Vec<Option<i64>> = windows.iter().map(|w| w.slides().then_some(NULL)).collect();
+    if windows.iter().all(Window::slides) || !schema.keys.is_empty() {
         return starts;
     }
     for row in reading.table.rows() {
         let n = usize::from(row.window());
-        let keyed = windows.get(n).is_some_and(|w| !follows_now(w));
+        let keyed = windows.get(n).is_some_and(|w| !w.slides());
         if keyed && row.start() <= reading.frontier.now && Some(row.start()) > starts[n] {
             starts[n] = Some(row.start());
         }

@@ -141,7 +141,7 @@ fn restore(saved: &Saved) -> Restore {
         .map(|(key, n)| (MetaKey::decode(&key.encode()).expect("a key"), *n))
         .collect();
     let texts = texts(&saved.texts).expect("no two of one number");
-    Restore { slots: saved.slots.clone(), texts, ledger }
+    Restore { now: saved.now, slots: saved.slots.clone(), texts, ledger }
 }
 
 /// The epochs that a process is fed.

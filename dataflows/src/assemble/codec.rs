@@ -13,6 +13,8 @@
 //! an error or some side, never a panic. Texts are named by numbers, which every text keeps for
 //! the state's life.
 
+use std::sync::Arc;
+
 use rustc_hash::FxHashMap;
 
 use super::arrivals::Counts;
@@ -51,20 +53,29 @@ impl From<block::Malformed> for CodecError {
     }
 }
 
-/// The texts of a state by their numbers.
+/// The texts of a state by their numbers, and the numbers by the texts.
 #[derive(Clone, Debug, Default)]
-pub struct Texts(FxHashMap<u64, Sym>);
+pub struct Texts {
+    by_number: FxHashMap<u64, Sym>,
+    /// By the symbol's id; 0 = not from disk, else the number + 1.
+    known: Arc<Vec<u64>>,
+}
 
 /// The texts of a state by their numbers; two texts of one number are an error.
 pub fn texts<T: AsRef<str>>(list: &[(u64, T)]) -> Result<Texts, CodecError> {
-    let mut texts = Texts::default();
+    let (mut by_number, mut known) = (FxHashMap::default(), Vec::new());
     for (number, text) in list {
         let sym = crate::symbol::intern(text.as_ref());
-        if texts.0.insert(*number, sym).is_some_and(|other| other != sym) {
+        if by_number.insert(*number, sym).is_some_and(|other| other != sym) {
             return Err(CodecError::Collision);
         }
+        let id = sym.id() as usize;
+        if known.len() <= id {
+            known.resize(id + 1, 0);
+        }
+        known[id] = known[id].max(number.saturating_add(1));
     }
-    Ok(texts)
+    Ok(Texts { by_number, known: Arc::new(known) })
 }
 
 /// The numbers of texts. A text that came back from disk keeps its number; a new one has its
@@ -72,8 +83,8 @@ pub fn texts<T: AsRef<str>>(list: &[(u64, T)]) -> Result<Texts, CodecError> {
 #[derive(Default)]
 pub struct Numbers {
     base: u64,
-    /// By the symbol's id; 0 = not from disk, else the number + 1.
-    known: Vec<u64>,
+    /// As [`Texts`] has them; all workers have the same.
+    known: Arc<Vec<u64>>,
     /// A bit for each symbol's id: a cut holds the text.
     held: Vec<u64>,
 }
@@ -81,17 +92,12 @@ pub struct Numbers {
 impl Numbers {
     /// Those of a restored state.
     pub fn restored(texts: &Texts) -> Self {
-        let mut numbers = Numbers::default();
-        for (number, sym) in &texts.0 {
-            let id = sym.id() as usize;
-            if numbers.known.len() <= id {
-                numbers.known.resize(id + 1, 0);
-            }
-            let known = &mut numbers.known[id];
-            *known = (*known).max(number.saturating_add(1));
-            numbers.base = numbers.base.max(number.saturating_add(1));
+        let known = texts.known.clone();
+        let base = known.iter().copied().max().unwrap_or(0);
+        let mut numbers = Numbers { base, known, held: Vec::new() };
+        texts.by_number.values().for_each(|sym| {
             numbers.hold(*sym);
-        }
+        });
         numbers
     }
 
@@ -215,9 +221,9 @@ pub fn decode(
     for place in &side.places {
         let mut cell = take_cell(&mut rest, Unit::of(place)).ok_or(CodecError::Short)?;
         if place.is_symbol() && cell != NULL {
-            cell = texts.0.get(&(cell as u64)).ok_or(CodecError::UnknownText)?.cell();
+            cell = texts.by_number.get(&(cell as u64)).ok_or(CodecError::UnknownText)?.cell();
         }
-        Layout::put(place, &mut part[HEADER..], cell);
+        place.put(&mut part[HEADER..], cell);
     }
     let Entry { origin, hash, .. } = *entry;
     Header { origin, hash }.write(part, versions);

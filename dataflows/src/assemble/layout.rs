@@ -100,7 +100,7 @@ impl Place {
 
     /// Puts a cell there; the form bounds its values.
     #[inline]
-    fn put(&self, packed: &mut [u8], cell: i64) {
+    pub(crate) fn put(&self, packed: &mut [u8], cell: i64) {
         let at = self.offset;
         match self.width {
             Width::U8 => packed[at] = if cell == NULL { u8::MAX } else { cell as u8 },
@@ -278,10 +278,5 @@ impl Layout {
     /// What is kept, for the fingerprint.
     pub fn names(&self) -> Vec<String> {
         self.sides.iter().flat_map(|s| s.places.iter().map(|p| p.kept.name())).collect()
-    }
-
-    /// Re-packs a symbol's cell (used when slots come back from disk).
-    pub(crate) fn put(place: &Place, packed: &mut [u8], cell: i64) {
-        place.put(packed, cell);
     }
 }

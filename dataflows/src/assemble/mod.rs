@@ -139,13 +139,14 @@ impl Assemble {
             recs.give_back();
         }
         sealed.tallies.append(&mut tallies);
-        self.retire(tick.now);
+        self.arrivals.retire(self.oldest(tick.now));
         let mut before = std::mem::take(&mut self.before);
         let mut kept = before.bytes.chunks_exact(plan.layout.stride);
+        let none = Counts::new();
         for (n, (slot, is_kept)) in before.slots.iter().enumerate() {
-            let arrivals = before.arrivals.get(n).cloned().unwrap_or_default();
+            let arrivals = before.arrivals.get(n).unwrap_or(&none);
             let old = if *is_kept { kept.next() } else { None };
-            self.changed(&plan, *slot, old, &arrivals, distinct);
+            self.changed(&plan, *slot, old, arrivals, distinct);
         }
         before.slots.clear();
         before.bytes.clear();
@@ -231,10 +232,10 @@ impl Assemble {
         behind
     }
 
-    fn retire(&mut self, now: i64) {
-        if let Some(horizon) = self.plan.horizon {
-            self.arrivals.retire(floor(now.saturating_sub(horizon), self.plan.bucket));
-        }
+    /// The first bucket of arrivals that any window reaches at `now`.
+    fn oldest(&self, now: i64) -> i64 {
+        let of = |horizon| floor(now.saturating_sub(horizon), self.plan.bucket);
+        self.plan.horizon.map_or(i64::MIN, of)
     }
 
     /// A post was touched: what it gave (`old`, if it gave anything) is taken back, what it gives

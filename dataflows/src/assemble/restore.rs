@@ -20,16 +20,19 @@ const BYTES_PER_POST: usize = 72;
 
 impl Assemble {
     /// Takes back stored slots, of which those of worker `me` of `peers`; later entries replace
-    /// earlier ones. [`Assemble::feed`] then has all of them.
+    /// earlier ones. Arrivals that no window reaches at `now`, microseconds, are passed over.
+    /// [`Assemble::feed`] then has all of them.
     pub fn restore(
         &mut self,
         blocks: &[Vec<u8>],
         texts: &Texts,
         (me, peers): (u64, u64),
+        now: i64,
     ) -> Result<(), CodecError> {
         let bytes: usize = blocks.iter().map(Vec::len).sum();
         self.table.reserve(bytes / BYTES_PER_POST / peers as usize);
         let mut batch = Vec::with_capacity(AHEAD);
+        let oldest = self.oldest(now);
         for block in blocks {
             for entry in block::entries(block) {
                 let entry = entry?;
@@ -37,10 +40,10 @@ impl Assemble {
                     batch.push(entry);
                 }
                 if batch.len() == AHEAD {
-                    self.take_back(&mut batch, texts)?;
+                    self.take_back(&mut batch, texts, oldest)?;
                 }
             }
-            self.take_back(&mut batch, texts)?;
+            self.take_back(&mut batch, texts, oldest)?;
         }
         if self.plan.arrivals {
             self.arrivals.index(self.table.len() as u32);
@@ -78,7 +81,12 @@ impl Assemble {
         (!slots.is_empty()).then_some(&mut self.combine)
     }
 
-    fn take_back(&mut self, batch: &mut Vec<Entry<'_>>, texts: &Texts) -> Result<(), CodecError> {
+    fn take_back(
+        &mut self,
+        batch: &mut Vec<Entry<'_>>,
+        texts: &Texts,
+        oldest: i64,
+    ) -> Result<(), CodecError> {
         let mut slots = [0; AHEAD];
         // Entries of no stream are an error below.
         let of = |entry: &Entry<'_>| (entry.index, codec::stream(entry).unwrap_or(Stream::Pin));
@@ -86,7 +94,8 @@ impl Assemble {
         for (slot, entry) in slots.iter().zip(batch.drain(..)) {
             let slot = *slot;
             let to = self.table.slot_and_versions(slot);
-            let counts = codec::decode(&self.plan.layout, &entry, texts, to)?;
+            let mut counts = codec::decode(&self.plan.layout, &entry, texts, to)?;
+            counts.retain(|(bucket, _)| *bucket >= oldest);
             let stream = codec::stream(&entry)?;
             self.table.mark_stored(slot, stream);
             if self.plan.arrivals && stream == Stream::Pin {

@@ -7,10 +7,9 @@ use super::layout::{HEADER, present};
 use super::table;
 use crate::metrics::declare::Fact;
 use crate::metrics::distinct::DistinctRow;
-use crate::metrics::expr::all;
 use crate::metrics::plan::{Node, Plan};
-use crate::metrics::update::{Combine, placements};
-use crate::metrics::value::{Cells, NULL};
+use crate::metrics::update::Combine;
+use crate::metrics::value::NULL;
 use crate::record::Stream;
 
 /// What metrics see of a post.
@@ -62,14 +61,7 @@ impl Out<'_> {
         if self.node.distinct.is_empty() {
             return self.combine.row(self.n, self.node, cells, bucket, diff);
         }
-        if !all(&self.node.filter, cells) {
-            return;
-        }
-        let counted: Cells = self.node.distinct.iter().map(|n| cells[*n]).collect();
-        let node = self.n as u16;
-        placements(self.node, cells, bucket, |window, start| {
-            let cells = counted.clone();
-            self.distinct.push((DistinctRow { node, window, start, cells }, diff));
-        });
+        let distinct = &mut *self.distinct;
+        DistinctRow::each(self.n, self.node, cells, bucket, |row| distinct.push((row, diff)));
     }
 }

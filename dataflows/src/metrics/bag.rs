@@ -6,9 +6,9 @@ use std::sync::Arc;
 use differential_dataflow::VecCollection;
 
 use super::declare::Join;
-use super::expr::all;
+use super::distinct::DistinctRow;
 use super::plan::Plan;
-use super::update::{Combine, Updates, placements};
+use super::update::{Combine, Updates};
 use super::value::NULL;
 use crate::assemble::layout::Packed;
 use crate::record::Stream;
@@ -55,19 +55,15 @@ pub fn updates(
     n: usize,
     combine: &mut Combine,
     rows: impl Iterator<Item = (Joined, isize)>,
-) -> (Vec<Updates>, Vec<(super::distinct::DistinctRow, i64)>) {
+) -> (Vec<Updates>, Vec<(DistinctRow, i64)>) {
     let node = &plan.nodes[n];
     let (mut distinct, mut seen) = (Vec::new(), Vec::new());
     for ((index, sides), diff) in rows {
         plan.look(index, [0, 1, 2].map(|s| node.sides[s].then_some(&sides[s][..])), &mut seen);
         if node.distinct.is_empty() {
             combine.row(n, node, &seen, NULL, diff as i64);
-        } else if all(&node.filter, &seen) {
-            placements(node, &seen, NULL, |window, start| {
-                let cells = node.distinct.iter().map(|e| seen[*e]).collect();
-                let row = super::distinct::DistinctRow { node: n as u16, window, start, cells };
-                distinct.push((row, diff as i64));
-            });
+        } else {
+            DistinctRow::each(n, node, &seen, NULL, |row| distinct.push((row, diff as i64)));
         }
     }
     let mut out = Vec::new();

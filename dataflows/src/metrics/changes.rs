@@ -3,7 +3,7 @@
 //! Promises: what is pushed comes out as it went in, in that order. A group costs some words and
 //! no allocation of its own, so that an epoch that changes every group (the only one that a
 //! bounded run shows) takes little memory; who takes them over frees them while going through.
-//! Limits: 2^16 keys a group, 2^32 rows a group, 2^16 columns a row.
+//! Limits: 2^16 - 1 keys a group, as many columns a row.
 //!
 //! ```text
 //! change = metric:16|window:16|keys:16|columns:16  rows  start  key*  value*      words of 64 bits

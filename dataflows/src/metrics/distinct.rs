@@ -5,8 +5,9 @@ use differential_dataflow::VecCollection;
 use differential_dataflow::operators::ThresholdTotal;
 use serde::{Deserialize, Serialize};
 
-use super::plan::Plan;
-use super::update::{Combine, Updates};
+use super::expr::all;
+use super::plan::{Node, Plan};
+use super::update::{Combine, Updates, placements};
 use super::value::Cells;
 
 /// A row of a node that declares `distinct`, in one of its windows.
@@ -20,6 +21,19 @@ pub struct DistinctRow {
     pub start: i64,
     /// The declared columns.
     pub cells: Cells,
+}
+
+impl DistinctRow {
+    /// The rows that a row of these cells gives to a node, if it passes the filter: one a window.
+    pub fn each(n: usize, node: &Node, cells: &[i64], bucket: i64, mut give: impl FnMut(Self)) {
+        if !all(&node.filter, cells) {
+            return;
+        }
+        let counted: Cells = node.distinct.iter().map(|place| cells[*place]).collect();
+        placements(node, cells, bucket, |window, start| {
+            give(DistinctRow { node: n as u16, window, start, cells: counted.clone() });
+        });
+    }
 }
 
 /// The distinct rows of a collection of rows.

@@ -37,9 +37,10 @@ pub struct Groups {
 }
 
 impl Groups {
-    /// No groups yet.
-    pub fn new(plan: Arc<Plan>) -> Self {
-        Groups { nodes: plan.nodes.iter().map(NodeGroups::new).collect(), plan, now: i64::MIN }
+    /// No groups yet. What comes back from disk, before the first tick, is as of `now`,
+    /// microseconds: of windows that have retired by then no group is made.
+    pub fn new(plan: Arc<Plan>, now: i64) -> Self {
+        Groups { nodes: plan.nodes.iter().map(NodeGroups::new).collect(), plan, now }
     }
 
     /// Takes changes up.

@@ -70,9 +70,9 @@ impl MetaKey {
 pub fn coarser(plan: &Plan) -> (i64, i64) {
     let nodes = plan.nodes.iter().filter(|n| matches!(n.fact, Fact::Records | Fact::Fields));
     let (mut longest, mut grain) = (0, HOUR);
-    for (node, window) in nodes.flat_map(|node| node.windows.iter().map(move |w| (node, w))) {
+    for window in nodes.flat_map(|node| &node.windows) {
         match window.shape {
-            Shape::Sliding { size, .. } if node.slides(window) => longest = longest.max(size),
+            Shape::Sliding { size, .. } if window.slides() => longest = longest.max(size),
             _ => grain = gcd(grain, window.grain()),
         }
     }

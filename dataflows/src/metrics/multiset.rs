@@ -2,7 +2,7 @@
 //! changes, the greatest with what comes with it, the most frequent.
 //!
 //! Promises: the answers are those of a recomputation from nothing (tested so); a change costs
-//! O(log n) at most, and is put aside until there are many or somebody asks; an answer costs the
+//! O(log n) on average, and is put aside until there are many or somebody asks; an answer costs the
 //! steps that its cursor has to move or, of the greatest, now and then a pass over the rest.
 //! An own structure because differential's `reduce` hands its closure every value of a changed
 //! key: a median over 100 000 values would be sorted anew at each change.

@@ -13,6 +13,7 @@ use super::expr::{
 use super::schema::Schema;
 use super::value::Cells;
 use super::window::gcd;
+use super::words::Form as KeyForm;
 use crate::assemble::layout::{Kept, Layout};
 use crate::record::project::Form;
 use crate::record::{Column, Stream, Type};
@@ -92,6 +93,8 @@ pub struct Node {
     inner: Vec<Ex>,
     /// The group keys.
     pub keys: Vec<Nth>,
+    /// What their cells may be.
+    pub forms: Vec<KeyForm>,
     /// Windows; empty = one without edges.
     pub windows: Vec<Window>,
     /// The event time.
@@ -126,12 +129,7 @@ impl Node {
 
     /// The windows that slide over arrivals, with their places.
     pub fn sliding(&self) -> impl Iterator<Item = (usize, &Window)> {
-        self.windows.iter().enumerate().filter(|(_, w)| self.slides(w))
-    }
-
-    /// Whether a window slides over arrivals, so that buckets move in and out of it.
-    pub fn slides(&self, window: &Window) -> bool {
-        window.time == Time::Arrival && matches!(window.shape, Shape::Sliding { .. })
+        self.windows.iter().enumerate().filter(|(_, w)| w.slides())
     }
 }
 
@@ -276,6 +274,7 @@ impl Plan {
             distinct: counted,
             inner,
             keys,
+            forms: metric.keys.iter().map(|k| KeyForm::of(k.expr)).collect(),
             windows: metric.windows.clone(),
             event,
             retain: metric.retain,

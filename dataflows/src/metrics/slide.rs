@@ -11,11 +11,11 @@ use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
 
-use super::declare::{Shape, Window};
 use super::distinct::DistinctRow;
 use super::plan::{Node, Plan};
 use super::update::SLIDING;
 use super::value::{Cells, NULL};
+use super::window::Edges;
 use crate::tick::Tick;
 
 /// A row with how many more there are of it.
@@ -24,8 +24,7 @@ type Change = (DistinctRow, i64);
 /// The rows of one node.
 struct Rows {
     buckets: BTreeMap<i64, FxHashMap<Cells, i64>>,
-    /// The edges that windows are at.
-    edges: Vec<(i64, i64)>,
+    edges: Edges,
 }
 
 /// The rows of all nodes on one worker.
@@ -46,10 +45,7 @@ fn slides(node: &Node) -> bool {
 impl Slides {
     /// No rows yet.
     pub fn new(plan: Arc<Plan>) -> Self {
-        let node = |n: &Node| Rows {
-            buckets: BTreeMap::new(),
-            edges: vec![(i64::MIN, i64::MIN); n.windows.len()],
-        };
+        let node = |n: &Node| Rows { buckets: BTreeMap::new(), edges: Edges::new(n.windows.len()) };
         Slides { nodes: plan.nodes.iter().map(node).collect(), plan }
     }
 
@@ -72,8 +68,7 @@ impl Slides {
         let rows = &mut self.nodes[node as usize];
         *rows.buckets.entry(bucket).or_default().entry(cells.clone()).or_insert(0) += diff;
         for w in self.plan.nodes[node as usize].sliding() {
-            let (from, to) = rows.edges[w.0];
-            if (from..to).contains(&bucket) {
+            if rows.edges.hold(w.0, bucket) {
                 give((shown(node, w.0, &cells), diff));
             }
         }
@@ -84,24 +79,18 @@ impl Slides {
         let plan = self.plan.clone();
         for (n, node) in plan.nodes.iter().enumerate().filter(|(_, n)| slides(n)) {
             let rows = &mut self.nodes[n];
-            let mut oldest = i64::MAX;
-            for (w, window) in node.sliding() {
-                let Shape::Sliding { size, every } = window.shape else { continue };
-                let (from, to) = Window::latest(size, every, tick.now, tick.ended);
-                let (was_from, was_to) = std::mem::replace(&mut rows.edges[w], (from, to));
-                oldest = oldest.min(from);
-                for (range, sign) in [(was_from..was_to.min(from), -1), (was_to.max(from)..to, 1)] {
-                    if range.is_empty() {
-                        continue;
-                    }
-                    for (cells, count) in rows.buckets.range(range).flat_map(|(_, b)| b) {
-                        if *count != 0 {
-                            give((shown(n as u16, w, cells), count * sign));
-                        }
+            let moved = rows.edges.slide(&node.windows, tick);
+            for (w, range, minus) in moved.ranges {
+                let sign = if minus { -1 } else { 1 };
+                for (cells, count) in rows.buckets.range(range).flat_map(|(_, b)| b) {
+                    if *count != 0 {
+                        give((shown(n as u16, w, cells), count * sign));
                     }
                 }
             }
-            rows.buckets = rows.buckets.split_off(&oldest);
+            if let Some(oldest) = moved.oldest {
+                rows.buckets = rows.buckets.split_off(&oldest);
+            }
         }
     }
 }

@@ -73,7 +73,9 @@ struct Changed {
 /// What a row gives to each of its groups.
 #[derive(Default)]
 struct Measured {
+    /// The keys, packed, and their hash.
     keys: Vec<i64>,
+    hash: u64,
     sums: Vec<i64>,
     /// Multisets, what comes into them, and what is kept with it.
     members: Vec<(u16, i64, i64)>,
@@ -108,7 +110,7 @@ impl Combine {
     /// one.
     pub fn row(&mut self, n: usize, node: &Node, cells: &[i64], bucket: i64, diff: i64) {
         if all(&node.filter, cells) {
-            self.row.measure(node, cells);
+            self.row.measure(node, &self.nodes[n].words, cells);
             placements(node, cells, bucket, |window, start| {
                 self.nodes[n].add(&self.row, (window, start), diff);
             });
@@ -117,7 +119,7 @@ impl Combine {
 
     /// The same for a row that has passed the filter and whose window is known.
     pub fn placed(&mut self, n: usize, node: &Node, cells: &[i64], at: (u16, i64), diff: i64) {
-        self.row.measure(node, cells);
+        self.row.measure(node, &self.nodes[n].words, cells);
         self.nodes[n].add(&self.row, at, diff);
     }
 
@@ -129,9 +131,9 @@ impl Combine {
 }
 
 impl Measured {
-    fn measure(&mut self, node: &Node, cells: &[i64]) {
-        self.keys.clear();
-        self.keys.extend(node.keys.iter().map(|k| cells[*k]));
+    fn measure(&mut self, node: &Node, words: &Words, cells: &[i64]) {
+        words.pack(node.keys.iter().map(|k| cells[*k]), &mut self.keys);
+        self.hash = hash(&self.keys);
         self.sums.clear();
         self.sums.extend(node.adds.iter().map(|add| addend(add, cells)));
         self.members.clear();
@@ -146,7 +148,7 @@ impl Measured {
 impl Changed {
     /// A row with these measures came into a window or went out of it.
     fn add(&mut self, row: &Measured, at: (u16, i64), diff: i64) {
-        let keys = hash(&row.keys).wrapping_add(self.seed);
+        let keys = row.hash.wrapping_add(self.seed);
         // Of all windows the same worker has a group: those that slide are fed by one entry.
         let owner = (u128::from(keys) * self.parts.len() as u128) >> u64::BITS;
         let part = &mut self.parts[owner as usize];
@@ -213,7 +215,7 @@ pub fn placements(node: &Node, cells: &[i64], bucket: i64, mut each: impl FnMut(
         each(SLIDING, bucket);
     }
     let event = node.event.map_or(NULL, |e| cells[e]);
-    for (w, window) in node.windows.iter().enumerate().filter(|(_, w)| !node.slides(w)) {
+    for (w, window) in node.windows.iter().enumerate().filter(|(_, w)| !w.slides()) {
         let t = if window.time == Time::Event { event } else { bucket };
         if t != NULL {
             window.starts(t).for_each(|start| each(w as u16, start));

@@ -1,6 +1,9 @@
 //! Windows as pure functions: which ones hold a time, and where they end.
 
-use super::declare::{Shape, Window};
+use std::ops::Range;
+
+use super::declare::{Shape, Time, Window};
+use crate::tick::Tick;
 use crate::time::{DAY, civil, day_number, floor};
 
 impl Window {
@@ -36,6 +39,12 @@ impl Window {
         }
     }
 
+    /// Whether it slides over arrivals, so that its edges follow from `now` and buckets move in and
+    /// out of it.
+    pub fn slides(&self) -> bool {
+        self.time == Time::Arrival && matches!(self.shape, Shape::Sliding { .. })
+    }
+
     /// The edges `[start, end)` at `now` of a window that slides over arrivals; at the end of a
     /// bounded run the window reaches beyond `now`.
     pub fn latest(size: i64, every: i64, now: i64, ended: bool) -> (i64, i64) {
@@ -50,6 +59,50 @@ impl Window {
             Shape::Sliding { size, every } => gcd(size, every),
             Shape::Month | Shape::Year => DAY,
         }
+    }
+}
+
+/// The edges that the windows of a node are at which slide over arrivals.
+pub struct Edges(Vec<(i64, i64)>);
+
+/// How windows have moved.
+#[derive(Default)]
+pub struct Moved {
+    /// The place of a window, the buckets that came into it or went out of it, and whether they
+    /// went.
+    pub ranges: Vec<(usize, Range<i64>, bool)>,
+    /// The first bucket that any of them reaches.
+    pub oldest: Option<i64>,
+}
+
+impl Edges {
+    /// Nothing is in any of so many windows.
+    pub fn new(windows: usize) -> Self {
+        Edges(vec![(i64::MIN, i64::MIN); windows])
+    }
+
+    /// Whether a bucket is in a window.
+    pub fn hold(&self, window: usize, bucket: i64) -> bool {
+        let (from, to) = self.0[window];
+        (from..to).contains(&bucket)
+    }
+
+    /// The clock moved.
+    pub fn slide(&mut self, windows: &[Window], tick: &Tick) -> Moved {
+        let mut moved = Moved::default();
+        for (w, window) in windows.iter().enumerate().filter(|(_, w)| w.slides()) {
+            let Shape::Sliding { size, every } = window.shape else { continue };
+            let (from, to) = Window::latest(size, every, tick.now, tick.ended);
+            let (was_from, was_to) = std::mem::replace(&mut self.0[w], (from, to));
+            moved.oldest = Some(moved.oldest.map_or(from, |oldest| oldest.min(from)));
+            if (from, to) == (was_from, was_to) {
+                continue;
+            }
+            let (gone, came) = (was_from..was_to.min(from), was_to.max(from)..to);
+            let ranges = [(w, gone, true), (w, came, false)];
+            moved.ranges.extend(ranges.into_iter().filter(|(_, range, _)| !range.is_empty()));
+        }
+        moved
     }
 }
 

@@ -1,8 +1,9 @@
 //! How a group lies in memory and on its way there: words of 64 bits.
 //!
 //! ```text
-//! entry = window  start  key*  sum*        sum = one word; two, the low one first, where any
+//! entry = window  start  keys  sum*        sum = one word; two, the low one first, where any
 //!                                          value of a column may come in (`Adds::Sum`)
+//! keys  = one word each, or two that are short in one, the first one in the low half
 //! ```
 //!
 //! Promises: sums of columns are of 128 bits. Counts are of rows and have 64.
@@ -11,14 +12,65 @@ use std::hash::Hasher;
 
 use rustc_hash::FxHasher;
 
+use super::declare::Expr;
 use super::plan::{Adds, Node};
+use super::value::{Cells, NULL};
+use crate::record::Type;
 
 /// Words before the keys.
 pub const HEAD: usize = 2;
 
+/// What the cells of a key may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// Symbols.
+    Text,
+    /// Numbers whose magnitude is less than 2^31.
+    Short,
+    /// Numbers.
+    Long,
+}
+
+impl Form {
+    /// That of an expression.
+    pub fn of(expr: Expr) -> Self {
+        match expr {
+            _ if expr.ty() == Type::Text => Form::Text,
+            Expr::Year(_) | Expr::HourOfDay => Form::Short,
+            _ => Form::Long,
+        }
+    }
+
+    /// What stands for null in half a word.
+    fn null(self) -> u32 {
+        match self {
+            Form::Short => i32::MIN as u32,
+            Form::Text | Form::Long => u32::MAX,
+        }
+    }
+
+    /// A cell as half a word.
+    #[inline]
+    fn halved(self, cell: i64) -> u32 {
+        if cell == NULL { self.null() } else { cell as u32 }
+    }
+
+    /// The cell that was [`Form::halved`].
+    fn whole(self, half: u32) -> i64 {
+        match self {
+            _ if half == self.null() => NULL,
+            Form::Short => (half as i32).into(),
+            Form::Text | Form::Long => half.into(),
+        }
+    }
+}
+
 /// How the entries of one node lie.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Words {
+    /// Of each key its form, its word among those of keys, and how far it is shifted there.
+    lies: Vec<(Form, usize, u32)>,
+    /// Words of all keys.
     keys: usize,
     /// The first word of each sum, and whether it has two.
     sums: Vec<(usize, bool)>,
@@ -28,11 +80,24 @@ pub struct Words {
 impl Words {
     /// Those of a node.
     pub fn of(node: &Node) -> Self {
-        Words::new(node.keys.len(), node.adds.iter().map(|a| matches!(a.what, Adds::Sum(_))))
+        Words::new(&node.forms, node.adds.iter().map(|a| matches!(a.what, Adds::Sum(_))))
     }
 
-    /// So many keys, and sums, of which some are wide.
-    pub fn new(keys: usize, wide: impl IntoIterator<Item = bool>) -> Self {
+    /// Keys of these forms, and sums, of which some are wide.
+    pub fn new(forms: &[Form], wide: impl IntoIterator<Item = bool>) -> Self {
+        let (mut keys, mut half) = (0, None);
+        let lie = |form: &Form| match (form, half) {
+            (Form::Text | Form::Short, Some(word)) => {
+                half = None;
+                (*form, word, 32)
+            }
+            _ => {
+                keys += 1;
+                half = if *form == Form::Long { half } else { Some(keys - 1) };
+                (*form, keys - 1, 0)
+            }
+        };
+        let lies = forms.iter().map(lie).collect();
         let mut width = HEAD + keys;
         let place = |wide| {
             let at = width;
@@ -40,7 +105,7 @@ impl Words {
             (at, wide)
         };
         let sums = wide.into_iter().map(place).collect();
-        Words { keys, sums, width }
+        Words { lies, keys, sums, width }
     }
 
     /// Words of an entry.
@@ -48,7 +113,29 @@ impl Words {
         self.width
     }
 
-    /// An entry's window, start and keys.
+    /// Packs a row's keys, in place of what was there.
+    #[inline]
+    pub fn pack(&self, keys: impl Iterator<Item = i64>, to: &mut Vec<i64>) {
+        to.clear();
+        to.resize(self.keys, 0);
+        for ((form, word, shift), cell) in self.lies.iter().zip(keys) {
+            to[*word] |= match form {
+                Form::Long => cell,
+                _ => i64::from(form.halved(cell)) << shift,
+            };
+        }
+    }
+
+    /// An entry's keys.
+    pub fn keys(&self, entry: &[i64]) -> Cells {
+        let cell = |(form, word, shift): &(Form, usize, u32)| match form {
+            Form::Long => entry[HEAD + word],
+            _ => form.whole((entry[HEAD + word] >> shift) as u32),
+        };
+        self.lies.iter().map(cell).collect()
+    }
+
+    /// An entry's window, start and keys, as they are packed.
     #[inline]
     pub fn key<'a>(&self, entry: &'a [i64]) -> &'a [i64] {
         &entry[..HEAD + self.keys]
@@ -133,7 +220,7 @@ mod tests {
         fn sums_are_those_of_wide_numbers(
             changes in prop::collection::vec((any::<[i64; 2]>(), -3i64..4, any::<bool>()), 0..40),
         ) {
-            let words = Words::new(1, [false, true]);
+            let words = Words::new(&[Form::Long], [false, true]);
             let mut sums = [0i128; 2];
             let mut entry = vec![0; words.width()];
             for ([count, value], times, minus) in changes {

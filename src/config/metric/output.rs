@@ -29,6 +29,10 @@ pub fn output(
         known.push(&placed.measure.name);
     }
     let edges = ["window", "start", "end"];
+    if let (Some([]), Some(node)) = (o.list("columns", false), o.get("columns")) {
+        let hint = "leave the key out to show all of them";
+        o.problems.error(&node.place, "there are no columns to show", hint);
+    }
     let mut seen: Vec<&str> = Vec::new();
     for node in o.list("columns", false).unwrap_or(&[]) {
         let Some(name) = node.as_text() else { continue };

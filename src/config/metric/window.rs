@@ -157,15 +157,14 @@ fn shape(s: &Section<'_>, node: &Node, time: Time) -> Option<Shape> {
 pub fn retain(s: &Section<'_>, windows: &[Window]) -> Option<i64> {
     let retain = s.micros("retain", "0s", "365250d");
     let place = s.place_of("retain");
-    let slides = |w: &Window| w.time == Time::Arrival && matches!(w.shape, Shape::Sliding { .. });
     if s.has("retain") && windows.is_empty() {
         let hint = "for example windows = [\"day\"]";
         s.problems.error(place, "`retain` says nothing without `windows`", hint);
-    } else if s.has("retain") && windows.iter().all(slides) {
+    } else if s.has("retain") && windows.iter().all(Window::slides) {
         let hint = "remove it: a window that slides over arrivals shows its last position alone";
         s.problems.error(place, "`retain` says nothing of sliding windows", hint);
     }
-    let kept = |w: &Window| w.time == Time::Arrival && !slides(w);
+    let kept = |w: &Window| w.time == Time::Arrival && !w.slides();
     if !s.has("retain") && windows.iter().any(kept) {
         let message = "every arrival is kept for ever: memory grows without end";
         s.problems.warn(s.place_of("windows"), message, "for example retain = \"90d\"");

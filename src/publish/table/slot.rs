@@ -1,7 +1,7 @@
 //! How a group's row lies in a slot of a table: words of 32 bits.
 //!
 //! ```text
-//! slot = window start:2 key* value*
+//! slot = [window] [start:2] key* value*     the window if there are several, its start if any
 //! key, value = a symbol or a count: 1 | a number: 2 | numerator, denominator: 4
 //!              two of each form's values are null, and "it does not fit"
 //! ```
@@ -16,8 +16,6 @@ use smallvec::SmallVec;
 
 /// The cell that says: this value stands in the bucket's list of wide ones.
 pub(super) const WIDE: i64 = NULL + 1;
-/// Words of a slot before its keys: the window, its start.
-const HEAD: usize = 3;
 
 /// How a cell lies in a slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,6 +40,9 @@ pub(super) struct Col {
 /// How a slot lies in a bucket: window, start, keys, values; words of 32 bits.
 #[derive(Debug)]
 pub(super) struct Layout {
+    /// Where the window stands, if there are several; and its start, if there is any.
+    window: Option<usize>,
+    start: Option<usize>,
     pub(super) keys: Vec<Col>,
     /// Words up to the values.
     pub(super) head: usize,
@@ -55,7 +56,9 @@ type Key = SmallVec<[u32; 12]>;
 
 impl Layout {
     pub(super) fn of(schema: &Schema) -> Self {
-        let mut stride = HEAD;
+        let window = (schema.windows.len() > 1).then_some(0);
+        let start = (!schema.windows.is_empty()).then_some(usize::from(window.is_some()));
+        let mut stride = start.map_or(0, |at| at + 2);
         let mut col = |form: Form| {
             let at = stride;
             stride += form.words();
@@ -64,7 +67,7 @@ impl Layout {
         // A number that is a key has no list to stand in.
         let key = |ty| if ty == Type::Text { Form::Text } else { Form::Long };
         let keys: Vec<Col> = schema.keys.iter().map(|k| col(key(k.ty))).collect();
-        let head = HEAD + keys.iter().map(|k| k.form.words()).sum::<usize>();
+        let head = keys.last().map_or(start.map_or(0, |at| at + 2), |k| k.at + k.form.words());
         // Of two columns of a measure the second is its value.
         let measures = schema.metric.measures.iter();
         let kinds = measures.flat_map(|m| m.returned.iter().map(|_| None).chain([Some(&m.kind)]));
@@ -78,17 +81,31 @@ impl Layout {
         };
         let values = schema.values.iter().zip(kinds).zip(schema.quotients());
         let cols = values.map(|value| col(form(value))).collect();
-        Layout { keys, head, cols, stride }
+        Layout { window, start, keys, head, cols, stride }
     }
 
     /// The words of a group's slots up to its values.
     pub(super) fn key(&self, key: &GroupKey) -> Key {
         let mut words = Key::from_elem(0, self.head);
-        words[0] = key.window.into();
-        put(&mut words[1..], key.start);
+        if let Some(at) = self.window {
+            words[at] = key.window.into();
+        }
+        if let Some(at) = self.start {
+            put(&mut words[at..], key.start);
+        }
         debug_assert_eq!(self.keys.len(), key.keys.len());
         self.keys.iter().zip(&key.keys).for_each(|(col, cell)| col.write(&mut words, *cell));
         words
+    }
+
+    /// The window of a slot.
+    pub(super) fn window_of(&self, words: &[u32]) -> u16 {
+        self.window.map_or(0, |at| words[at] as u16)
+    }
+
+    /// Its start.
+    pub(super) fn start_of(&self, words: &[u32]) -> i64 {
+        self.start.map_or(NULL, |at| get(&words[at..]))
     }
 }
 

@@ -112,7 +112,7 @@ impl Column {
         let Some(at) = place.checked_sub(1) else { return "other".into() };
         let mut text = String::new();
         let value = Value::from_cell(self.cells[at as usize], self.ty);
-        print::text(&mut text, value, self.ty, print::Style::default());
+        print::text(&mut text, value, self.ty, None);
         text
     }
 

@@ -11,7 +11,7 @@ use serde::Serialize;
 use self::measured::{Cell, Set};
 use super::declare::{Expr, Join, Kind, Metric, Time, Window};
 use super::group::size;
-use super::plan::{Node, Plan, metric_columns};
+use super::plan::{Plan, metric_columns};
 use super::slide;
 use crate::assemble::arrivals;
 use crate::assemble::layout::{HEADER, Place};
@@ -228,7 +228,7 @@ fn grouped(plan: &Plan, n: usize) -> Grouped {
         filter: text::conditions(&first.filter),
         distinct: exprs(&super::plan::distinct_exprs(first)),
         keys: exprs(&keys),
-        windows: node.windows.iter().map(|w| window(node, w)).collect(),
+        windows: node.windows.iter().map(window).collect(),
         retain: node.retain.map(super::schema::span),
         cells: measured::cells(plan, node),
         multisets: measured::sets(plan, node),
@@ -237,11 +237,11 @@ fn grouped(plan: &Plan, n: usize) -> Grouped {
     }
 }
 
-fn window(node: &Node, window: &Window) -> WindowLine {
+fn window(window: &Window) -> WindowLine {
     WindowLine {
         name: window.label(),
         time: if window.time == Time::Arrival { "arrival" } else { "event" },
-        shape: text::shape(window, node.slides(window)),
+        shape: text::shape(window, window.slides()),
     }
 }
 

@@ -9,10 +9,10 @@ use std::collections::BTreeMap;
 
 use hashbrown::HashTable;
 
-use super::super::declare::{Shape, Window};
 use super::super::plan::Node;
 use super::super::update::{Member, SLIDING, Updates};
 use super::super::value::NULL;
+use super::super::window::Edges;
 use super::super::words::{HEAD, Words, equal, hash};
 use super::live::Live;
 use crate::tick::Tick;
@@ -24,8 +24,7 @@ const FEW: usize = 64;
 pub struct Buckets {
     form: Words,
     buckets: BTreeMap<i64, Bucket>,
-    /// The edges that windows are at, by their place in the node's list.
-    edges: Vec<(i64, i64)>,
+    edges: Edges,
 }
 
 /// What arrived in one bucket.
@@ -44,8 +43,7 @@ struct Bucket {
 impl Buckets {
     /// No buckets yet.
     pub fn new(node: &Node, form: Words) -> Self {
-        let edges = vec![(i64::MIN, i64::MIN); node.windows.len()];
-        Buckets { form, buckets: BTreeMap::new(), edges }
+        Buckets { form, buckets: BTreeMap::new(), edges: Edges::new(node.windows.len()) }
     }
 
     /// Takes up what arrived; what that changes in the windows that hold the buckets.
@@ -59,7 +57,7 @@ impl Buckets {
             let (slides, bucket) = (entry[0] == i64::from(SLIDING), entry[1]);
             shares.push((bucket, slides.then(|| self.share(bucket, entry))));
             for (w, _) in node.sliding().filter(|_| slides) {
-                if (self.edges[w].0..self.edges[w].1).contains(&bucket) {
+                if self.edges.hold(w, bucket) {
                     changed.words.extend_from_slice(&[w as i64, NULL]);
                     changed.words.extend_from_slice(&entry[HEAD..]);
                     number += 1;
@@ -101,30 +99,16 @@ impl Buckets {
 
     /// The clock moved: buckets come into windows and go out of them. Whether any window moved.
     pub fn slide(&mut self, node: &Node, tick: &Tick, live: &mut Live) -> bool {
-        let (mut oldest, mut moved) = (i64::MAX, false);
-        for (w, window) in node.sliding() {
-            let Shape::Sliding { size, every } = window.shape else { continue };
-            let (from, to) = Window::latest(size, every, tick.now, tick.ended);
-            let (was_from, was_to) = std::mem::replace(&mut self.edges[w], (from, to));
-            oldest = oldest.min(from);
-            if (from, to) == (was_from, was_to) {
-                continue;
-            }
-            moved = true;
-            for (range, minus) in
-                [(was_from..was_to.min(from), true), (was_to.max(from)..to, false)]
-            {
-                if !range.is_empty() {
-                    for (_, bucket) in self.buckets.range(range) {
-                        live.take(node, &bucket.poured(&self.form, w, minus), tick.now);
-                    }
-                }
+        let moved = self.edges.slide(&node.windows, tick);
+        for (w, range, minus) in &moved.ranges {
+            for (_, bucket) in self.buckets.range(range.clone()) {
+                live.take(node, &bucket.poured(&self.form, *w, *minus), tick.now);
             }
         }
-        if oldest != i64::MAX {
+        if let Some(oldest) = moved.oldest {
             self.buckets = self.buckets.split_off(&oldest);
         }
-        moved
+        !moved.ranges.is_empty()
     }
 
     /// How many shares of groups are held, and how many members of their multisets.

@@ -21,6 +21,9 @@ use super::store::{SHOWN_BITS, Store};
 /// So many groups are looked up at a time.
 const AHEAD: usize = 64;
 
+/// Room for so many changed groups is kept.
+const ROOM: usize = 1 << 14;
+
 /// The groups of one node on one worker.
 pub struct Live {
     /// All of them.
@@ -47,12 +50,13 @@ impl Live {
         let mut numbers = std::mem::take(&mut self.numbers);
         // In steps, so that none of the look-ups waits for another's memory.
         for some in updates.words.chunks(AHEAD * width) {
-            some.chunks_exact(width).for_each(|entry| self.groups.near(entry));
+            let some_of = || some.chunks_exact(width).filter(|entry| !slides(entry));
+            some_of().for_each(|entry| self.groups.near(entry));
             let first = numbers.len();
-            numbers.extend(some.chunks_exact(width).map(|entry| self.groups.likely(entry)));
+            let likely = |entry| if slides(entry) { None } else { self.groups.likely(entry) };
+            numbers.extend(some.chunks_exact(width).map(likely));
             for (entry, number) in some.chunks_exact(width).zip(&mut numbers[first..]) {
-                let (window, start) = (entry[0] as u16, entry[1]);
-                if window == SLIDING || retired(node, (window, start), now) {
+                if slides(entry) || retired(node, (entry[0] as u16, entry[1]), now) {
                     *number = None;
                 } else if number.is_none_or(|number| !self.groups.is(number, entry)) {
                     *number = Some(self.find_or_add(node, entry));
@@ -98,7 +102,7 @@ impl Live {
     pub fn retire(&mut self, node: &Node, now: i64) -> bool {
         let Some(retain) = node.retain else { return false };
         let mut moved = false;
-        for (w, window) in node.windows.iter().enumerate().filter(|(_, w)| !node.slides(w)) {
+        for (w, window) in node.windows.iter().enumerate().filter(|(_, w)| !w.slides()) {
             let w = w as u16;
             // Ends ascend with starts: the first window that stays ends the search.
             while let Some((&(_, start), _)) =
@@ -155,14 +159,22 @@ impl Live {
                 self.remove(number);
             }
         }
+        // Of all groups, as after a restart, there is no list again soon.
+        dirty.shrink_to(ROOM);
         self.dirty = dirty;
     }
+}
+
+/// Whether an entry feeds buckets.
+#[inline]
+fn slides(entry: &[i64]) -> bool {
+    entry[0] == i64::from(SLIDING)
 }
 
 /// Whether a window has left `retain`.
 fn retired(node: &Node, (window, start): (u16, i64), now: i64) -> bool {
     match (node.retain, node.windows.get(window as usize)) {
-        (Some(retain), Some(w)) if start != NULL && !node.slides(w) => {
+        (Some(retain), Some(w)) if start != NULL && !w.slides() => {
             now >= w.end(start).saturating_add(retain)
         }
         _ => false,

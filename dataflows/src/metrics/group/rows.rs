@@ -54,8 +54,7 @@ fn single(show: &Show, group: &mut Group<'_>) -> (Value, bool) {
         Show::Add { add, seen } => (Value::Int(group.sum(add)), group.sum(seen) != 0),
         Show::Ratio { over, under, seen } => {
             let (over, under) = (group.sum(over), group.sum(under));
-            let value = if under == 0 { Value::Null } else { Value::Ratio(over, under) };
-            (value, group.sum(seen) != 0)
+            (quotient(over, under), group.sum(seen) != 0)
         }
         Show::Distinct { set } => {
             let n = group.sets[set].distinct();
@@ -74,5 +73,28 @@ fn single(show: &Show, group: &mut Group<'_>) -> (Value, bool) {
             (value, value != Value::Null)
         }
         Show::Top { .. } | Show::Argmax { .. } => (Value::Null, false),
+    }
+}
+
+/// A quotient, whose second number is positive; nothing is divided by zero.
+fn quotient(over: i128, under: i128) -> Value {
+    match under {
+        0 => Value::Null,
+        1.. => Value::Ratio(over, under),
+        _ => Value::Ratio(over.wrapping_neg(), under.saturating_neg()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Of sums of degrees both may be negative: a share was printed with the wrong sign.
+    #[test]
+    fn what_a_quotient_is_of_is_positive() {
+        let ratio = |n, d| Value::Ratio(n, d);
+        let all = [(5, 3), (-5, 3), (5, -3), (-5, -3), (0, -1)].map(|(n, d)| quotient(n, d));
+        assert_eq!(all, [ratio(5, 3), ratio(-5, 3), ratio(-5, 3), ratio(5, 3), ratio(0, 1)]);
+        assert_eq!(quotient(7, 0), Value::Null);
     }
 }

@@ -5,8 +5,8 @@
 //! Limits: 2^32 - 1 groups.
 //!
 //! ```text
-//! group = window:16|live:1|dirty:1|shown:46  start  key*  sum*            words of 64 bits
-//! start, key, sum = as super::super::words has them
+//! group = window:16|live:1|dirty:1|shown:46  start  keys  sum*            words of 64 bits
+//! start, keys, sum = as super::super::words has them
 //! shown = of the hash of the rows last published, 0 = none
 //! ```
 
@@ -183,10 +183,8 @@ impl Store {
 impl Group<'_> {
     /// Its key.
     pub fn key(&self) -> GroupKey {
-        let [window, start, keys @ ..] = self.form.key(self.words) else {
-            unreachable!("an entry begins with its window and start")
-        };
-        GroupKey { window: *window as u16, start: *start, keys: keys.into() }
+        let [window, start] = [self.words[0], self.words[1]];
+        GroupKey { window: window as u16, start, keys: self.form.keys(self.words) }
     }
 
     /// A sum.
@@ -244,11 +242,12 @@ fn half(key: &[i64]) -> u32 {
 
 #[cfg(test)]
 mod tests {
+    use super::super::super::words::Form;
     use super::*;
 
     fn store(keys: usize, wide: &[bool], orders: Vec<Order>) -> Store {
         let (chunks, sets, free) = (Vec::new(), Vec::new(), Vec::new());
-        let form = Words::new(keys, wide.iter().copied());
+        let form = Words::new(&vec![Form::Long; keys], wide.iter().copied());
         Store { form, orders, chunks, sets, numbers: 0, index: Index::default(), free }
     }
 

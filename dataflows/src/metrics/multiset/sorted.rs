@@ -1,9 +1,9 @@
 //! Keys with counts in their order: a list of short sorted lists, and changes that wait.
 //!
-//! Promises: a change is put aside and costs nothing more until somebody asks; then a few cost a
-//! search and the move of at most [`MOST`] entries each, and many one pass over all entries. No
-//! more wait than about a quarter of what there is, or [`WORTH`]. An entry costs little more than
-//! its own bytes, where a B-tree of the same has half as many again.
+//! Promises: a change is put aside until there are many or somebody asks; then a few cost a search
+//! and the move of at most [`MOST`] entries each, and many one pass over all entries. No more wait
+//! than a quarter of what as many full lists would hold, or [`WORTH`]. An entry costs little more
+//! than its own bytes, where a B-tree of the same has half as many again.
 //! Limits: beyond some million keys the list of lists itself takes time to move.
 
 /// Entries a list holds at most.
