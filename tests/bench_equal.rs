@@ -111,3 +111,15 @@ fn check_reference(input: &Path) {
         table::same(&format!("the oracle's {}", metric.name), &ours, &right);
     }
 }
+
+#[test]
+fn a_bench_whose_results_are_wrong_or_whose_folder_is_not_there_fails() {
+    let ended = pinflow(["bench", "--input", "nowhere"]);
+    assert!(ended.code == Some(69) && ended.stderr.contains("name a folder"), "{}", ended.stderr);
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("q0.tsv"), "none\t1\n").unwrap();
+    let reference = dir.path().to_str().unwrap();
+    let ended = pinflow(["bench", "--records", "300", "--reference", reference]);
+    assert!(ended.code == Some(65) && ended.stderr.contains("differ"), "{}", ended.stderr);
+    assert!(ended.stdout.contains("q0.tsv"), "{}", ended.stdout);
+}

@@ -61,18 +61,8 @@ measure = "count"
 #[test]
 fn help_is_there_with_examples() {
     let help = pinflow(["--help"]).ok().stdout;
-    let words = [
-        "run",
-        "plan",
-        "validate",
-        "status",
-        "results",
-        "replay",
-        "emulate",
-        "bench",
-        "completions",
-    ];
-    for word in words {
+    let words = "run plan validate status results replay emulate bench completions";
+    for word in words.split(' ') {
         assert!(help.contains(word), "{word} is not in --help");
         let own = pinflow([word, "--help"]).ok().stdout;
         assert!(own.contains("Usage"), "{word} --help: {own}");
@@ -487,4 +477,16 @@ fn a_followed_folder_may_go_and_come_back() {
     let said = running.wait(Duration::from_mins(1)).ok().stderr;
     assert_eq!(said.matches("the source cannot be read").count(), 1, "{said}");
     assert_eq!(said.matches("the source can be read again").count(), 1, "{said}");
+}
+
+#[test]
+fn what_is_probably_not_meant_is_said() {
+    let room = Room::new();
+    write(&Shape::bench(100, 3), &room.path("in"));
+    let files = "[source.files]\npaths = [\"nowhere\"]\narrival_field = \"sent_at\"\n";
+    let config = room.write("c.toml", files);
+    let said = pinflow(["validate", "--config", &config]).ok().stdout;
+    assert!(said.contains("nowhere is not there now") && said.contains("no metric"), "{said}");
+    let ended = pinflow(once(Path::new(&config), &room.path("in"), &room.path("state")));
+    refused(&ended, 0, &["no metric is declared", "whose arrival_field say", "source.files.paths"]);
 }

@@ -54,7 +54,7 @@ impl Client {
         let status = head.split_whitespace().nth(1).and_then(|s| s.parse::<u16>().ok());
         match status.ok_or_else(garbled)? {
             200 => Ok(body),
-            status => Err(refused(status, path, body.trim())),
+            status => Err(refused(status, path, body.trim(), self.token.is_some())),
         }
     }
 
@@ -84,18 +84,24 @@ impl Client {
 }
 
 /// What an answer other than 200 means.
-fn refused(status: u16, path: &str, body: &str) -> Failure {
+fn refused(status: u16, path: &str, body: &str, with_token: bool) -> Failure {
     let answer = serde_json::from_str::<serde_json::Value>(body).unwrap_or_default();
     let of = |name: &str| answer.get(name)?.as_str().filter(|text| !text.is_empty());
     let said = of("error").unwrap_or_else(|| body.lines().next().unwrap_or_default());
     let (code, hint) = match status {
         400 | 404 if of("error").is_none() => (exit::USAGE, "is it a pinflow that listens there?"),
-        401 | 403 => (exit::CONFIG, "put the daemon's token into PINFLOW_TOKEN"),
+        401 | 403 if with_token => (exit::CONFIG, "the token that was sent is not the daemon's"),
+        401 | 403 => (
+            exit::CONFIG,
+            "put the daemon's token into PINFLOW_TOKEN, or name the variable that holds it with \
+             --token-env",
+        ),
         400 | 404 => (exit::USAGE, "`pinflow results` lists the metrics that there are"),
         503 => (exit::TRY_AGAIN, "it is catching up after a restart; try again soon"),
         _ => (exit::UNAVAILABLE, "see the daemon's log"),
     };
-    let hint = of("hint").unwrap_or(hint);
+    // What the daemon says of tokens is for those who write requests themselves.
+    let hint = of("hint").filter(|_| code != exit::CONFIG).unwrap_or(hint);
     Failure::new(code, format!("the daemon answers {path} with {status}: {said}"), hint)
 }
 

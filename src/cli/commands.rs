@@ -33,6 +33,7 @@ fn dispatch(cli: Cli, env: &Env) -> Result<(), Failure> {
             for warning in &loaded.warnings {
                 tracing::warn!("{warning}");
             }
+            options.notes.iter().for_each(|note| tracing::warn!("{note}"));
             crate::engine::run(&options)
         }
         Command::Validate(args) => super::validate::validate(&args, env),
@@ -54,7 +55,11 @@ fn dispatch(cli: Cli, env: &Env) -> Result<(), Failure> {
             let _ = std::io::stderr().write_all(told.as_bytes());
             Ok(())
         }
-        Command::Bench(args) => print(&super::bench::bench(&args, env)?),
+        Command::Bench(args) => {
+            let (report, wrong) = super::bench::bench(&args, env)?;
+            print(&report)?;
+            wrong.map_or(Ok(()), Err)
+        }
     }
 }
 
@@ -116,11 +121,11 @@ fn stored(args: &ResultsArgs, dir: &Path, env: &Env) -> Result<(), Failure> {
     let known = || config.metrics.iter().map(|m| m.name.as_str());
     let metric = config.metrics.iter().find(|m| m.name == *name);
     let metric = metric.ok_or_else(|| {
+        let hint = config::problem::meant(name, known());
         if args.config.config.is_empty() {
             let message = format!("the built-in configuration has no metric `{name}`");
-            return Failure::new(exit::USAGE, message, MADE_WITH);
+            return Failure::new(exit::USAGE, message, format!("{hint} Or {MADE_WITH}"));
         }
-        let hint = config::problem::meant(name, known());
         Failure::new(exit::USAGE, format!("the configuration has no metric `{name}`"), hint)
     })?;
     let labels: Vec<String> = metric.windows.iter().map(Window::label).collect();

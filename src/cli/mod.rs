@@ -344,7 +344,8 @@ pub struct ResultsArgs {
   pinflow replay --state S                   read them again, by a version that understands more
   pinflow replay --state S --from-topic --config my.toml       the same, as the topic holds them
 
-They are judged under the cleaning rules that the state was made with. Under other rules everything
+What is still rejected is counted once more, in every metric over records too. They are judged
+under the cleaning rules that the state was made with. Under other rules everything
 has to be read again: pinflow run --rebuild.")]
 pub struct ReplayArgs {
     #[command(flatten)]

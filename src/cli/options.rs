@@ -30,6 +30,8 @@ pub struct RunOptions {
     pub rebuild: bool,
     /// Although the sources no longer reach back to the beginning.
     pub accept_gap: bool,
+    /// What is probably not meant, in sentences.
+    pub notes: Vec<String>,
 }
 
 /// Where results are written, and how.
@@ -54,9 +56,12 @@ impl RunArgs {
     pub fn options(&self, env: &Env) -> Result<(RunOptions, Loaded), Failure> {
         let mut loaded = self.config.load(&self.flags(), env)?;
         let config = &mut loaded.config;
+        let mut notes = Vec::new();
         if let Some(dir) = &self.input {
+            notes.extend(config.sources.iter().filter_map(not_used));
             config.sources = vec![input(dir.clone())];
         }
+        notes.extend(no_metric(config));
         if let Some(dir) = &self.cleaned {
             let sink = FilesSink {
                 dir: dir.clone(),
@@ -87,6 +92,7 @@ impl RunArgs {
             results: self.results.as_ref().map(to),
             rebuild: self.rebuild,
             accept_gap: self.accept_gap,
+            notes,
         };
         Ok((options, loaded))
     }
@@ -153,6 +159,31 @@ impl RunArgs {
         }
         Ok(())
     }
+}
+
+/// What is said of a configuration without metrics.
+pub(super) fn no_metric(config: &Config) -> Option<String> {
+    let what = "no metric is declared: there will be no results; with \
+                include = [\"builtin:metrics.toml\"] there are the built-in ones";
+    config.metrics.is_empty().then(|| what.to_owned())
+}
+
+/// What is said of a source whose files `--input` replaces, if more than they was configured.
+fn not_used(source: &Source) -> Option<String> {
+    let SourceKind::Files(files) = &source.kind else { return None };
+    let keys = [
+        files.arrival_field.is_some().then_some("arrival_field"),
+        (!source.routes.is_empty()).then_some("route"),
+    ];
+    let keys: Vec<&str> = keys.into_iter().flatten().collect();
+    let name = &source.name;
+    (!keys.is_empty()).then(|| {
+        let keys = keys.join(" and ");
+        format!(
+            "--input reads its folder instead of source `{name}`, whose {keys} say nothing then; \
+             to keep them leave --input out: --set 'source.{name}.paths=[\"DIR\"]'"
+        )
+    })
 }
 
 /// The source that `--input` means.

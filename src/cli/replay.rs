@@ -35,6 +35,7 @@ fn again(args: &ReplayArgs, env: &Env) -> Result<(), Failure> {
         results: None,
         rebuild: false,
         accept_gap: false,
+        notes: Vec::new(),
     };
     let from = if args.from_topic {
         topics(&options.config)?;

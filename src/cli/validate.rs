@@ -56,9 +56,23 @@ pub fn validate(args: &ValidateArgs, env: &Env) -> Result<(), Failure> {
         let (sources, metrics) = (config.sources.len(), config.metrics.len());
         let _ =
             writeln!(text, "valid: {}, {}", so_many(sources, "source"), so_many(metrics, "metric"));
+        notes(config).iter().for_each(|note| text += &format!("note: {note}\n"));
     }
     print(&text)?;
     failed.map_or(Ok(()), Err)
+}
+
+/// What is valid and probably not meant: paths that are not there, no metric.
+fn notes(config: &Config) -> Vec<String> {
+    let files = config.sources.iter().filter_map(|source| match &source.kind {
+        SourceKind::Files(files) => Some((&source.name, &files.paths)),
+        _ => None,
+    });
+    let missing = files.flat_map(|(name, paths)| {
+        let gone = paths.iter().filter(|path| !path.exists());
+        gone.map(move |path| format!("source `{name}`: {} is not there now", path.display()))
+    });
+    missing.chain(super::options::no_metric(config)).collect()
 }
 
 fn so_many(n: usize, what: &str) -> String {
@@ -71,7 +85,12 @@ fn report(loaded: &Result<Loaded, Vec<Problem>>, asked: &[Asked], args: &Validat
         Ok(loaded) => loaded,
         Err(errors) => return json!({"valid": false, "errors": list(errors)}),
     };
-    let mut report = json!({"valid": true, "warnings": list(&loaded.warnings), "errors": []});
+    let mut report = json!({
+        "valid": true,
+        "warnings": list(&loaded.warnings),
+        "errors": [],
+        "notes": notes(&loaded.config),
+    });
     if args.origins {
         report["origins"] = json!(loaded.origins);
     }

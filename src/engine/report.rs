@@ -112,8 +112,12 @@ impl Report {
         self.partition(read.partition, |p| {
             p.end = read.end.or(p.end);
             p.arrived_at = read.latest.or(read.last).or(p.arrived_at);
-            p.state = if read.ended { Motion::Ended } else { Motion::Moving };
             p.trouble = p.trouble.take().filter(|_| !recovered);
+            p.state = match (read.ended, &p.trouble) {
+                (true, Some(_)) => Motion::Failing,
+                (true, None) => Motion::Ended,
+                (false, _) => Motion::Moving,
+            };
         });
         self.moved[read.partition as usize] = Some(Instant::now());
     }
@@ -383,6 +387,8 @@ mod tests {
         report.trouble(0, &place, &SourceError::Refused { what: what() });
         read.ended = true;
         report.read(&read, &place);
-        assert_eq!(seen(), (Motion::Ended, Some(true)));
+        assert_eq!(seen(), (Motion::Failing, Some(true)));
+        status.write().partitions[0].reach(false);
+        assert_eq!(seen(), (Motion::Failing, Some(true)));
     }
 }

@@ -1,5 +1,6 @@
 //! The routes, as a table, and what each answers.
 
+use std::collections::BTreeSet;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 
@@ -247,6 +248,11 @@ fn asked(app: &App, metric: usize, pairs: Vec<(String, String)>) -> Result<Asked
             format!("its windows are {}; or give a start as shown", known.join(", "))
         };
         return Err(bad(error, &hint));
+    }
+    let named = asked.query.windows.iter().filter(|window| known.contains(window));
+    if named.collect::<BTreeSet<_>>().len() > 1 {
+        let error = "no row is in several windows at once".to_owned();
+        return Err(bad(error, "name one window, or leave window out to have all of them"));
     }
     Ok(asked)
 }

@@ -198,6 +198,7 @@ fn mistakes_are_explained() {
     check("/api/v1/metrics/category_popularity?limit=x", 400, "limit=10");
     check("/api/v1/metrics/category_popularity?format=xml", 400, "json or csv");
     check("/api/v1/metrics/category_popularity?window=7h", 400, "its windows are 5min, 1h");
+    check("/api/v1/metrics/category_popularity?window=5min&window=1h", 400, "name one window");
     check("/api/v1/posts/8", 404, "there is no post 8");
     check("/api/v1/posts/-1", 400, "is no index");
     let answer = ask(server.addr, "POST", "/api/v1/status", "content-length: 0\r\n");

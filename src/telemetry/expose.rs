@@ -167,6 +167,10 @@ pub fn scrape(
             machine.label_overflow.with_label_values(&[metric.as_str()]).inc_by(folded);
         }
     }
+    // A counter that begins with its first error tells no rate of it.
+    for source in &status.sources {
+        let _ = machine.source_errors.with_label_values(&[&*source.name]);
+    }
     frontier(&mut text, &picture);
     records(&mut text, machine, status, &picture);
     partitions(&mut text, status, &picture.progress);

@@ -144,10 +144,9 @@ impl PartitionStatus {
     }
 
     /// The end, seen from the position to read next: it is never before it, and there is nothing
-    /// behind it where nothing is read any more and nothing is wrong (the file was replaced).
+    /// behind it where nothing is read any more (the file was replaced).
     pub fn end(&self, next: u64) -> Option<u64> {
-        let over = self.state == Motion::Ended && self.trouble.is_none();
-        self.end.map(|end| if over { next } else { end.max(next) })
+        self.end.map(|end| if self.state == Motion::Ended { next } else { end.max(next) })
     }
 
     /// How long ago what is read next came, about: the age of the latest record read, seconds; 0

@@ -7,9 +7,7 @@ use dataflows::record::Reason;
 use dataflows::sealed::Tally;
 
 use super::expose::{MAX_PARTITIONS, scrape};
-use super::status::{
-    Motion, PartitionStatus, SAMPLE_BYTES, SAMPLES, Sample, SourceStatus, Trouble, view,
-};
+use super::status::{Motion, PartitionStatus, SAMPLE_BYTES, SAMPLES, Sample, SourceStatus, view};
 use super::{Machine, Status};
 use crate::config::Labels;
 use crate::publish::samples::{at, change, popularity};
@@ -129,8 +127,7 @@ fn the_status_shows_lag_and_samples() {
     // Of a file that was replaced nothing is read any more.
     let replaced = PartitionStatus { state: Motion::Ended, ..known };
     assert_eq!((replaced.end(10), replaced.lag_seconds(10, 9)), (Some(10), Some(0.0)));
-    let trouble = Trouble { error: "it is refused".into(), hint: String::new(), at: 0 };
-    let refused = PartitionStatus { trouble: Some(trouble), ..replaced };
+    let refused = PartitionStatus { state: Motion::Failing, ..replaced };
     assert_eq!(refused.end(10), Some(30));
     for n in 0..9u32 {
         let (payload, truncated) = Sample::shorten(&[b'x'; SAMPLE_BYTES + 1]);

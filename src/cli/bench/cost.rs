@@ -50,13 +50,19 @@ pub fn measure(program: &Path, args: &[OsString], log: &Path) -> Result<Cost, Fa
     let seconds = began.elapsed().as_secs_f64();
     if !status.success() {
         let said = std::fs::read_to_string(log).unwrap_or_default();
-        let last: Vec<&str> = said.lines().rev().take(5).collect();
-        let last: Vec<&str> = last.into_iter().rev().collect();
-        let what = format!("{} ended with {status}: {}", program.display(), last.join(" / "));
-        return Err(Failure::new(exit::SOFTWARE, what, ""));
+        let what = format!("{} ended with {status}: {}", program.display(), why(&said));
+        let code = status.code().and_then(|code| u8::try_from(code).ok());
+        return Err(Failure::new(code.unwrap_or(exit::SOFTWARE), what, ""));
     }
     let cpu_seconds = before.zip(children_cpu()).map(|(before, after)| after - before);
     Ok(Cost { seconds, cpu_seconds, peak_bytes })
+}
+
+/// Why a program failed, of what it said: from its own last word on, or the end of it.
+fn why(said: &str) -> String {
+    let lines: Vec<&str> = said.lines().collect();
+    let last = lines.iter().rposition(|line| line.starts_with("pinflow: "));
+    lines[last.unwrap_or(lines.len().saturating_sub(5))..].join("\n")
 }
 
 fn peak(status_file: &str) -> Option<u64> {
@@ -126,7 +132,10 @@ mod tests {
             assert!(cost.cpu_seconds.is_some());
         }
         let error = measure(shell, &args("echo why >&2; exit 3"), &log).expect_err("it fails");
-        assert!(error.to_string().contains("why"), "{error}");
+        assert!(error.to_string().contains("why") && error.exit_code == 3, "{error}");
+        let error = measure(shell, &args("echo '{}' >&2; echo 'pinflow: why' >&2; exit 69"), &log);
+        let error = error.expect_err("it fails");
+        assert!(error.message.ends_with(": pinflow: why"), "{error}");
         let _ = std::fs::remove_file(&log);
     }
 

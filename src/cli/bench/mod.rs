@@ -88,8 +88,8 @@ pub struct Report {
     pub runs: Vec<Run>,
 }
 
-/// Does what was asked; the text to print.
-pub fn bench(args: &BenchArgs, env: &Env) -> Result<String, Failure> {
+/// Does what was asked; the text to print, and what is wrong if results differ from a reference.
+pub fn bench(args: &BenchArgs, env: &Env) -> Result<(String, Option<Failure>), Failure> {
     let scratch = Scratch::new()?;
     let mut config = args.config.clone();
     if config.config.is_empty() {
@@ -97,6 +97,12 @@ pub fn bench(args: &BenchArgs, env: &Env) -> Result<String, Failure> {
     }
     let loaded = load(&config.config, &config.set, env).map_err(|p| Failure::config(&p))?;
     let workers = args.workers.unwrap_or(loaded.config.engine.workers);
+    for dir in args.input.iter().chain(&args.reference) {
+        std::fs::read_dir(dir).map_err(|e| {
+            let what = format!("reading {}: {e}", dir.display());
+            Failure::new(exit::UNAVAILABLE, what, "name a folder that is there")
+        })?;
+    }
     let (input, what) = if let Some(dir) = &args.input {
         (dir.clone(), dir.display().to_string())
     } else {
@@ -122,10 +128,14 @@ pub fn bench(args: &BenchArgs, env: &Env) -> Result<String, Failure> {
         empty_peak_bytes: empty,
         runs,
     };
-    Ok(match args.format {
+    let wrong = report.runs.iter().any(|r| r.wrong.as_ref().is_some_and(|wrong| !wrong.is_empty()));
+    let wrong = wrong
+        .then(|| Failure::new(exit::DATA, "results differ from the reference", "see which above"));
+    let text = match args.format {
         ReportFormat::Text => print::text(&report),
         ReportFormat::Json => format!("{:#}\n", serde_json::json!(report)),
-    })
+    };
+    Ok((text, wrong))
 }
 
 /// How runs are started.
