@@ -31,6 +31,7 @@ fn still() -> Still {
     let path = |name: &str| dir.path().join(name).to_str().unwrap().to_string();
     std::fs::create_dir(path("in")).unwrap();
     write(&Shape { malformed: 30, ..Shape::dirty(400, 3) }, &dir.path().join("in"));
+    std::fs::write(path("in/user.jsonl.gz"), "this was never packed").unwrap();
     let port = free_port();
     let config = support::config("default.toml").to_str().unwrap().to_string();
     let (input, state, listen) = (path("in"), path("state"), format!("127.0.0.1:{port}"));
@@ -129,6 +130,7 @@ fn page_shows_what_the_api_answers() {
         let shown = reasons.iter().find(|e| e["data-reason"] == reason);
         close(reason, value(shown.unwrap()), &reject["count"]);
     }
+    assert!(dom.contains("Failing: files"), "a damaged file is not said at the top");
     medians(&still.api, &dom);
     popularity(&still.api, &dom);
     still.daemon.terminate();
