@@ -15,16 +15,15 @@ pub mod rank;
 #[cfg(test)]
 pub mod samples;
 mod table;
+mod take;
 #[cfg(test)]
 mod tests;
 
-use std::panic::resume_unwind;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use dataflows::metrics::changes::{Changes, Take};
+use dataflows::metrics::changes::Changes;
 use dataflows::metrics::schema::Schema;
-use dataflows::metrics::value::{GroupKey, Values};
 use parking_lot::{Mutex, RwLock};
 
 pub use feed::{Event, FEED_CHANGES, FEED_EVENTS, Feed};
@@ -112,46 +111,6 @@ impl Reading {
     }
 }
 
-/// Sets the rows of changes in tables.
-struct Setting<'a>(&'a mut [Table]);
-
-impl Take for Setting<'_> {
-    fn near(&self, metric: u16, key: &GroupKey) {
-        self.0.get(usize::from(metric)).into_iter().for_each(|table| table.near(key));
-    }
-
-    fn take(&mut self, metric: u16, key: &GroupKey, rows: &[Values]) {
-        if let Some(table) = self.0.get_mut(usize::from(metric)) {
-            table.set(key, rows);
-        }
-    }
-}
-
-/// Takes lists of changes up; where all tables are lists, each list in a thread of its own.
-fn take_all(tables: &mut [Table], lists: Vec<Changes>) {
-    if lists.len() < 2 || !tables.iter().all(Table::is_list) {
-        return lists.into_iter().for_each(|changes| changes.take_each(Setting(tables)));
-    }
-    let empty = || tables.iter().map(Table::empty_list).collect();
-    let shares: Vec<(Changes, Vec<Table>)> = lists.into_iter().map(|l| (l, empty())).collect();
-    let parts: Vec<Vec<Table>> = std::thread::scope(|scope| {
-        let share = |(changes, mut tables): (Changes, Vec<Table>)| {
-            scope.spawn(move || {
-                changes.take_each(Setting(&mut tables));
-                tables
-            })
-        };
-        let threads: Vec<_> = shares.into_iter().map(share).collect();
-        threads
-            .into_iter()
-            .map(|thread| thread.join().unwrap_or_else(|e| resume_unwind(e)))
-            .collect()
-    });
-    for part in parts {
-        tables.iter_mut().zip(part).for_each(|(table, part)| table.append_list(part));
-    }
-}
-
 impl Published {
     /// Nothing yet, withheld, for metrics of these schemas in the order of the plan.
     pub fn new(schemas: Vec<Schema>) -> Self {
@@ -214,9 +173,9 @@ impl Published {
                 }
             }
             if followed {
-                lists.iter().for_each(|changes| changes.each(Setting(&mut shown.tables)));
+                lists.iter().for_each(|changes| take::show(changes, &mut shown.tables));
             } else {
-                take_all(&mut shown.tables, std::mem::take(&mut lists));
+                take::take_all(&mut shown.tables, std::mem::take(&mut lists));
             }
             shown.frontier = frontier;
             shown.progress = Arc::clone(&progress);

@@ -17,6 +17,7 @@ use dataflows::metrics::schema::Schema;
 use dataflows::metrics::value::{Cells, GroupKey, NULL, Value, Values};
 use dataflows::symbol::Sym;
 use rustc_hash::FxHasher;
+use smallvec::SmallVec;
 
 use slot::{Form, Layout, WIDE, get, put};
 
@@ -96,16 +97,40 @@ impl Table {
         self.listed
     }
 
-    /// An empty list for rows of the same metric.
-    pub fn empty_list(&self) -> Table {
-        let (layout, buckets) = (Arc::clone(&self.layout), Vec::new());
-        Table { layout, buckets, base: 1, split: 0, groups: 0, listed: true }
+    /// An empty table of the same metric, which is a list or has as many buckets, for one of so
+    /// many parts of what is to come.
+    pub fn empty_like(&self, parts: usize) -> Table {
+        let layout = Arc::clone(&self.layout);
+        // More than there will be in nearly all of them.
+        let words = (LOAD * 3 / 2).div_ceil(parts) * layout.stride;
+        let bucket = || Arc::new(Bucket { words: Vec::with_capacity(words), wide: Vec::new() });
+        let buckets = if self.listed { 0 } else { self.buckets.len() };
+        let buckets = std::iter::repeat_with(bucket).take(buckets).collect();
+        Table { layout, buckets, groups: 0, ..*self }
     }
 
-    /// Appends another list of the same metric, which has none of this one's groups.
-    pub fn append_list(&mut self, other: Table) {
-        self.groups += other.groups;
-        self.buckets.extend(other.buckets);
+    /// Takes in the groups of tables like it, none of which has another's. Buckets get as much room
+    /// as they need: those that grow step by step leave gaps of all sizes behind.
+    pub fn absorb(&mut self, parts: Vec<Table>) {
+        self.groups += parts.iter().map(|part| part.groups).sum::<usize>();
+        if self.listed {
+            return parts.into_iter().for_each(|part| self.buckets.extend(part.buckets));
+        }
+        let stride = self.layout.stride;
+        // The parts are let go together: what is made anew would else lie scattered in their gaps.
+        for (n, bucket) in self.buckets.iter_mut().enumerate() {
+            let own = std::mem::take(bucket);
+            let all = parts.iter().map(|part| &part.buckets[n]).chain([&own]);
+            let all: SmallVec<[&Arc<Bucket>; 4]> = all.filter(|b| !b.words.is_empty()).collect();
+            let words = all.iter().map(|b| b.words.len()).sum();
+            let mut one = Bucket { words: Vec::with_capacity(words), wide: Vec::new() };
+            for part in all {
+                let first = one.words.len() / stride;
+                one.words.extend_from_slice(&part.words);
+                one.wide.extend(part.wide.iter().map(|w| (first + w.0, w.1, w.2)));
+            }
+            *bucket = Arc::new(one);
+        }
     }
 
     /// Ends what [`Table::list`] began.
@@ -357,5 +382,36 @@ impl<'a> Row<'a> {
     /// All values, in order.
     pub fn values(&self) -> Values {
         (0..self.layout.cols.len()).map(|n| self.value(n)).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use dataflows::metrics::declare::Kind;
+
+    use super::super::samples::{measure, metric};
+    use super::*;
+
+    #[test]
+    fn what_comes_in_parts_is_as_if_it_had_come_at_once() {
+        let count = vec![measure("count", Kind::Count)];
+        let schema = Schema::of(&metric("m", &["age"], count, Vec::new()));
+        let key = |age: i64| GroupKey { window: 0, start: NULL, keys: [age][..].into() };
+        let rows = |age: i64| {
+            let count = if age % 7 == 0 { i128::MAX } else { age.into() };
+            vec![Values::from_iter([Value::Int(count)]); age as usize % 3]
+        };
+        let (mut table, mut other) = (Table::new(&schema), Table::new(&schema));
+        table.expect(1000);
+        let mut parts = [2, 3, 4].map(|parts| table.empty_like(parts)).to_vec();
+        for age in 0..1000 {
+            parts[age as usize % 2].set(&key(age), &rows(age));
+            other.set(&key(age), &rows(age));
+        }
+        table.absorb(parts);
+        assert_eq!(table.groups(), other.groups());
+        assert!((0..1000).all(|age| table.get(&key(age)) == rows(age)));
+        assert!(table.buckets.iter().all(|b| b.words.len() == b.words.capacity()));
+        assert_eq!(table.rows().count(), other.rows().count());
     }
 }

@@ -76,11 +76,11 @@ proptest! {
         // A list shows the same, and becomes a table again.
         let mut list = Table::new(&schema);
         list.list();
-        let mut other = list.empty_list();
+        let mut other = list.empty_like(1);
         for (n, (key, rows)) in map.iter().enumerate() {
             if n % 3 == 0 { other.set(key, rows) } else { list.set(key, rows) }
         }
-        list.append_list(other);
+        list.absorb(vec![other]);
         for sorted in [false, true] {
             let mut shown: HashMap<GroupKey, Vec<Values>> = HashMap::new();
             for row in list.rows() {
