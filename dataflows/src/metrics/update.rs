@@ -132,10 +132,10 @@ impl Combine {
 
 impl Measured {
     fn measure(&mut self, node: &Node, words: &Words, cells: &[i64]) {
-        words.pack(node.keys.iter().map(|k| cells[*k]), &mut self.keys);
+        words.pack(cells, &mut self.keys);
         self.hash = hash(&self.keys);
-        self.sums.clear();
-        self.sums.extend(node.adds.iter().map(|add| addend(add, cells)));
+        self.sums.resize(node.adds.len(), 0);
+        self.sums.iter_mut().zip(&node.adds).for_each(|(sum, add)| *sum = addend(add, cells));
         self.members.clear();
         for (s, set) in node.sets.iter().enumerate() {
             if let Some((value, with)) = member(set, cells) {

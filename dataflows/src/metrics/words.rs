@@ -13,6 +13,7 @@ use std::hash::Hasher;
 use rustc_hash::FxHasher;
 
 use super::declare::Expr;
+use super::expr::Nth;
 use super::plan::{Adds, Node};
 use super::value::{Cells, NULL};
 use crate::record::Type;
@@ -49,13 +50,7 @@ impl Form {
         }
     }
 
-    /// A cell as half a word.
-    #[inline]
-    fn halved(self, cell: i64) -> u32 {
-        if cell == NULL { self.null() } else { cell as u32 }
-    }
-
-    /// The cell that was [`Form::halved`].
+    /// The cell that is half a word.
     fn whole(self, half: u32) -> i64 {
         match self {
             _ if half == self.null() => NULL,
@@ -65,13 +60,21 @@ impl Form {
     }
 }
 
+/// What makes a word of keys: the places of their cells, and what stands for null in half a word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Made {
+    Long(Nth),
+    One(Nth, u32),
+    Two([(Nth, u32); 2]),
+}
+
 /// How the entries of one node lie.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Words {
     /// Of each key its form, its word among those of keys, and how far it is shifted there.
     lies: Vec<(Form, usize, u32)>,
-    /// Words of all keys.
-    keys: usize,
+    /// The words of all keys.
+    made: Vec<Made>,
     /// The first word of each sum, and whether it has two.
     sums: Vec<(usize, bool)>,
     width: usize,
@@ -80,32 +83,37 @@ pub struct Words {
 impl Words {
     /// Those of a node.
     pub fn of(node: &Node) -> Self {
-        Words::new(&node.forms, node.adds.iter().map(|a| matches!(a.what, Adds::Sum(_))))
+        let keys = node.forms.iter().copied().zip(node.keys.iter().copied());
+        Words::new(keys, node.adds.iter().map(|a| matches!(a.what, Adds::Sum(_))))
     }
 
-    /// Keys of these forms, and sums, of which some are wide.
-    pub fn new(forms: &[Form], wide: impl IntoIterator<Item = bool>) -> Self {
-        let (mut keys, mut half) = (0, None);
-        let lie = |form: &Form| match (form, half) {
-            (Form::Text | Form::Short, Some(word)) => {
-                half = None;
-                (*form, word, 32)
+    /// Keys of these forms, at these places of a row's cells, and sums, of which some are wide.
+    pub fn new(
+        keys: impl IntoIterator<Item = (Form, Nth)>,
+        wide: impl IntoIterator<Item = bool>,
+    ) -> Self {
+        let mut made: Vec<Made> = Vec::new();
+        let lie = |(form, n): (Form, Nth)| {
+            let half = made.iter().position(|word| matches!(word, Made::One(..)));
+            match (form, half.map(|word| (word, made[word]))) {
+                (Form::Long, _) => made.push(Made::Long(n)),
+                (_, Some((word, Made::One(first, null)))) => {
+                    made[word] = Made::Two([(first, null), (n, form.null())]);
+                    return (form, word, u32::BITS);
+                }
+                _ => made.push(Made::One(n, form.null())),
             }
-            _ => {
-                keys += 1;
-                half = if *form == Form::Long { half } else { Some(keys - 1) };
-                (*form, keys - 1, 0)
-            }
+            (form, made.len() - 1, 0)
         };
-        let lies = forms.iter().map(lie).collect();
-        let mut width = HEAD + keys;
+        let lies = keys.into_iter().map(lie).collect();
+        let mut width = HEAD + made.len();
         let place = |wide| {
             let at = width;
             width += 1 + usize::from(wide);
             (at, wide)
         };
         let sums = wide.into_iter().map(place).collect();
-        Words { lies, keys, sums, width }
+        Words { lies, made, sums, width }
     }
 
     /// Words of an entry.
@@ -113,15 +121,19 @@ impl Words {
         self.width
     }
 
-    /// Packs a row's keys, in place of what was there.
+    /// Packs the keys of a row of these cells, in place of what was there.
     #[inline]
-    pub fn pack(&self, keys: impl Iterator<Item = i64>, to: &mut Vec<i64>) {
-        to.clear();
-        to.resize(self.keys, 0);
-        for ((form, word, shift), cell) in self.lies.iter().zip(keys) {
-            to[*word] |= match form {
-                Form::Long => cell,
-                _ => i64::from(form.halved(cell)) << shift,
+    pub fn pack(&self, cells: &[i64], to: &mut Vec<i64>) {
+        let half = |(n, null): (Nth, u32)| match cells[n] {
+            NULL => null,
+            cell => cell as u32,
+        };
+        to.resize(self.made.len(), 0);
+        for (to, made) in to.iter_mut().zip(&self.made) {
+            *to = match *made {
+                Made::Long(n) => cells[n],
+                Made::One(n, null) => half((n, null)).into(),
+                Made::Two([low, high]) => i64::from(half(high)) << u32::BITS | i64::from(half(low)),
             };
         }
     }
@@ -138,19 +150,19 @@ impl Words {
     /// An entry's window, start and keys, as they are packed.
     #[inline]
     pub fn key<'a>(&self, entry: &'a [i64]) -> &'a [i64] {
-        &entry[..HEAD + self.keys]
+        &entry[..HEAD + self.made.len()]
     }
 
     /// The words of all sums.
     #[inline]
     pub fn sums<'a>(&self, entry: &'a [i64]) -> &'a [i64] {
-        &entry[HEAD + self.keys..self.width]
+        &entry[HEAD + self.made.len()..self.width]
     }
 
     /// The same, to be changed.
     #[inline]
     pub fn sums_mut<'a>(&self, entry: &'a mut [i64]) -> &'a mut [i64] {
-        &mut entry[HEAD + self.keys..self.width]
+        &mut entry[HEAD + self.made.len()..self.width]
     }
 
     /// A sum.
@@ -215,12 +227,41 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    /// A form, and a cell that may come in it.
+    fn any_key() -> impl Strategy<Value = (Form, i64)> {
+        let text = prop_oneof![Just(NULL), 0..3i64, Just(i64::from(u32::MAX) - 1)];
+        let most = i64::from(i32::MAX);
+        let short = prop_oneof![Just(NULL), -2..3i64, Just(most), Just(-most)];
+        let long = prop_oneof![Just(NULL), any::<i64>(), -2..3i64];
+        prop_oneof![
+            text.prop_map(|cell| (Form::Text, cell)),
+            short.prop_map(|cell| (Form::Short, cell)),
+            long.prop_map(|cell| (Form::Long, cell)),
+        ]
+    }
+
     proptest! {
+        #[test]
+        fn keys_are_packed_and_come_out_as_they_went_in(
+            keys in prop::collection::vec(any_key(), 0..6),
+        ) {
+            let forms: Vec<Form> = keys.iter().map(|key| key.0).collect();
+            let words = Words::new(forms.iter().copied().zip(0..), [false]);
+            let mut packed = vec![7; 9];
+            let row: Vec<i64> = keys.iter().map(|key| key.1).collect();
+            words.pack(&row, &mut packed);
+            let long = forms.iter().filter(|form| **form == Form::Long).count();
+            prop_assert_eq!(packed.len(), long + (forms.len() - long).div_ceil(2));
+            let entry = [&[3, 5], &packed[..], &[1]].concat();
+            prop_assert_eq!(words.keys(&entry).to_vec(), row);
+            prop_assert_eq!(words.key(&entry), &entry[..entry.len() - 1]);
+        }
+
         #[test]
         fn sums_are_those_of_wide_numbers(
             changes in prop::collection::vec((any::<[i64; 2]>(), -3i64..4, any::<bool>()), 0..40),
         ) {
-            let words = Words::new(&[Form::Long], [false, true]);
+            let words = Words::new([(Form::Long, 0)], [false, true]);
             let mut sums = [0i128; 2];
             let mut entry = vec![0; words.width()];
             for ([count, value], times, minus) in changes {

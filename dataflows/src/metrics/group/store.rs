@@ -247,7 +247,7 @@ mod tests {
 
     fn store(keys: usize, wide: &[bool], orders: Vec<Order>) -> Store {
         let (chunks, sets, free) = (Vec::new(), Vec::new(), Vec::new());
-        let form = Words::new(&vec![Form::Long; keys], wide.iter().copied());
+        let form = Words::new((0..keys).map(|n| (Form::Long, n)), wide.iter().copied());
         Store { form, orders, chunks, sets, numbers: 0, index: Index::default(), free }
     }
 
