@@ -72,7 +72,7 @@ pub fn run() -> Result<(), Failure> {
     }
     if wanted("P8") || wanted("P10") {
         let with = figures.latency(rate, figures.posts, &[])?;
-        row("P8", "append to event, half of the maximum rate", &with);
+        row("P8", "append to event, half of the maximum rate, or FIGURES_RATE", &with);
         if wanted("P10") {
             let without = figures.latency(rate, figures.posts, &NO_CUTS)?;
             row("P10", "the same with checkpoints an hour apart", &without);

@@ -47,7 +47,7 @@ pub const FAMILIES: &[(&str, &str, &str)] = &[
     ("pinflow_source_events_total", "counter", "Named events of a source, of this process."),
     ("pinflow_source_failures_total", "counter", "Errors of a source by kind, of this process."),
     ("pinflow_source_fetched_bytes_total", "counter", "Bytes that came from brokers."),
-    ("pinflow_source_failing", "gauge", "1 while a source cannot be read as a whole."),
+    ("pinflow_source_failing", "gauge", "1 while a source, or a part of it, cannot be read."),
     ("pinflow_source_partitions", "gauge", "Partitions by what they do."),
     (
         "pinflow_source_arrival_timestamp_seconds",

@@ -78,7 +78,7 @@ impl Machine {
             epoch_seconds: histogram(
                 &r,
                 "epoch_duration_seconds",
-                "From the opening of an epoch until its results are visible.",
+                "From an epoch's first record until its results are visible.",
             ),
             latency_seconds: histogram(
                 &r,

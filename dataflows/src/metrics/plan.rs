@@ -5,7 +5,9 @@ mod show;
 
 use std::collections::BTreeSet;
 
-use super::declare::{AgeGroup, Expr, Fact, Join, Kind, Meta, Metric, Shape, Ties, Time, Window};
+use super::declare::{
+    AgeGroup, Expr, Fact, Join, Key, Kind, Meta, Metric, Shape, Ties, Time, Window,
+};
 use super::expr::{
     AgeLabels, Compiler, Cond, Ex, Need, Nth, Over, Row, age_labels, columns, condition_columns,
     look,
@@ -91,10 +93,8 @@ pub struct Node {
     pub distinct: Vec<Nth>,
     /// What is made of such a row.
     inner: Vec<Ex>,
-    /// The group keys.
-    pub keys: Vec<Nth>,
-    /// What their cells may be.
-    pub forms: Vec<KeyForm>,
+    /// The group keys, and what their cells may be.
+    pub keys: Vec<(KeyForm, Nth)>,
     /// Windows; empty = one without edges.
     pub windows: Vec<Window>,
     /// The event time.
@@ -265,7 +265,8 @@ impl Plan {
             cells: if distinct.is_empty() { cells } else { &mut inner },
             ages: ages.clone(),
         };
-        let keys = metric.keys.iter().map(|k| within.expr(k.expr, Need::Value)).collect();
+        let key = |k: &Key| (KeyForm::of(k.expr), within.expr(k.expr, Need::Value));
+        let keys = metric.keys.iter().map(key).collect();
         Node {
             fact: metric.fact,
             join: metric.join,
@@ -274,7 +275,6 @@ impl Plan {
             distinct: counted,
             inner,
             keys,
-            forms: metric.keys.iter().map(|k| KeyForm::of(k.expr)).collect(),
             windows: metric.windows.clone(),
             event,
             retain: metric.retain,

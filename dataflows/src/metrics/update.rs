@@ -20,6 +20,12 @@ use super::words::{HEAD, Words, equal, hash};
 /// start is the bucket.
 pub const SLIDING: u16 = u16::MAX;
 
+/// Whether an entry feeds the windows that slide.
+#[inline]
+pub(super) fn slides(entry: &[i64]) -> bool {
+    entry[0] == i64::from(SLIDING)
+}
+
 /// Groups of a node that a change is looked for among, as a power of two: some kilobytes a node.
 const LATELY: u32 = 12;
 

@@ -83,8 +83,10 @@ pub struct Words {
 impl Words {
     /// Those of a node.
     pub fn of(node: &Node) -> Self {
-        let keys = node.forms.iter().copied().zip(node.keys.iter().copied());
-        Words::new(keys, node.adds.iter().map(|a| matches!(a.what, Adds::Sum(_))))
+        Words::new(
+            node.keys.iter().copied(),
+            node.adds.iter().map(|a| matches!(a.what, Adds::Sum(_))),
+        )
     }
 
     /// Keys of these forms, at these places of a row's cells, and sums, of which some are wide.
@@ -94,15 +96,17 @@ impl Words {
     ) -> Self {
         let mut made: Vec<Made> = Vec::new();
         let lie = |(form, n): (Form, Nth)| {
-            let half = made.iter().position(|word| matches!(word, Made::One(..)));
-            match (form, half.map(|word| (word, made[word]))) {
-                (Form::Long, _) => made.push(Made::Long(n)),
-                (_, Some((word, Made::One(first, null)))) => {
-                    made[word] = Made::Two([(first, null), (n, form.null())]);
+            if form == Form::Long {
+                made.push(Made::Long(n));
+                return (form, made.len() - 1, 0);
+            }
+            for (word, made) in made.iter_mut().enumerate() {
+                if let Made::One(first, null) = *made {
+                    *made = Made::Two([(first, null), (n, form.null())]);
                     return (form, word, u32::BITS);
                 }
-                _ => made.push(Made::One(n, form.null())),
             }
+            made.push(Made::One(n, form.null()));
             (form, made.len() - 1, 0)
         };
         let lies = keys.into_iter().map(lie).collect();

@@ -58,7 +58,8 @@ impl Layout {
     pub(super) fn of(schema: &Schema) -> Self {
         let window = (schema.windows.len() > 1).then_some(0);
         let start = (!schema.windows.is_empty()).then_some(usize::from(window.is_some()));
-        let mut stride = start.map_or(0, |at| at + 2);
+        let before = start.map_or(0, |at| at + 2);
+        let mut stride = before;
         let mut col = |form: Form| {
             let at = stride;
             stride += form.words();
@@ -67,7 +68,7 @@ impl Layout {
         // A number that is a key has no list to stand in.
         let key = |ty| if ty == Type::Text { Form::Text } else { Form::Long };
         let keys: Vec<Col> = schema.keys.iter().map(|k| col(key(k.ty))).collect();
-        let head = keys.last().map_or(start.map_or(0, |at| at + 2), |k| k.at + k.form.words());
+        let head = keys.last().map_or(before, |k| k.at + k.form.words());
         // Of two columns of a measure the second is its value.
         let measures = schema.metric.measures.iter();
         let kinds = measures.flat_map(|m| m.returned.iter().map(|_| None).chain([Some(&m.kind)]));

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use hashbrown::HashTable;
 
 use super::super::plan::Node;
-use super::super::update::{Member, SLIDING, Updates};
+use super::super::update::{Member, Updates, slides};
 use super::super::value::NULL;
 use super::super::window::Edges;
 use super::super::words::{HEAD, Words, equal, hash};
@@ -54,7 +54,7 @@ impl Buckets {
         let mut number = 0;
         for entry in entries {
             firsts.push(number);
-            let (slides, bucket) = (entry[0] == i64::from(SLIDING), entry[1]);
+            let (slides, bucket) = (slides(entry), entry[1]);
             shares.push((bucket, slides.then(|| self.share(bucket, entry))));
             for (w, _) in node.sliding().filter(|_| slides) {
                 if self.edges.hold(w, bucket) {

@@ -13,7 +13,7 @@ use smallvec::SmallVec;
 
 use super::super::changes::{Changes, Rows};
 use super::super::plan::{MetricPlan, Node};
-use super::super::update::{SLIDING, Updates};
+use super::super::update::{Updates, slides};
 use super::super::value::NULL;
 use super::rows::rows;
 use super::store::{SHOWN_BITS, Store};
@@ -50,12 +50,12 @@ impl Live {
         let mut numbers = std::mem::take(&mut self.numbers);
         // In steps, so that none of the look-ups waits for another's memory.
         for some in updates.words.chunks(AHEAD * width) {
-            let some_of = || some.chunks_exact(width).filter(|entry| !slides(entry));
-            some_of().for_each(|entry| self.groups.near(entry));
+            let some = || some.chunks_exact(width);
+            some().filter(|entry| !slides(entry)).for_each(|entry| self.groups.near(entry));
             let first = numbers.len();
             let likely = |entry| if slides(entry) { None } else { self.groups.likely(entry) };
-            numbers.extend(some.chunks_exact(width).map(likely));
-            for (entry, number) in some.chunks_exact(width).zip(&mut numbers[first..]) {
+            numbers.extend(some().map(likely));
+            for (entry, number) in some().zip(&mut numbers[first..]) {
                 if slides(entry) || retired(node, (entry[0] as u16, entry[1]), now) {
                     *number = None;
                 } else if number.is_none_or(|number| !self.groups.is(number, entry)) {
@@ -163,12 +163,6 @@ impl Live {
         dirty.shrink_to(ROOM);
         self.dirty = dirty;
     }
-}
-
-/// Whether an entry feeds buckets.
-#[inline]
-fn slides(entry: &[i64]) -> bool {
-    entry[0] == i64::from(SLIDING)
 }
 
 /// Whether a window has left `retain`.
