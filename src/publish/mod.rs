@@ -173,7 +173,8 @@ impl Published {
                 }
             }
             if followed {
-                lists.iter().for_each(|changes| take::show(changes, &mut shown.tables));
+                let differing = |changes| take::differing(changes, &mut shown.tables);
+                lists = lists.into_iter().map(differing).collect();
             } else {
                 take::take_all(&mut shown.tables, std::mem::take(&mut lists));
             }

@@ -27,9 +27,32 @@ impl Take for Setting<'_> {
     }
 }
 
-/// Takes a list of changes up; it stays as it is.
-pub(super) fn show(changes: &Changes, tables: &mut [Table]) {
-    changes.each(Setting(tables));
+/// The same, and remembers which groups had other rows.
+struct Differing<'a> {
+    to: Setting<'a>,
+    seen: Changes,
+}
+
+impl Take for &mut Differing<'_> {
+    fn near(&self, metric: u16, key: &GroupKey) {
+        self.to.near(metric, key);
+    }
+
+    fn take(&mut self, metric: u16, key: &GroupKey, rows: &[Values]) {
+        let table = self.to.0.get(usize::from(metric));
+        // A list is empty to begin with.
+        if table.is_some_and(|table| table.is_list() || table.get(key) != rows) {
+            self.seen.push(metric, key, rows);
+            self.to.take(metric, key, rows);
+        }
+    }
+}
+
+/// Takes a list of changes up; those of groups whose rows are other ones now.
+pub(super) fn differing(changes: Changes, tables: &mut [Table]) -> Changes {
+    let mut differing = Differing { to: Setting(tables), seen: Changes::default() };
+    changes.take_each(&mut differing);
+    differing.seen
 }
 
 /// Takes lists of changes up, of which no two have a group in common. Where tables are empty and

@@ -6,6 +6,7 @@ use dataflows::metrics::declare::{Expr, Kind, Shape, Time, Window};
 use dataflows::metrics::value::{GroupKey, NULL, Value, Values};
 use dataflows::record::Column;
 use dataflows::symbol::intern;
+use dataflows::time::HOUR;
 use proptest::prelude::*;
 
 use super::answer::{Printer, Query, answer, names};
@@ -45,8 +46,10 @@ proptest! {
             measure("count", Kind::Count),
             measure("years", Kind::Sum(Expr::Column(Column::Age))),
         ];
+        // Whole hours, but for the last.
         let shapes = [Shape::Month, Shape::Year, Shape::Tumbling { size: 1 }];
         let every = shapes[..windows].iter().map(|s| Window { time: Time::Event, shape: *s });
+        let grain = if windows < shapes.len() { HOUR } else { 1 };
         let schema = Schema::of(&metric("m", &["age", "country"], measures, every.collect()));
         let mut table = Table::new(&schema);
         let mut map: HashMap<GroupKey, Vec<Values>> = HashMap::new();
@@ -57,7 +60,8 @@ proptest! {
                 let age = if key % 5 == 0 { NULL } else { (*key - 20) * 7 + round };
                 let keys = [age, country].into_iter().collect();
                 let window = window % windows.max(1) as u16;
-                let key = GroupKey { window, start: if windows > 0 { *key } else { NULL }, keys };
+                let start = if windows > 0 && key % 4 > 0 { (key - 9) * grain } else { NULL };
+                let key = GroupKey { window, start, keys };
                 let values = |row: &[Value; 4]| row.iter().copied().collect();
                 let rows: Vec<Values> = rows.iter().map(values).collect();
                 table.set(&key, &rows);
@@ -188,7 +192,9 @@ fn a_feed_continues_its_snapshot_and_a_slow_one_is_cut_off() {
     published.apply(at(1), Arc::default(), vec![change(Some("A"), "art", 1)]);
     let (reading, mut feed) = published.subscribe(0).expect("there");
     assert_eq!(reading.table.groups(), 1);
+    // Nothing is new in either.
     published.apply(at(2), Arc::default(), vec![]);
+    published.apply(at(2), Arc::default(), vec![change(Some("A"), "art", 1)]);
     published.apply(
         at(3),
         Arc::default(),

@@ -14,16 +14,16 @@ use super::declare::Time;
 use super::expr::all;
 use super::plan::{Add, Adds, Node, Plan, Set};
 use super::value::NULL;
-use super::words::{HEAD, Words, equal, hash};
+use super::words::{HEAD, WINDOWS, Words, equal, hash, head, window};
 
 /// The window number of updates that feed all windows of a node that slide over arrivals; their
 /// start is the bucket.
-pub const SLIDING: u16 = u16::MAX;
+pub const SLIDING: u16 = WINDOWS as u16;
 
 /// Whether an entry feeds the windows that slide.
 #[inline]
 pub(super) fn slides(entry: &[i64]) -> bool {
-    entry[0] == i64::from(SLIDING)
+    window(entry[0]) == SLIDING
 }
 
 /// Groups of a node that a change is looked for among, as a power of two: some kilobytes a node.
@@ -118,7 +118,7 @@ impl Combine {
         if all(&node.filter, cells) {
             self.row.measure(node, &self.nodes[n].words, cells);
             placements(node, cells, bucket, |window, start| {
-                self.nodes[n].add(&self.row, (window, start), diff);
+                self.nodes[n].add(&self.row, head(window, start), diff);
             });
         }
     }
@@ -126,7 +126,7 @@ impl Combine {
     /// The same for a row that has passed the filter and whose window is known.
     pub fn placed(&mut self, n: usize, node: &Node, cells: &[i64], at: (u16, i64), diff: i64) {
         self.row.measure(node, &self.nodes[n].words, cells);
-        self.nodes[n].add(&self.row, at, diff);
+        self.nodes[n].add(&self.row, head(at.0, at.1), diff);
     }
 
     /// Takes everything.
@@ -152,8 +152,8 @@ impl Measured {
 }
 
 impl Changed {
-    /// A row with these measures came into a window or went out of it.
-    fn add(&mut self, row: &Measured, at: (u16, i64), diff: i64) {
+    /// A row with these measures came into the window of a head or went out of it.
+    fn add(&mut self, row: &Measured, head: i64, diff: i64) {
         let keys = row.hash.wrapping_add(self.seed);
         // Of all windows the same worker has a group: those that slide are fed by one entry.
         let owner = (u128::from(keys) * self.parts.len() as u128) >> u64::BITS;
@@ -161,9 +161,9 @@ impl Changed {
         if self.lately.is_empty() {
             self.lately = vec![0; 1 << LATELY];
         }
-        let place = hash(&[at.0.into(), at.1, keys as i64]) >> (u64::BITS - LATELY);
+        let place = hash(&[head, keys as i64]) >> (u64::BITS - LATELY);
         let place = &mut self.lately[place as usize];
-        let number = part.entry(&self.words, place, at, &row.keys);
+        let number = part.entry(&self.words, place, head, &row.keys);
         let entry = &mut part.updates.words[number as usize * self.words.width()..];
         for (n, sum) in row.sums.iter().enumerate() {
             self.words.add(entry, n, *sum, diff);
@@ -182,11 +182,10 @@ impl Changed {
 impl Part {
     /// The entry of a group: the one at `place`, or if that is another's one made anew.
     #[inline]
-    fn entry(&mut self, words: &Words, place: &mut u32, at: (u16, i64), keys: &[i64]) -> u32 {
-        let head = [i64::from(at.0), at.1];
+    fn entry(&mut self, words: &Words, place: &mut u32, head: i64, keys: &[i64]) -> u32 {
         let list = &mut self.updates.words;
         let held = list.get(*place as usize * words.width()..).and_then(|w| w.get(..words.width()));
-        if held.is_some_and(|e| e[..HEAD] == head && equal(&words.key(e)[HEAD..], keys)) {
+        if held.is_some_and(|e| e[0] == head && equal(&words.key(e)[HEAD..], keys)) {
             return *place;
         }
         if list.capacity() == 0 {
@@ -194,7 +193,7 @@ impl Part {
             self.updates.members.reserve_exact(self.usual.1);
         }
         let from = list.len();
-        list.extend_from_slice(&head);
+        list.push(head);
         list.extend_from_slice(keys);
         list.resize(from + words.width(), 0);
         *place = self.entries;

@@ -1,12 +1,15 @@
 //! How a group lies in memory and on its way there: words of 64 bits.
 //!
 //! ```text
-//! entry = window  start  keys  sum*        sum = one word; two, the low one first, where any
-//!                                          value of a column may come in (`Adds::Sum`)
+//! entry = head  keys  sum*          sum = one word; two, the low one first, where any value of a
+//!                                   column may come in (`Adds::Sum`)
+//! head  = start:51|flags:3|window:10    start in milliseconds, the least number = there is none
 //! keys  = one word each, or two that are short in one, the first one in the low half
 //! ```
 //!
 //! Promises: sums of columns are of 128 bits. Counts are of rows and have 64.
+//! Limits: windows start at whole milliseconds, and a node has at most [`WINDOWS`] of them; starts
+//! that are 35 000 years from 1970 are one.
 
 use std::hash::Hasher;
 
@@ -19,7 +22,44 @@ use super::value::{Cells, NULL};
 use crate::record::Type;
 
 /// Words before the keys.
-pub const HEAD: usize = 2;
+pub const HEAD: usize = 1;
+/// So many windows a node may have.
+pub const WINDOWS: usize = (1 << WINDOW) - 1;
+/// The flags of a head, which are those of whoever holds an entry, and 0 on the way.
+pub const FLAGS: [i64; 3] = [1 << WINDOW, 2 << WINDOW, 4 << WINDOW];
+
+/// Bits of a window's number, and those below the start.
+const WINDOW: u32 = 10;
+const START: u32 = WINDOW + FLAGS.len() as u32;
+/// What stands for no start.
+const NONE: i64 = i64::MIN >> START;
+/// Microseconds.
+const MILLISECOND: i64 = 1000;
+
+/// The head of an entry: a window's number, and its start in microseconds or [`NULL`].
+#[inline]
+pub fn head(window: u16, start: i64) -> i64 {
+    let start = match start {
+        NULL => NONE,
+        start => (start / MILLISECOND).clamp(NONE + 1, -(NONE + 1)),
+    };
+    start << START | i64::from(window)
+}
+
+/// The window's number in a head.
+#[inline]
+pub fn window(head: i64) -> u16 {
+    (head & WINDOWS as i64) as u16
+}
+
+/// The window's start in a head, microseconds or [`NULL`].
+#[inline]
+pub fn start(head: i64) -> i64 {
+    match head >> START {
+        NONE => NULL,
+        start => start * MILLISECOND,
+    }
+}
 
 /// What the cells of a key may be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -151,7 +191,7 @@ impl Words {
         self.lies.iter().map(cell).collect()
     }
 
-    /// An entry's window, start and keys, as they are packed.
+    /// An entry's head and keys, as they are packed.
     #[inline]
     pub fn key<'a>(&self, entry: &'a [i64]) -> &'a [i64] {
         &entry[..HEAD + self.made.len()]
@@ -218,6 +258,13 @@ pub fn equal(a: &[i64], b: &[i64]) -> bool {
     a.len() == b.len() && a.iter().zip(b).all(|(a, b)| a == b)
 }
 
+/// The hash of an entry's start and keys, but not of its window.
+#[inline]
+pub fn hash_of_key(key: &[i64]) -> u64 {
+    let start = (key[0] >> START) as u64;
+    hash(&key[HEAD..]).wrapping_add(start).wrapping_mul(0x9E37_79B9_7F4A_7C15)
+}
+
 /// The hash of some words.
 #[inline]
 pub fn hash(words: &[i64]) -> u64 {
@@ -244,6 +291,21 @@ mod tests {
         ]
     }
 
+    #[test]
+    fn heads_come_out_as_they_went_in() {
+        // Of the years 1 and 9999, and what no window starts at.
+        let starts = [-62_135_596_800_000_000, 253_402_300_799_999_000, -1000, 0, 1000, NULL];
+        for (at, flag) in starts.into_iter().zip(FLAGS.iter().cycle()) {
+            for number in [0, 1, WINDOWS as u16] {
+                let head = head(number, at);
+                assert_eq!((window(head), start(head), head & flag), (number, at, 0));
+                assert_eq!((window(head | flag), start(head | flag)), (number, at));
+            }
+        }
+        let far = [i64::MIN + 1, i64::MAX].map(|at| start(head(7, at)) / 1_000_000_000_000_000);
+        assert_eq!(far, [-1125, 1125]);
+    }
+
     proptest! {
         #[test]
         fn keys_are_packed_and_come_out_as_they_went_in(
@@ -256,7 +318,7 @@ mod tests {
             words.pack(&row, &mut packed);
             let long = forms.iter().filter(|form| **form == Form::Long).count();
             prop_assert_eq!(packed.len(), long + (forms.len() - long).div_ceil(2));
-            let entry = [&[3, 5], &packed[..], &[1]].concat();
+            let entry = [&[head(3, 5)], &packed[..], &[1]].concat();
             prop_assert_eq!(words.keys(&entry).to_vec(), row);
             prop_assert_eq!(words.key(&entry), &entry[..entry.len() - 1]);
         }
@@ -279,7 +341,7 @@ mod tests {
                 sums[1] += sign * i128::from(value);
                 prop_assert_eq!([words.sum(&entry, 0), words.sum(&entry, 1)], sums);
             }
-            prop_assert_eq!((words.key(&entry), words.sums(&entry).len()), (&[0; 3][..], 3));
+            prop_assert_eq!((words.key(&entry), words.sums(&entry).len()), (&[0; 2][..], 3));
         }
     }
 }

@@ -25,6 +25,9 @@ const BUCKETS: i64 = 100_000;
 const OVERLAP: i64 = 1000;
 /// The shortest `size` and `every`, microseconds: an epoch is about as long.
 const SHORTEST: i64 = 10_000;
+const MILLISECOND: i64 = 1000;
+/// A metric has at most so many windows.
+const MOST: usize = 1000;
 
 /// The windows of a metric over a fact.
 pub fn windows(s: &Section<'_>, fact: Fact) -> Vec<Window> {
@@ -39,6 +42,10 @@ pub fn windows(s: &Section<'_>, fact: Fact) -> Vec<Window> {
             s.problems.error(s.place_of("time"), "`time` says nothing without `windows`", hint);
         }
         return Vec::new();
+    }
+    if let Some(node) = nodes.get(MOST) {
+        let hint = format!("at most {MOST}; another metric may have the others");
+        s.problems.error(&node.place, "the metric has too many windows", hint);
     }
     check_time(s, fact, time);
     let mut windows = Vec::new();
@@ -116,9 +123,14 @@ fn shape(s: &Section<'_>, node: &Node, time: Time) -> Option<Shape> {
     }
     let length = |key: &str| {
         let micros = section::duration(&w, key, w.get(key)?)?;
+        let place = &w.get(key)?.place;
         if micros < SHORTEST {
-            let place = &w.get(key)?.place;
             w.problems.error(place, format!("`{key}` is too short"), "at least 10ms");
+            return None;
+        }
+        if micros % MILLISECOND != 0 {
+            let message = format!("`{key}` is no whole number of milliseconds");
+            w.problems.error(place, message, "windows start and end at milliseconds");
             return None;
         }
         Some(micros)

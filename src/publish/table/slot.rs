@@ -1,7 +1,8 @@
 //! How a group's row lies in a slot of a table: words of 32 bits.
 //!
 //! ```text
-//! slot = [window] [start:2] key* value*     the window if there are several, its start if any
+//! slot = [window] [start] key* value*     the window if there are several; its start, if it does
+//!                                         not follow from now: hours in a word, or a number
 //! key, value = a symbol or a count: 1 | a number: 2 | numerator, denominator: 4
 //!              two of each form's values are null, and "it does not fit"
 //! ```
@@ -12,6 +13,7 @@ use dataflows::metrics::declare::Kind;
 use dataflows::metrics::schema::{Field, Schema};
 use dataflows::metrics::value::{GroupKey, NULL, Value};
 use dataflows::record::Type;
+use dataflows::time::HOUR;
 use smallvec::SmallVec;
 
 /// The cell that says: this value stands in the bucket's list of wide ones.
@@ -40,9 +42,9 @@ pub(super) struct Col {
 /// How a slot lies in a bucket: window, start, keys, values; words of 32 bits.
 #[derive(Debug)]
 pub(super) struct Layout {
-    /// Where the window stands, if there are several; and its start, if there is any.
+    /// Where the window stands, if there are several; and its start, if any has one.
     window: Option<usize>,
-    start: Option<usize>,
+    start: Option<Col>,
     pub(super) keys: Vec<Col>,
     /// Words up to the values.
     pub(super) head: usize,
@@ -57,8 +59,13 @@ type Key = SmallVec<[u32; 12]>;
 impl Layout {
     pub(super) fn of(schema: &Schema) -> Self {
         let window = (schema.windows.len() > 1).then_some(0);
-        let start = (!schema.windows.is_empty()).then_some(usize::from(window.is_some()));
-        let before = start.map_or(0, |at| at + 2);
+        let mut starting = schema.windows.iter().filter(|w| !w.slides()).peekable();
+        let start = starting.peek().is_some().then(|| {
+            let form =
+                if starting.all(|w| w.grain() % HOUR == 0) { Form::Short } else { Form::Long };
+            Col { at: usize::from(window.is_some()), form }
+        });
+        let before = start.map_or(usize::from(window.is_some()), |s| s.at + s.form.words());
         let mut stride = before;
         let mut col = |form: Form| {
             let at = stride;
@@ -91,8 +98,9 @@ impl Layout {
         if let Some(at) = self.window {
             words[at] = key.window.into();
         }
-        if let Some(at) = self.start {
-            put(&mut words[at..], key.start);
+        if let Some(col) = self.start {
+            let start = if key.start == NULL { NULL } else { key.start / col.unit() };
+            col.write(&mut words, start);
         }
         debug_assert_eq!(self.keys.len(), key.keys.len());
         self.keys.iter().zip(&key.keys).for_each(|(col, cell)| col.write(&mut words, *cell));
@@ -106,7 +114,8 @@ impl Layout {
 
     /// Its start.
     pub(super) fn start_of(&self, words: &[u32]) -> i64 {
-        self.start.map_or(NULL, |at| get(&words[at..]))
+        let start = self.start.map_or(NULL, |col| col.read(words));
+        if start == NULL { NULL } else { start * self.start.map_or(1, Col::unit) }
     }
 }
 
@@ -131,6 +140,11 @@ impl Form {
 }
 
 impl Col {
+    /// What a start is counted in, microseconds.
+    fn unit(self) -> i64 {
+        if self.form == Form::Short { HOUR } else { 1 }
+    }
+
     /// A cell; [`WIDE`] where it stands elsewhere.
     pub(super) fn read(self, words: &[u32]) -> i64 {
         let raw = match self.form {

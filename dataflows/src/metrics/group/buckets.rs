@@ -13,7 +13,7 @@ use super::super::plan::Node;
 use super::super::update::{Member, Updates, slides};
 use super::super::value::NULL;
 use super::super::window::Edges;
-use super::super::words::{HEAD, Words, equal, hash};
+use super::super::words::{HEAD, Words, equal, hash, head, start};
 use super::live::Live;
 use crate::tick::Tick;
 
@@ -54,11 +54,11 @@ impl Buckets {
         let mut number = 0;
         for entry in entries {
             firsts.push(number);
-            let (slides, bucket) = (slides(entry), entry[1]);
+            let (slides, bucket) = (slides(entry), start(entry[0]));
             shares.push((bucket, slides.then(|| self.share(bucket, entry))));
             for (w, _) in node.sliding().filter(|_| slides) {
                 if self.edges.hold(w, bucket) {
-                    changed.words.extend_from_slice(&[w as i64, NULL]);
+                    changed.words.push(head(w as u16, NULL));
                     changed.words.extend_from_slice(&entry[HEAD..]);
                     number += 1;
                 }
@@ -142,7 +142,7 @@ impl Bucket {
         for (to, share) in words.chunks_exact_mut(width).zip(self.words.chunks_exact(width)) {
             let keys = form.key(share).len();
             to[..keys].copy_from_slice(form.key(share));
-            (to[0], to[1]) = (w as i64, NULL);
+            to[0] = head(w as u16, NULL);
             form.merge(to, share, minus);
         }
         let sign = if minus { -1 } else { 1 };

@@ -2,21 +2,20 @@
 //!
 //! Promises: a group leaves memory when it holds nothing and nothing is shown of it; a window's
 //! groups are empty from when `now` has passed the window's end and `retain`.
-//! Limits: what was shown is known again by a hash: of other rows one in 2^46 is taken for it, and
-//! then not shown until the group changes again.
+//! Limits: what was shown is not remembered. Of a group that changed all rows are shown again,
+//! changed or not: who holds them sees that.
 
 use std::collections::BTreeMap;
-use std::hash::{Hash, Hasher};
 
-use rustc_hash::{FxHashSet, FxHasher};
-use smallvec::SmallVec;
+use rustc_hash::FxHashSet;
 
 use super::super::changes::{Changes, Rows};
 use super::super::plan::{MetricPlan, Node};
 use super::super::update::{Updates, slides};
 use super::super::value::NULL;
+use super::super::words::{start, window};
 use super::rows::rows;
-use super::store::{SHOWN_BITS, Store};
+use super::store::Store;
 
 /// So many groups are looked up at a time.
 const AHEAD: usize = 64;
@@ -56,7 +55,7 @@ impl Live {
             let likely = |entry| if slides(entry) { None } else { self.groups.likely(entry) };
             numbers.extend(some().map(likely));
             for (entry, number) in some().zip(&mut numbers[first..]) {
-                if slides(entry) || retired(node, (entry[0] as u16, entry[1]), now) {
+                if slides(entry) || retired(node, entry[0], now) {
                     *number = None;
                 } else if number.is_none_or(|number| !self.groups.is(number, entry)) {
                     *number = Some(self.find_or_add(node, entry));
@@ -83,9 +82,11 @@ impl Live {
 
     fn find_or_add(&mut self, node: &Node, entry: &[i64]) -> u32 {
         let (number, new) = self.groups.find_or_add(entry);
-        let (window, start) = (entry[0] as u16, entry[1]);
-        if new && node.retain.is_some() && start != NULL {
-            self.starts.entry((window, start)).or_default().insert(number);
+        if new && node.retain.is_some() {
+            let (window, start) = (window(entry[0]), start(entry[0]));
+            if start != NULL {
+                self.starts.entry((window, start)).or_default().insert(number);
+            }
         }
         number
     }
@@ -127,7 +128,7 @@ impl Live {
         let mut dirty = std::mem::take(&mut self.dirty);
         dirty.retain(|number| {
             let group = self.groups.get_mut(*number);
-            let gone = group.is_some_and(|g| g.shown() == 0 && g.is_gone());
+            let gone = group.is_some_and(|g| !g.is_shown() && g.is_gone());
             if gone {
                 self.remove(*number);
             }
@@ -136,7 +137,7 @@ impl Live {
         self.dirty = dirty;
     }
 
-    /// The rows of changed groups; groups without rows leave memory.
+    /// The rows of changed groups; groups that hold nothing leave memory.
     pub fn publish(&mut self, node: &Node, metrics: &[MetricPlan], changes: &mut Changes) {
         let mut dirty = std::mem::take(&mut self.dirty);
         let mut shown: Vec<Rows> = Vec::with_capacity(node.metrics.len());
@@ -147,9 +148,8 @@ impl Live {
             shown.clear();
             let mut of = |m: &u16| rows(&metrics[*m as usize], &mut group);
             shown.extend(node.metrics.iter().map(|m| if gone { Rows::new() } else { of(m) }));
-            let hash = hash(&shown);
-            if group.shown() != hash {
-                group.set_shown(hash);
+            let shows = shown.iter().any(|rows| !rows.is_empty());
+            if group.set_shown(shows) || shows {
                 let key = group.key();
                 for (metric, rows) in node.metrics.iter().zip(&shown) {
                     changes.push(*metric, &key, rows);
@@ -165,24 +165,10 @@ impl Live {
     }
 }
 
-/// Whether a window has left `retain`.
-fn retired(node: &Node, (window, start): (u16, i64), now: i64) -> bool {
-    match (node.retain, node.windows.get(window as usize)) {
-        (Some(retain), Some(w)) if start != NULL && !w.slides() => {
-            now >= w.end(start).saturating_add(retain)
-        }
-        _ => false,
-    }
-}
-
-/// Of the hash of a group's rows the bits that are kept; 0 = it shows none.
-fn hash(shown: &[Rows]) -> u64 {
-    if shown.iter().all(SmallVec::is_empty) {
-        return 0;
-    }
-    let mut hasher = FxHasher::default();
-    shown.hash(&mut hasher);
-    // So that the bits that are kept depend on all.
-    let spread = hasher.finish().wrapping_mul(0x9E37_79B9_7F4A_7C15);
-    (spread >> (u64::BITS - SHOWN_BITS)).max(1)
+/// Whether the window of a head has left `retain`.
+fn retired(node: &Node, head: i64, now: i64) -> bool {
+    let Some(retain) = node.retain else { return false };
+    let (window, start) = (node.windows.get(usize::from(window(head))), start(head));
+    window
+        .is_some_and(|w| start != NULL && !w.slides() && now >= w.end(start).saturating_add(retain))
 }

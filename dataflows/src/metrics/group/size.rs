@@ -50,7 +50,7 @@ pub fn member(order: Order) -> usize {
         Order::Value => listed(16),
         // The greatest are in order; below them, where most are if there are many, texts take less
         // than that, and some changes wait.
-        Order::Ranked { text: true } => listed(24),
+        Order::Ranked { text: true } => listed(16),
         Order::Ranked { text: false } => 24 * 3 / 2,
         Order::Often { .. } => hashed(16) + treed(24),
     }

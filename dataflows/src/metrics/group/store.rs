@@ -5,27 +5,23 @@
 //! Limits: 2^32 - 1 groups.
 //!
 //! ```text
-//! group = window:16|live:1|dirty:1|shown:46  start  keys  sum*            words of 64 bits
-//! start, keys, sum = as super::super::words has them
-//! shown = of the hash of the rows last published, 0 = none
+//! group = an entry, as super::super::words has it; its flags are LIVE, DIRTY, SHOWN
 //! ```
 
 use super::super::multiset::Multiset;
 use super::super::plan::{Node, Order};
 use super::super::value::GroupKey;
-use super::super::words::{Words, equal, hash};
+use super::super::words::{FLAGS, Words, equal, hash_of_key, start, window};
 use crate::index::Index;
 
 /// Groups a chunk.
 const CHUNK: usize = 1024;
 /// There is a group of this number.
-const LIVE: i64 = 1 << 16;
+const LIVE: i64 = FLAGS[0];
 /// It changed since it was last published.
-const DIRTY: i64 = 1 << 17;
-/// Where what was shown of it begins.
-const SHOWN: u32 = 18;
-/// The bits of a hash of rows that count: of other rows one in 2^46 passes for those shown before.
-pub const SHOWN_BITS: u32 = u64::BITS - SHOWN;
+const DIRTY: i64 = FLAGS[1];
+/// Rows of it are published.
+const SHOWN: i64 = FLAGS[2];
 
 /// The groups of one node by key.
 pub struct Store {
@@ -124,7 +120,7 @@ impl Store {
         let words = &mut self.chunks[at / CHUNK][at % CHUNK * stride..][..stride];
         words.fill(0);
         words[..key.len()].copy_from_slice(key);
-        words[0] = key[0] & i64::from(u16::MAX) | LIVE;
+        words[0] |= LIVE;
         (number, true)
     }
 
@@ -164,7 +160,7 @@ impl Store {
     pub fn remove(&mut self, number: u32) -> Option<GroupKey> {
         let group = self.get_mut(number)?;
         let key = group.key();
-        group.words[0] &= i64::from(u16::MAX);
+        group.words[0] &= !(LIVE | DIRTY | SHOWN);
         let half = half(group.form.key(group.words));
         if let Some(sets) = self.sets.get_mut(number as usize) {
             *sets = Box::default();
@@ -183,8 +179,8 @@ impl Store {
 impl Group<'_> {
     /// Its key.
     pub fn key(&self) -> GroupKey {
-        let [window, start] = [self.words[0], self.words[1]];
-        GroupKey { window: window as u16, start, keys: self.form.keys(self.words) }
+        let head = self.words[0];
+        GroupKey { window: window(head), start: start(head), keys: self.form.keys(self.words) }
     }
 
     /// A sum.
@@ -206,19 +202,23 @@ impl Group<'_> {
 
     /// Says whether it changed since it was last published; whether it had.
     pub fn set_dirty(&mut self, dirty: bool) -> bool {
+        self.set(DIRTY, dirty)
+    }
+
+    /// Whether rows of it are published.
+    pub fn is_shown(&self) -> bool {
+        self.words[0] & SHOWN != 0
+    }
+
+    /// Says whether rows of it are published; whether any were.
+    pub fn set_shown(&mut self, shown: bool) -> bool {
+        self.set(SHOWN, shown)
+    }
+
+    fn set(&mut self, flag: i64, to: bool) -> bool {
         let before = self.words[0];
-        self.words[0] = if dirty { before | DIRTY } else { before & !DIRTY };
-        before & DIRTY != 0
-    }
-
-    /// Of the hash of the rows last published [`SHOWN_BITS`], 0 = none were.
-    pub fn shown(&self) -> u64 {
-        self.words[0] as u64 >> SHOWN
-    }
-
-    /// Says what is published of it, as [`Group::shown`] has it.
-    pub fn set_shown(&mut self, shown: u64) {
-        self.words[0] = self.words[0] & ((1 << SHOWN) - 1) | (shown << SHOWN) as i64;
+        self.words[0] = if to { before | flag } else { before & !flag };
+        before & flag != 0
     }
 }
 
@@ -230,19 +230,19 @@ fn words(chunks: &[Vec<i64>], stride: usize, number: u32) -> &[i64] {
 /// Whether the words of a group begin with a key, which is all that tells it from others.
 #[inline]
 fn is(words: &[i64], key: &[i64]) -> bool {
-    words[0] as u16 == key[0] as u16 && equal(&words[1..key.len()], &key[1..])
+    words[0] & !(LIVE | DIRTY | SHOWN) == key[0] && equal(&words[1..key.len()], &key[1..])
 }
 
 /// Half of a key's hash. Those of one start and one list of keys in several windows are neighbours.
 #[inline]
 fn half(key: &[i64]) -> u32 {
-    let spread = hash(&key[1..]).wrapping_mul(0x9E37_79B9_7F4A_7C15);
-    (spread >> 32) as u32 & !7 | key[0] as u32 & 7
+    (hash_of_key(key) >> 32) as u32 & !7 | u32::from(window(key[0])) & 7
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::super::words::Form;
+    use super::super::super::value::NULL;
+    use super::super::super::words::{Form, head};
     use super::*;
 
     fn store(keys: usize, wide: &[bool], orders: Vec<Order>) -> Store {
@@ -253,8 +253,8 @@ mod tests {
 
     #[test]
     fn numbers_stay_until_removed_and_are_given_out_again() {
-        let entry = |n: i64| [3, n % 7, n, -n, n];
-        let key = |n: i64| GroupKey { window: 3, start: n % 7, keys: [n, -n][..].into() };
+        let entry = |n: i64| [head(3, n % 7 * 1000), n, -n, n];
+        let key = |n: i64| GroupKey { window: 3, start: n % 7 * 1000, keys: [n, -n][..].into() };
         let mut store = store(2, &[false], vec![Order::Value]);
         let sum = |store: &mut Store, n: u32| store.get_mut(n).map(|g| (g.key(), g.sum(0)));
         for n in 0..3000 {
@@ -274,23 +274,22 @@ mod tests {
     }
 
     #[test]
-    fn a_reset_group_remembers_what_was_shown() {
-        let entry = [6, i64::MIN, 7, 1, 5, 0];
+    fn a_reset_group_remembers_that_it_was_shown() {
+        let entry = [head(6, NULL), 7, 1, 5, 0];
         let mut store = store(1, &[false, true], Vec::new());
         let (number, _) = store.find_or_add(&entry);
         let mut group = store.get_mut(number).expect("made");
         assert!(group.is_gone() && !group.set_dirty(true));
         group.add(&entry);
-        group.set_shown(u64::MAX >> SHOWN);
-        assert!(group.set_dirty(true));
+        assert!(!group.set_shown(true) && group.set_dirty(true));
         assert_eq!(store.find_or_add(&entry), (number, false));
-        let mut group = store.get_mut(number).expect("still there");
-        group.set_shown(9);
+        let group = store.get_mut(number).expect("still there");
         assert_eq!((group.sum(0), group.sum(1), group.is_gone()), (1, 5, false));
         store.reset(number);
         let mut group = store.get_mut(number).expect("still there");
         assert!(group.is_gone() && group.set_dirty(false));
-        let key = GroupKey { window: 6, start: i64::MIN, keys: [7][..].into() };
-        assert_eq!((group.shown(), group.key()), (9, key));
+        let key = GroupKey { window: 6, start: NULL, keys: [7][..].into() };
+        assert_eq!((group.is_shown(), group.key()), (true, key));
+        assert!(group.set_shown(false) && !group.is_shown());
     }
 }

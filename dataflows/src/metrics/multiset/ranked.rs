@@ -36,7 +36,25 @@ pub struct Ranked {
     total: i64,
 }
 
-/// A change in twelve bytes, as nearly all are: what comes with a value is mostly a text.
+/// What came once, in eight bytes, as nearly all has: counts of followers, and texts.
+#[derive(Clone, Copy, Debug)]
+struct Once {
+    value: u32,
+    with: u32,
+}
+
+impl Once {
+    fn of(((value, with), diff): (Key, i64)) -> Option<Self> {
+        let (value, with) = (value.try_into().ok()?, with.try_into().ok()?);
+        (diff == 1).then_some(Once { value, with })
+    }
+
+    fn change(self) -> (Key, i64) {
+        ((self.value.into(), self.with.into()), 1)
+    }
+}
+
+/// A change in twelve bytes, as most others are: what comes with a value is mostly a text.
 #[derive(Clone, Copy, Debug)]
 struct Short {
     /// `value:56|diff:8`, least first.
@@ -66,6 +84,12 @@ impl Short {
 #[derive(Debug)]
 struct Pile<T>(Vec<Vec<T>>);
 
+impl<T> Default for Pile<T> {
+    fn default() -> Self {
+        Pile(Vec::new())
+    }
+}
+
 impl<T> Pile<T> {
     fn push(&mut self, entry: T) {
         match self.0.last_mut() {
@@ -89,10 +113,11 @@ impl<T> Pile<T> {
 struct Rest {
     /// All values are less than this one.
     below: i64,
+    once: Pile<Once>,
     short: Pile<Short>,
-    /// Those that are not short.
+    /// Those that are neither.
     long: Pile<(Key, i64)>,
-    /// Changes, short and long.
+    /// Changes of all three.
     len: usize,
     /// They are put together when there are so many.
     until: usize,
@@ -177,8 +202,9 @@ fn greatest_of(keys: &[(Key, i64)], count: usize) -> (usize, i64) {
 
 impl Rest {
     fn new(below: i64, keys: &[(Key, i64)]) -> Self {
-        let (short, long) = (Pile(Vec::new()), Pile(Vec::new()));
-        let mut rest = Rest { below, short, long, len: 0, until: FEW.max(2 * keys.len()) };
+        let until = FEW.max(2 * keys.len());
+        let (once, short, long) = (Pile::default(), Pile::default(), Pile::default());
+        let mut rest = Rest { below, once, short, long, len: 0, until };
         keys.iter().for_each(|key| rest.push(*key));
         rest
     }
@@ -195,15 +221,17 @@ impl Rest {
 
     fn push(&mut self, change: (Key, i64)) {
         self.len += 1;
-        match Short::of(change) {
-            Some(short) => self.short.push(short),
-            None => self.long.push(change),
+        match (Once::of(change), Short::of(change)) {
+            (Some(once), _) => self.once.push(once),
+            (None, Some(short)) => self.short.push(short),
+            (None, None) => self.long.push(change),
         }
     }
 
     /// Takes everything, in order, each key once.
     fn together(&mut self) -> Vec<(Key, i64)> {
         let mut keys = Vec::with_capacity(self.len);
+        keys.extend(self.once.take().map(Once::change));
         keys.extend(self.short.take().map(Short::change));
         keys.extend(self.long.take());
         keys.sort_unstable_by_key(|change| change.0);
@@ -281,9 +309,18 @@ mod tests {
         for (n, change) in changes.into_iter().enumerate() {
             let short = Short::of(change).map(Short::change);
             assert_eq!(short, (1..=3).contains(&n).then_some(change));
+            assert!(Once::of(change).is_none());
         }
+        let most = i64::from(u32::MAX);
+        for once in [((0, most), 1), ((most, 0), 1)] {
+            assert_eq!(Once::of(once).map(Once::change), Some(once));
+        }
+        let others =
+            [((most + 1, 0), 1), ((-1, 0), 1), ((0, i64::MIN), 1), ((0, 0), 2), ((0, 0), -1)];
+        assert!(others.into_iter().all(|change| Once::of(change).is_none()));
         let mut rest = Rest::new(i64::MAX, &changes);
-        assert_eq!((rest.len, rest.together().len()), (7, 7));
+        rest.add((9, 9), 1);
+        assert_eq!((rest.len, rest.together().len()), (8, 8));
     }
 
     #[test]
