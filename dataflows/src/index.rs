@@ -18,7 +18,7 @@ const PARTS: u32 = 4;
 /// So much room there is at least behind the last places, for what is displaced from them.
 const SPARE: usize = 64;
 
-/// Bytes of an entry, on average: a small table is between a half and three quarters full.
+/// Bytes of an entry, on average: a small table is between six and eight tenths full.
 pub const ENTRY: usize = 11;
 
 /// With fewer places a small table doubles.
@@ -26,7 +26,7 @@ const FEW: usize = 512;
 
 /// The fill at which the first of the small tables grows, and by how much more the next one is
 /// filled before; of [`FULL`].
-const FIRST: usize = 166;
+const FIRST: usize = 182;
 const MORE: usize = 2;
 const FULL: usize = 256;
 

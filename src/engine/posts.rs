@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use crossbeam_channel::Sender;
 use dataflows::assemble::{Post, PostSide};
+use dataflows::metrics::declare::Expr;
 use dataflows::metrics::value::Value;
-use dataflows::record::Stream;
 use dataflows::record::project::Form;
+use dataflows::record::{Stream, Type};
 use parking_lot::Mutex;
 use serde_json::{Map, json};
 use tokio::sync::oneshot;
@@ -71,6 +72,8 @@ fn side_json(side: &PostSide, places: &[(String, String)]) -> serde_json::Value 
             Form::Symbol | Form::Int => (column.into(), cell_json(*cell, kept.column.ty())),
             Form::Length => (format!("length_{column}"), json!(number(*cell))),
             Form::Tags => ("tags".into(), json!(number(*cell))),
+            Form::Hour => (format!("hour_{column}"), cell_json(*cell, Type::Time)),
+            Form::Year => (Expr::Year(kept.column).name(), json!(number(*cell))),
         };
         map.insert(name, value);
     }

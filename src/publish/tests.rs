@@ -62,8 +62,7 @@ proptest! {
                 let window = window % windows.max(1) as u16;
                 let start = if windows > 0 && key % 4 > 0 { (key - 9) * grain } else { NULL };
                 let key = GroupKey { window, start, keys };
-                let values = |row: &[Value; 4]| row.iter().copied().collect();
-                let rows: Vec<Values> = rows.iter().map(values).collect();
+                let rows: Vec<Values> = rows.iter().map(|row| Values::from_slice(row)).collect();
                 table.set(&key, &rows);
                 if rows.is_empty() { map.remove(&key); } else { map.insert(key, rows); }
             }

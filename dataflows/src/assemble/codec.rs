@@ -5,7 +5,8 @@
 //! body   = cell* (bucket count:varint)*
 //! cell   = varint: 0 null, 1 the cell follows in eight bytes, else value + 2
 //! value  = a symbol: the number of its text; else the number, zigzag where it may be negative;
-//!          times in seconds, degrees in 1e-4 (those that are finer take the eight bytes)
+//!          times in seconds or, where only these are kept, in hours, degrees in 1e-4 (those that
+//!          are finer take the eight bytes)
 //! bucket = a cell of the distance to the arrival's second, then to the bucket before
 //! ```
 //!
@@ -25,6 +26,7 @@ use crate::metrics::value::NULL;
 use crate::record::project::Form;
 use crate::record::{Stream, Type};
 use crate::symbol::Sym;
+use crate::time::HOUR;
 
 /// Values from here on are stored as they are.
 const WIDE: u64 = 1 << 62;
@@ -247,6 +249,8 @@ enum Unit {
     Whole,
     /// Times, in seconds.
     Second,
+    /// Times of whole hours, in hours.
+    Hour,
     /// Degrees of 1e-7, in 1e-4.
     Angle,
 }
@@ -255,6 +259,7 @@ impl Unit {
     fn of(place: &Place) -> Self {
         match (place.kept.form, place.kept.column.ty()) {
             (Form::Int, Type::Time) => Unit::Second,
+            (Form::Hour, _) => Unit::Hour,
             (Form::Int, Type::Fixed7) => Unit::Angle,
             (Form::Int, _) => Unit::Whole,
             _ => Unit::Natural,
@@ -269,6 +274,7 @@ fn put_cell(to: &mut [u8], at: &mut usize, cell: i64, unit: Unit) {
     let value = match unit {
         Unit::Natural => cell as u64,
         Unit::Whole => zigzag(cell),
+        Unit::Hour => zigzag(cell / HOUR),
         Unit::Second if cell % SECOND == 0 => zigzag(cell / SECOND),
         Unit::Angle if cell % ANGLE == 0 => zigzag(cell / ANGLE),
         Unit::Second | Unit::Angle => WIDE,
@@ -298,6 +304,7 @@ fn take_cell(from: &mut &[u8], unit: Unit) -> Option<i64> {
         Unit::Natural => value as i64,
         Unit::Whole => unzigzag(value),
         Unit::Second => unzigzag(value).wrapping_mul(SECOND),
+        Unit::Hour => unzigzag(value).wrapping_mul(HOUR),
         Unit::Angle => unzigzag(value).wrapping_mul(ANGLE),
     })
 }

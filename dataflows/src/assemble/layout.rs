@@ -9,34 +9,45 @@ use super::version::{self, Versions};
 use crate::metrics::value::NULL;
 use crate::record::project::{self, Form};
 use crate::record::{Column, Fields, Origin, Stream, Type};
+use crate::time::HOUR;
 
 /// The packed columns of one side.
 pub type Packed = SmallVec<[u8; 40]>;
 
 /// How wide a column's cell is, and which pattern in it means null: the greatest of an unsigned
-/// width, the least of a signed one.
+/// width, the least of a signed one; a bit is never null.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Width {
+    Bit(u8),
     U8,
+    U16,
     U32,
     I32,
+    /// A time in whole hours since 1970.
+    Hours,
     I64,
 }
 
 impl Width {
     fn of(column: Column, form: Form) -> Self {
         match (form, column) {
-            (Form::Present, _) | (_, Column::Age | Column::Downloaded) => Width::U8,
+            (Form::Present, _) => Width::Bit(0),
+            (_, Column::Age | Column::Downloaded) => Width::U8,
+            (Form::Year, _) => Width::U16,
+            (Form::Hour, _) => Width::Hours,
             (Form::Symbol | Form::Length | Form::Tags, _) => Width::U32,
             (Form::Int, c) if c.ty() == Type::Fixed7 => Width::I32,
             (Form::Int, _) => Width::I64,
         }
     }
 
+    /// Bytes; of some bits the first has the byte for all.
     fn bytes(self) -> usize {
         match self {
+            Width::Bit(n) => usize::from(n == 0),
             Width::U8 => 1,
-            Width::U32 | Width::I32 => 4,
+            Width::U16 => 2,
+            Width::U32 | Width::I32 | Width::Hours => 4,
             Width::I64 => 8,
         }
     }
@@ -60,8 +71,7 @@ impl Kept {
     /// The kept column of such a name.
     pub fn from_name(name: &str) -> Option<Self> {
         let (column, form) = name.split_once(':')?;
-        let forms = [Form::Symbol, Form::Present, Form::Length, Form::Tags, Form::Int];
-        let form = forms.into_iter().find(|f| format!("{f:?}").to_lowercase() == form)?;
+        let form = Form::ALL.into_iter().find(|f| format!("{f:?}").to_lowercase() == form)?;
         Some(Kept { column: Column::from_name(column)?, form })
     }
 }
@@ -82,8 +92,13 @@ impl Place {
     pub fn get(&self, packed: &[u8]) -> i64 {
         let at = self.offset;
         match self.width {
+            Width::Bit(n) => (packed[at] >> n & 1).into(),
             Width::U8 => match packed[at] {
                 u8::MAX => NULL,
+                v => v.into(),
+            },
+            Width::U16 => match u16::from_le_bytes(array(packed, at)) {
+                u16::MAX => NULL,
                 v => v.into(),
             },
             Width::U32 => match u32::from_le_bytes(array(packed, at)) {
@@ -94,6 +109,10 @@ impl Place {
                 i32::MIN => NULL,
                 v => v.into(),
             },
+            Width::Hours => match i32::from_le_bytes(array(packed, at)) {
+                i32::MIN => NULL,
+                v => i64::from(v) * HOUR,
+            },
             Width::I64 => i64::from_le_bytes(array(packed, at)),
         }
     }
@@ -103,7 +122,12 @@ impl Place {
     pub(crate) fn put(&self, packed: &mut [u8], cell: i64) {
         let at = self.offset;
         match self.width {
+            Width::Bit(n) => packed[at] = packed[at] & !(1 << n) | u8::from(cell == 1) << n,
             Width::U8 => packed[at] = if cell == NULL { u8::MAX } else { cell as u8 },
+            Width::U16 => {
+                let v = if cell == NULL { u16::MAX } else { cell.min(0xFFFE) as u16 };
+                packed[at..][..2].copy_from_slice(&v.to_le_bytes());
+            }
             Width::U32 => {
                 let v = if cell == NULL { u32::MAX } else { cell.min(0xFFFF_FFFE) as u32 };
                 packed[at..][..4].copy_from_slice(&v.to_le_bytes());
@@ -112,11 +136,15 @@ impl Place {
                 let v = if cell == NULL { i32::MIN } else { cell as i32 };
                 packed[at..][..4].copy_from_slice(&v.to_le_bytes());
             }
+            Width::Hours => {
+                let v = if cell == NULL { i32::MIN } else { cell.div_euclid(HOUR) as i32 };
+                packed[at..][..4].copy_from_slice(&v.to_le_bytes());
+            }
             Width::I64 => packed[at..][..8].copy_from_slice(&cell.to_le_bytes()),
         }
     }
 
-    /// Bytes of the cell.
+    /// Bytes of the cell; of cells of a bit the first has the byte of eight, the others have none.
     pub fn bytes(&self) -> usize {
         self.width.bytes()
     }
@@ -203,9 +231,9 @@ pub const TOUCHED: u8 = 0b1000;
 /// See [`MARKS`].
 pub const THERE: u32 = 4;
 
-/// A line of the processor's cache.
-const LINE: usize = 64;
-/// So many bytes a slot may be padded with to end where a line ends.
+/// A line of the processor's cache, and parts of it: slots that begin at these lie in fewer lines.
+const LINES: [usize; 3] = [64, 32, 16];
+/// So many bytes a slot may be padded with to end there.
 const PADDED: usize = 8;
 
 /// The layout of a slot: its head, then pin, geo and user.
@@ -226,24 +254,28 @@ impl Layout {
         kept.dedup();
         let mut start = HEAD;
         let sides = Stream::ALL.map(|stream| {
-            let mut bytes = 0;
             let mine = kept.iter().filter(|k| k.column.stream() == stream);
-            let places = mine
-                .map(|k| {
-                    let width = Width::of(k.column, k.form);
-                    let offset = bytes;
-                    bytes += width.bytes();
-                    Place { kept: *k, offset, width }
-                })
-                .collect();
+            let (mut bytes, mut bits, mut byte_of_bits) = (0, 0, 0);
+            let place = |k: &Kept| {
+                let (mut width, mut offset) = (Width::of(k.column, k.form), bytes);
+                if let Width::Bit(bit) = &mut width {
+                    (*bit, bits) = (bits % 8, bits + 1);
+                    byte_of_bits = if *bit == 0 { bytes } else { byte_of_bits };
+                    offset = byte_of_bits;
+                }
+                bytes += width.bytes();
+                Place { kept: *k, offset, width }
+            };
+            let places = mine.map(place).collect();
             let side = Side { places, offset: start, bytes };
             start += HEADER + bytes;
             side
         });
         // A slot that begins in the middle of a line lies in one line more. Where chunks begin
         // is the allocator's: at a line's beginning, if it is the one that pinflow has.
-        let whole = start.next_multiple_of(LINE);
-        Layout { sides, stride: if whole - start <= PADDED { whole } else { start } }
+        let whole = LINES.map(|line| start.next_multiple_of(line));
+        let stride = whole.into_iter().find(|whole| whole - start <= PADDED).unwrap_or(start);
+        Layout { sides, stride }
     }
 
     /// The side of a stream.

@@ -177,8 +177,9 @@ impl Table {
         }
         for ((slot, half), one) in out.iter_mut().zip(halves).zip(all) {
             *slot = self.index.likely(half).map_or(NEW, |slot| {
-                let (bytes, side) = (self.slot(slot), layout.side(of(one).1).offset);
-                std::hint::black_box((bytes[0], bytes[side + HEADER - 1]));
+                let (bytes, side) = (self.slot(slot), layout.side(of(one).1));
+                let last = side.offset + HEADER + side.bytes - 1;
+                std::hint::black_box((bytes[0], bytes[side.offset], bytes[last]));
                 slot
             });
         }
@@ -203,6 +204,8 @@ impl Table {
     /// from soon.
     #[inline]
     pub fn take_marks(&mut self, slot: u32) -> u8 {
+        // Slots are small enough to lie in three lines.
+        self.near(slot, self.stride / 2);
         self.near(slot, self.stride - 1);
         let marks = &mut self.slot_mut(slot)[MARKS];
         std::mem::replace(marks, *marks & !CHANGED) & CHANGED

@@ -1,25 +1,31 @@
-//! Which version a side holds, in twenty bytes: when it arrived, its content's hash, and where it
+//! Which version a side holds, in nineteen bytes: when it arrived, its content's hash, and where it
 //! came from.
 //!
 //! Promises: what [`Versions::put`] was given [`Versions::get`] gives. What does not fit (files
-//! beyond a terabyte, messages of thousands of records) stands in a list.
+//! beyond 256 GiB, messages of thousands of records, arrivals before 1970) stands in a list.
 //! Limits: 2^32 versions in the list of a worker.
 //!
 //! ```text
-//! version = arrival:56 | hash:48 | word:56
-//! word = partition:14 | position:40 | 0:2             the first record of a message
-//!      | sub:14 | partition:10 | position:30 | 1:2
-//!      | place in the list:54 | 2:2
+//! version = hash:48 | arrival:52 | word:52           arrival in microseconds: up to the year 2112
+//! word = position:38 | partition:12 | 0:2             the first record of a message
+//!      | position:28 | partition:10 | sub:12 | 1:2
+//!      | place in the list:50 | 2:2
 //!      | 3:2                                          there is no version
 //! ```
 
+use super::layout::array;
 use crate::record::Origin;
 
 /// Bytes of a version.
-pub const BYTES: usize = 20;
+pub const BYTES: usize = 19;
 /// The bits of a content's hash that count: of two contents one in 2^48 passes for the other, and
 /// is then counted as a duplicate.
-pub const HASH_MASK: u64 = (1 << 48) - 1;
+pub const HASH_MASK: u64 = (1 << HASH) - 1;
+
+/// Bits of an arrival, of a hash, of a word.
+const ARRIVAL: u32 = 52;
+const HASH: u32 = 48;
+const WORD: u32 = 52;
 
 /// What versions need beside their bytes: the list of those that fit into no word.
 #[derive(Debug, Default)]
@@ -29,7 +35,8 @@ pub struct Versions {
     free: Vec<u32>,
 }
 
-const TAG: u32 = 54;
+/// Where a word's tag begins.
+const TAG: u32 = WORD - 2;
 const PLAIN: u64 = 0;
 const INNER: u64 = 1;
 const LISTED: u64 = 2;
@@ -51,17 +58,15 @@ impl Versions {
     #[inline]
     pub fn put(&mut self, version: &mut [u8], origin: &Origin, hash: u64) {
         if is_there(version) {
-            let word = number(version, 13, 7);
+            let word = Parts::read(version).word;
             if word >> TAG == LISTED {
                 self.free.push(word as u32);
             }
         }
-        let arrival = origin.arrived_at;
-        let word = near(origin).filter(|_| signed(arrival as u64) == arrival);
+        let arrival = origin.arrived_at as u64;
+        let word = near(origin).filter(|_| arrival >> ARRIVAL == 0);
         let word = word.unwrap_or_else(|| self.listed(origin));
-        version[..7].copy_from_slice(&arrival.to_le_bytes()[..7]);
-        version[7..13].copy_from_slice(&hash.to_le_bytes()[..6]);
-        version[13..20].copy_from_slice(&word.to_le_bytes()[..7]);
+        Parts { arrival: arrival & ((1 << ARRIVAL) - 1), hash, word }.write(version);
     }
 
     fn listed(&mut self, origin: &Origin) -> u64 {
@@ -76,15 +81,14 @@ impl Versions {
     /// Where a version that is there came from, and its hash.
     #[inline]
     pub fn get(&self, version: &[u8]) -> (Origin, u64) {
-        let (arrived_at, hash) = (signed(number(version, 0, 7)), number(version, 7, 6));
-        let word = number(version, 13, 7);
+        let Parts { arrival, hash, word } = Parts::read(version);
         let bits = |from: u32, count: u32| word >> from & ((1 << count) - 1);
         let (partition, position, sub) = match word >> TAG {
-            PLAIN => (bits(40, 14) as u32, bits(0, 40), 0),
-            INNER => (bits(30, 10) as u32, bits(0, 30), bits(40, 14) as u32),
+            PLAIN => (bits(38, 12) as u32, bits(0, 38), 0),
+            INNER => (bits(28, 10) as u32, bits(0, 28), bits(38, 12) as u32),
             _ => return (self.list[bits(0, 32) as usize], hash),
         };
-        (Origin { arrived_at, partition, position, sub }, hash)
+        (Origin { arrived_at: arrival as i64, partition, position, sub }, hash)
     }
 
     /// Bytes held.
@@ -98,25 +102,46 @@ impl Versions {
 fn near(origin: &Origin) -> Option<u64> {
     let (partition, position) = (u64::from(origin.partition), origin.position);
     let sub = u64::from(origin.sub);
-    if sub == 0 && partition >> 14 == 0 && position >> 40 == 0 {
-        return Some(PLAIN << TAG | partition << 40 | position);
+    if sub == 0 && partition >> 12 == 0 && position >> 38 == 0 {
+        return Some(PLAIN << TAG | partition << 38 | position);
     }
-    (sub >> 14 == 0 && partition >> 10 == 0 && position >> 30 == 0)
-        .then_some(INNER << TAG | sub << 40 | partition << 30 | position)
+    (sub >> 12 == 0 && partition >> 10 == 0 && position >> 28 == 0)
+        .then_some(INNER << TAG | sub << 38 | partition << 28 | position)
 }
 
-/// A number of 56 bits with its sign.
-#[inline]
-fn signed(number: u64) -> i64 {
-    (number << 8) as i64 >> 8
+/// What a version's bytes say.
+struct Parts {
+    arrival: u64,
+    hash: u64,
+    word: u64,
 }
 
-/// A number of so many bytes, least first.
-#[inline]
-fn number(bytes: &[u8], at: usize, width: usize) -> u64 {
-    let mut number = [0; 8];
-    number[..width].copy_from_slice(&bytes[at..][..width]);
-    u64::from_le_bytes(number)
+/// Where the arrival begins, behind the hash; the word follows it within its last byte. Numbers are
+/// read and written with what is beside them, eight bytes at a time.
+const BEHIND: usize = HASH as usize / 8;
+/// Bits of the arrival in the last eight bytes.
+const BEFORE: u32 = 8 * (BYTES - 8 - BEHIND) as u32;
+
+impl Parts {
+    #[inline]
+    fn read(version: &[u8]) -> Self {
+        let middle = u64::from_le_bytes(array(version, BEHIND));
+        let last = u64::from_le_bytes(array(version, BYTES - 8));
+        Parts {
+            arrival: middle & ((1 << ARRIVAL) - 1),
+            hash: u64::from_le_bytes(array(version, 0)) & HASH_MASK,
+            word: last >> (ARRIVAL - BEFORE),
+        }
+    }
+
+    /// The arrival and the word have no bits but theirs.
+    #[inline]
+    fn write(&self, version: &mut [u8]) {
+        let last = self.arrival >> BEFORE | self.word << (ARRIVAL - BEFORE);
+        version[..8].copy_from_slice(&self.hash.to_le_bytes());
+        version[BEHIND..][..8].copy_from_slice(&self.arrival.to_le_bytes());
+        version[BYTES - 8..][..8].copy_from_slice(&last.to_le_bytes());
+    }
 }
 
 #[cfg(test)]
@@ -164,8 +189,8 @@ mod tests {
     fn usual_versions_are_not_listed() {
         let mut list = Versions::default();
         let year = 365 * 86_400_000_000_i64;
-        for (n, arrived_at) in [0, -1, -1000 * year, 1000 * year].into_iter().enumerate() {
-            let origin = Origin { arrived_at, partition: 16_000, position: 1 << 39, sub: 0 };
+        for (n, arrived_at) in [0, 50 * year, 142 * year].into_iter().enumerate() {
+            let origin = Origin { arrived_at, partition: 4000, position: 1 << 37, sub: 0 };
             let mut bytes = [0xFF; BYTES];
             list.put(&mut bytes, &origin, n as u64);
             assert_eq!(list.get(&bytes), (origin, n as u64));

@@ -188,6 +188,8 @@ pub fn all(conds: &[Cond], cells: &[i64]) -> bool {
 pub enum Need {
     /// The value itself.
     Value,
+    /// Of a time its hour.
+    Hour,
     /// Whether it is null.
     Presence,
 }
@@ -196,15 +198,18 @@ pub enum Need {
 fn kept(expr: Expr, need: Need) -> Option<Kept> {
     let kept = |column, form| Some(Kept { column, form });
     match expr {
-        Expr::Column(c) if c.ty() == Type::Text => match need {
-            Need::Value => kept(c, Form::Symbol),
-            Need::Presence => kept(c, Form::Present),
+        Expr::Column(c) => match (c.ty(), need) {
+            (Type::Text, Need::Presence) => kept(c, Form::Present),
+            (Type::Text, _) => kept(c, Form::Symbol),
+            (Type::Time, Need::Hour) => kept(c, Form::Hour),
+            (Type::Time, Need::Presence) => kept(c, Form::Year),
+            _ => kept(c, Form::Int),
         },
-        Expr::Column(c) | Expr::Year(c) => kept(c, Form::Int),
+        Expr::Year(c) => kept(c, Form::Year),
         Expr::Length(c) => kept(c, Form::Length),
         Expr::Tags => kept(Column::TagList, Form::Tags),
         Expr::AgeGroup => kept(Column::Age, Form::Int),
-        Expr::HourOfDay => kept(Column::Timestamp, Form::Int),
+        Expr::HourOfDay => kept(Column::Timestamp, Form::Hour),
         Expr::Ind | Expr::GeoCell | Expr::Meta(_) => None,
     }
 }
@@ -216,6 +221,16 @@ pub fn columns(expr: Expr, need: Need) -> Vec<Kept> {
             .map(|column| Kept { column, form: Form::Int })
             .to_vec(),
         _ => kept(expr, need).into_iter().collect(),
+    }
+}
+
+/// The forms that say all that a form says, and more.
+pub fn finer(form: Form) -> &'static [Form] {
+    match form {
+        Form::Present => &[Form::Symbol],
+        Form::Hour => &[Form::Int],
+        Form::Year => &[Form::Hour, Form::Int],
+        Form::Symbol | Form::Length | Form::Tags | Form::Int => &[],
     }
 }
 
@@ -276,19 +291,26 @@ impl Compiler<'_> {
                 Ex::GeoCell(at(Column::Latitude), at(Column::Longitude))
             }
             _ => {
-                let at = kept(expr, need).and_then(|k| self.at(k)).expect(HELD);
+                let (at, form) = kept(expr, need).and_then(|k| self.at_or_finer(k)).expect(HELD);
                 let cells = matches!(self.over, Over::Cells(_));
                 match expr {
                     // Distinct rows hold columns whole, not in the form that a slot keeps.
                     Expr::Length(_) if cells => Ex::Length(at),
                     Expr::Tags if cells => Ex::Tags(at),
                     Expr::AgeGroup => Ex::AgeGroup(at, self.ages.clone()),
-                    Expr::Year(_) => Ex::Year(at),
+                    Expr::Year(_) if cells || form != Form::Year => Ex::Year(at),
                     Expr::HourOfDay => Ex::HourOfDay(at),
                     _ => Ex::Cell(at),
                 }
             }
         }
+    }
+
+    /// Where a kept column lies in the rows, or a finer form of it, and which form that is.
+    fn at_or_finer(&self, kept: Kept) -> Option<(At, Form)> {
+        let forms = std::iter::once(kept.form).chain(finer(kept.form).iter().copied());
+        let mut held = forms.map(|form| (self.at(Kept { form, ..kept }), form));
+        held.find_map(|(at, form)| Some((at?, form)))
     }
 
     /// Where a kept column lies in the rows.

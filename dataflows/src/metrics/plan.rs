@@ -10,7 +10,7 @@ use super::declare::{
 };
 use super::expr::{
     AgeLabels, Compiler, Cond, Ex, Need, Nth, Over, Row, age_labels, columns, condition_columns,
-    look,
+    finer, look,
 };
 use super::schema::Schema;
 use super::value::Cells;
@@ -19,6 +19,7 @@ use super::words::Form as KeyForm;
 use crate::assemble::layout::{Kept, Layout};
 use crate::record::project::Form;
 use crate::record::{Column, Stream, Type};
+use crate::time::HOUR;
 pub use show::Show;
 use show::{show, with_ratios};
 
@@ -256,9 +257,8 @@ impl Plan {
         let mut outer = Compiler { over: over_posts, cells, ages: ages.clone() };
         let filter = outer.conds(&metric.filter);
         let counted: Vec<Nth> = distinct.iter().map(|e| outer.expr(*e, Need::Value)).collect();
-        let is_timed = metric.windows.iter().any(|w| w.time == Time::Event);
         let moment = Expr::Column(Column::Timestamp);
-        let event = is_timed.then(|| outer.expr(moment, Need::Value));
+        let event = event_need(metric).map(|need| outer.expr(moment, need));
         let mut inner = Vec::new();
         let mut within = Compiler {
             over: over(metric, &distinct, layout),
@@ -347,13 +347,13 @@ pub fn sides(fact: Fact) -> [bool; 3] {
     }
 }
 
-/// The columns that slots keep. Where a text is kept as a symbol its presence is known too.
+/// The columns that slots keep: none in a form that a finer one makes needless.
 fn kept_columns(metrics: &[Metric], also: impl IntoIterator<Item = Kept>) -> BTreeSet<Kept> {
     let mut kept: BTreeSet<Kept> = metrics.iter().flat_map(metric_columns).collect();
     kept.extend(also);
-    let symbols: Vec<Column> =
-        kept.iter().filter(|k| k.form == Form::Symbol).map(|k| k.column).collect();
-    kept.retain(|k| k.form != Form::Present || !symbols.contains(&k.column));
+    let all = kept.clone();
+    let has = |column: Column, form: &Form| all.contains(&Kept { column, form: *form });
+    kept.retain(|k| !finer(k.form).iter().any(|form| has(k.column, form)));
     kept
 }
 
@@ -368,14 +368,22 @@ fn every_column() -> Vec<Kept> {
     whole.chain(parts.map(|(column, form)| Kept { column, form })).collect()
 }
 
+/// What a metric's windows need of the time of an event, if they are over that.
+fn event_need(metric: &Metric) -> Option<Need> {
+    let mut windows = metric.windows.iter().filter(|w| w.time == Time::Event).peekable();
+    windows.peek()?;
+    let hours = windows.all(|w| w.grain() % HOUR == 0);
+    Some(if hours { Need::Hour } else { Need::Value })
+}
+
 /// The columns that a metric needs in the slots.
 pub fn metric_columns(metric: &Metric) -> Vec<Kept> {
     let mut kept = condition_columns(&metric.filter);
     let mut value = |e: Expr| kept.extend(columns(e, Need::Value));
     metric.keys.iter().for_each(|k| value(k.expr));
     distinct_exprs(metric).into_iter().for_each(&mut value);
-    if metric.windows.iter().any(|w| w.time == Time::Event) {
-        value(Expr::Column(Column::Timestamp));
+    if let Some(need) = event_need(metric) {
+        kept.extend(columns(Expr::Column(Column::Timestamp), need));
     }
     for measure in &metric.measures {
         match measure.kind {

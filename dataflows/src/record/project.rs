@@ -6,6 +6,7 @@ use super::column::Column;
 use super::{Cell, Defect, Fields, Moment, Text};
 use crate::metrics::value::NULL;
 use crate::symbol::intern;
+use crate::time::{HOUR, floor, year};
 
 /// What of a column's value is kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -20,6 +21,18 @@ pub enum Form {
     Tags,
     /// A number as it is: an integer, degrees in 1e-7, a time in microseconds.
     Int,
+    /// Of a time the beginning of its hour, in microseconds.
+    Hour,
+    /// Of a time its year.
+    Year,
+}
+
+impl Form {
+    /// All of them.
+    pub const ALL: [Form; 7] = {
+        use Form::{Hour, Int, Length, Present, Symbol, Tags, Year};
+        [Symbol, Present, Length, Tags, Int, Hour, Year]
+    };
 }
 
 /// One column of a record, whatever its type.
@@ -68,10 +81,12 @@ pub fn cell(fields: &Fields<'_>, column: Column, form: Form) -> i64 {
             Form::Symbol => intern(text).cell(),
             Form::Length => text.chars().count() as i64,
             Form::Tags => memchr::memchr_iter(b',', text.as_bytes()).count() as i64 + 1,
-            Form::Int | Form::Present => NULL,
+            Form::Int | Form::Present | Form::Hour | Form::Year => NULL,
         }),
         (Any::Int(n), Form::Int) => n.value().copied().unwrap_or(NULL),
         (Any::Time(m), Form::Int) => m.value().map_or(NULL, |m| m.micros),
+        (Any::Time(m), Form::Hour) => m.value().map_or(NULL, |m| floor(m.micros, HOUR)),
+        (Any::Time(m), Form::Year) => m.value().map_or(NULL, |m| year(m.micros)),
         (Any::Int(_) | Any::Time(_), _) => NULL,
     }
 }

@@ -14,6 +14,7 @@ fn layout() -> Layout {
     let forms = |column: &Column| -> Vec<Form> {
         match column.ty() {
             Type::Text => vec![Form::Symbol, Form::Present, Form::Length, Form::Tags],
+            Type::Time => vec![Form::Int, Form::Present, Form::Hour, Form::Year],
             _ => vec![Form::Int, Form::Present],
         }
     };
