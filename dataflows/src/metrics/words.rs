@@ -191,22 +191,29 @@ impl Words {
         self.lies.iter().map(cell).collect()
     }
 
+    /// Words of the head and of all keys.
+    #[inline]
+    fn behind_keys(&self) -> usize {
+        HEAD + self.made.len()
+    }
+
     /// An entry's head and keys, as they are packed.
     #[inline]
     pub fn key<'a>(&self, entry: &'a [i64]) -> &'a [i64] {
-        &entry[..HEAD + self.made.len()]
+        &entry[..self.behind_keys()]
     }
 
     /// The words of all sums.
     #[inline]
     pub fn sums<'a>(&self, entry: &'a [i64]) -> &'a [i64] {
-        &entry[HEAD + self.made.len()..self.width]
+        &entry[self.behind_keys()..self.width]
     }
 
     /// The same, to be changed.
     #[inline]
     pub fn sums_mut<'a>(&self, entry: &'a mut [i64]) -> &'a mut [i64] {
-        &mut entry[HEAD + self.made.len()..self.width]
+        let from = self.behind_keys();
+        &mut entry[from..self.width]
     }
 
     /// A sum.

@@ -47,10 +47,9 @@ pub const fn listed(entry: usize) -> usize {
 /// Bytes of one distinct member of a multiset.
 pub fn member(order: Order) -> usize {
     match order {
-        Order::Value => listed(16),
         // The greatest are in order; below them, where most are if there are many, texts take less
         // than that, and some changes wait.
-        Order::Ranked { text: true } => listed(16),
+        Order::Value | Order::Ranked { text: true } => listed(16),
         Order::Ranked { text: false } => 24 * 3 / 2,
         Order::Often { .. } => hashed(16) + treed(24),
     }
