@@ -200,6 +200,19 @@ fn a_misspelt_protocol_is_an_error() {
 }
 
 #[test]
+fn a_metric_has_so_many_windows_and_no_more() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let refused = |count: usize| {
+        let window = |n| format!("{{ size = \"{}ms\" }}", 10 + n);
+        let windows = (0..count).map(window).collect::<Vec<_>>().join(", ");
+        let head = "[[metric]]\nname = \"m\"\nmeaning = \"x\"\nof = \"pin+geo\"";
+        said(dir.path(), &format!("{head}\nmeasure = \"count\"\nwindows = [{windows}]\n"))
+    };
+    assert_eq!(refused(1023), "");
+    assert!(refused(1024).contains("too many windows | at most 1023;"), "{}", refused(1024));
+}
+
+#[test]
 fn metrics_mean_what_they_say() {
     use dataflows::metrics::declare::{Fact, Kind, Shape, Time};
     let config = loaded("metrics.toml").config;

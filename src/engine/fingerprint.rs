@@ -201,9 +201,34 @@ mod tests {
     }
 
     #[test]
-    fn a_state_goes_on_with_finer_arrivals_kept_for_longer() {
+    fn of_times_as_much_is_kept_as_windows_and_years_need() {
+        let of = |metrics: &str| {
+            let plan = plan(&config(&pins_and(metrics)));
+            plan.layout.names().into_iter().filter(|kept| kept.contains("time")).collect::<String>()
+        };
+        let hour = metric("hour", "of = \"pin+geo\"\nwindows = [\"hour\", \"month\"]");
+        let half = metric("half", "of = \"pin+geo\"\nwindows = [{ size = \"30min\" }]");
+        let year = metric("year", "of = \"pin+geo\"\nby = [\"post_year\"]");
+        let of_day = metric("of_day", "of = \"pin+geo\"\nby = [\"hour_of_day\"]");
+        for (metrics, kept) in [
+            (year.clone(), "timestamp:year"),
+            (year.clone() + &of_day, "timestamp:hour"),
+            (hour.clone() + &year, "timestamp:hour"),
+            (hour + &half, "timestamp:int"),
+            (half + &year, "timestamp:int"),
+        ] {
+            assert_eq!(of(&metrics), kept, "{metrics}");
+        }
+    }
+
+    #[test]
+    fn a_state_goes_on_with_what_is_finer_or_kept_for_longer() {
         let arrivals = |windows: &str| {
             let rest = format!("of = \"arrivals\"\nby = [\"category\"]\nwindows = [{windows}]");
+            pins_and(&metric("m", &rest))
+        };
+        let events = |windows: &str| {
+            let rest = format!("of = \"pin+geo\"\nby = [\"post_year\"]\nwindows = [{windows}]");
             pins_and(&metric("m", &rest))
         };
         let hour = r#"{ size = "1h", every = "1h" }"#;
@@ -220,6 +245,11 @@ mod tests {
             (arrivals(&format!("{fine}, \"hour\"")), arrivals(fine), true),
             (arrivals("\"hour\""), arrivals(fine), false),
             (arrivals(r#"{ size = "4h", every = "2h" }"#), arrivals(fine), false),
+            (events(fine), events("\"hour\""), true),
+            (events("\"hour\""), events(fine), false),
+            (events("\"hour\""), events("\"year\""), true),
+            (events("\"hour\""), events(""), true),
+            (events(""), events("\"year\""), false),
         ] {
             let dir = tempfile::tempdir().expect("a folder");
             let of = |text: &str| {

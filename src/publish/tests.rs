@@ -107,6 +107,30 @@ proptest! {
     }
 }
 
+proptest! {
+    /// The dataflow shows a group again that came back to what it was.
+    #[test]
+    fn followers_are_told_of_what_differs_and_of_nothing_else(
+        epochs in prop::collection::vec(prop::collection::btree_map(0..6u8, 0..3i64, 0..6), 1..40),
+    ) {
+        let published = popularity();
+        let (_, mut feed) = published.subscribe(0).expect("there");
+        let mut map = HashMap::new();
+        for (n, groups) in epochs.into_iter().enumerate() {
+            let name = |group: u8| format!("country {group}");
+            let of = |(group, count): (&u8, &i64)| change(Some(&name(*group)), "art", *count);
+            let changes: Vec<_> = groups.iter().map(of).collect();
+            let mut differ = changes.clone();
+            differ.retain(|c| map.get(&c.key).cloned().unwrap_or_default() != c.rows);
+            map.extend(changes.iter().map(|c| (c.key.clone(), c.rows.clone())));
+            published.apply(at(n as u64), Arc::default(), changes);
+            let told = feed.try_next().map_or(Vec::new(), |event| event.changes.clone());
+            let differ: Vec<_> = differ.into_iter().map(|c| (c.key, c.rows)).collect();
+            prop_assert_eq!(told, differ);
+        }
+    }
+}
+
 #[test]
 fn a_reading_is_of_one_frontier_and_stays() {
     let published = popularity();

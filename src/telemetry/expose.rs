@@ -75,7 +75,11 @@ pub const FAMILIES: &[(&str, &str, &str)] = &[
     ("pinflow_dead_letters_waiting_bytes", "gauge", "Dead letters that are to be sent."),
     ("pinflow_published_groups", "gauge", "Groups that a metric's results hold."),
     ("pinflow_published_epochs_total", "counter", "Epochs published."),
-    ("pinflow_published_changes_total", "counter", "Groups touched by published epochs."),
+    (
+        "pinflow_published_changes_total",
+        "counter",
+        "Groups touched by published epochs, whether or not their rows are other ones.",
+    ),
     ("pinflow_subscribers_lagged_total", "counter", "Subscribers cut off for being too slow."),
     ("process_cpu_seconds_total", "counter", "CPU time of this process."),
     ("process_resident_memory_bytes", "gauge", "Resident memory of this process."),

@@ -204,7 +204,7 @@ impl Table {
     /// from soon.
     #[inline]
     pub fn take_marks(&mut self, slot: u32) -> u8 {
-        // Slots are small enough to lie in three lines.
+        // Most slots lie in two lines or three.
         self.near(slot, self.stride / 2);
         self.near(slot, self.stride - 1);
         let marks = &mut self.slot_mut(slot)[MARKS];

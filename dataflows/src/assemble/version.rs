@@ -196,5 +196,12 @@ mod tests {
             assert_eq!(list.get(&bytes), (origin, n as u64));
         }
         assert_eq!(list.bytes(), 0);
+        for arrived_at in [-1, 143 * year, i64::MIN] {
+            let (origin, mut bytes) =
+                (Origin { arrived_at, partition: 0, position: 0, sub: 0 }, [0xFF; BYTES]);
+            list.put(&mut bytes, &origin, 7);
+            assert_eq!(list.get(&bytes), (origin, 7));
+        }
+        assert_eq!(list.list.len(), 3);
     }
 }

@@ -20,6 +20,7 @@ use super::expr::Nth;
 use super::plan::{Adds, Node};
 use super::value::{Cells, NULL};
 use crate::record::Type;
+use crate::time::MILLISECOND;
 
 /// Words before the keys.
 pub const HEAD: usize = 1;
@@ -33,8 +34,6 @@ const WINDOW: u32 = 10;
 const START: u32 = WINDOW + FLAGS.len() as u32;
 /// What stands for no start.
 const NONE: i64 = i64::MIN >> START;
-/// Microseconds.
-const MILLISECOND: i64 = 1000;
 
 /// The head of an entry: a window's number, and its start in microseconds or [`NULL`].
 #[inline]

@@ -5,6 +5,8 @@ pub mod text;
 
 /// Microseconds in a second.
 pub const SECOND: i64 = 1_000_000;
+/// Microseconds of a millisecond.
+pub const MILLISECOND: i64 = 1000;
 /// Microseconds in an hour.
 pub const HOUR: i64 = 3600 * SECOND;
 /// Microseconds in a day.

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use dataflows::metrics::declare::{Fact, Shape, Time, Window};
-use dataflows::time::{DAY, HOUR};
+use dataflows::metrics::words::WINDOWS;
+use dataflows::time::{DAY, HOUR, MILLISECOND};
 
 use super::scope::fact_name;
 use crate::config::keys;
@@ -25,9 +26,6 @@ const BUCKETS: i64 = 100_000;
 const OVERLAP: i64 = 1000;
 /// The shortest `size` and `every`, microseconds: an epoch is about as long.
 const SHORTEST: i64 = 10_000;
-const MILLISECOND: i64 = 1000;
-/// A metric has at most so many windows.
-const MOST: usize = 1000;
 
 /// The windows of a metric over a fact.
 pub fn windows(s: &Section<'_>, fact: Fact) -> Vec<Window> {
@@ -43,8 +41,8 @@ pub fn windows(s: &Section<'_>, fact: Fact) -> Vec<Window> {
         }
         return Vec::new();
     }
-    if let Some(node) = nodes.get(MOST) {
-        let hint = format!("at most {MOST}; another metric may have the others");
+    if let Some(node) = nodes.get(WINDOWS) {
+        let hint = format!("at most {WINDOWS}; another metric may have the others");
         s.problems.error(&node.place, "the metric has too many windows", hint);
     }
     check_time(s, fact, time);

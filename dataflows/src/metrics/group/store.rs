@@ -22,6 +22,7 @@ const LIVE: i64 = FLAGS[0];
 const DIRTY: i64 = FLAGS[1];
 /// Rows of it are published.
 const SHOWN: i64 = FLAGS[2];
+const ALL_FLAGS: i64 = LIVE | DIRTY | SHOWN;
 
 /// The groups of one node by key.
 pub struct Store {
@@ -160,7 +161,7 @@ impl Store {
     pub fn remove(&mut self, number: u32) -> Option<GroupKey> {
         let group = self.get_mut(number)?;
         let key = group.key();
-        group.words[0] &= !(LIVE | DIRTY | SHOWN);
+        group.words[0] &= !ALL_FLAGS;
         let half = half(group.form.key(group.words));
         if let Some(sets) = self.sets.get_mut(number as usize) {
             *sets = Box::default();
@@ -230,7 +231,7 @@ fn words(chunks: &[Vec<i64>], stride: usize, number: u32) -> &[i64] {
 /// Whether the words of a group begin with a key, which is all that tells it from others.
 #[inline]
 fn is(words: &[i64], key: &[i64]) -> bool {
-    words[0] & !(LIVE | DIRTY | SHOWN) == key[0] && equal(&words[1..key.len()], &key[1..])
+    words[0] & !ALL_FLAGS == key[0] && equal(&words[1..key.len()], &key[1..])
 }
 
 /// Half of a key's hash. Those of one start and one list of keys in several windows are neighbours.
