@@ -177,7 +177,7 @@ fn all(job: &Job, out: &mut Out) -> Result<(), Failure> {
             Section::Slots => {
                 // What was stored before it comes before it.
                 writer.finish().map_or(Ok(()), |block| out.block(&block))?;
-                out.as_is(chunk, packed, block::count(chunk.plain()))?;
+                out.as_is(chunk, packed, block::count(chunk.plain(packed)))?;
             }
             _ => {}
         }

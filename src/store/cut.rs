@@ -86,8 +86,7 @@ pub struct Cut {
 impl Cut {
     /// About how many bytes of memory it takes up.
     pub fn bytes(&self) -> u64 {
-        let block = |block: &Block| block.parts().0.len() + block.parts().1.len();
-        let slots: usize = self.slots.iter().map(block).sum();
+        let slots: usize = self.slots.iter().flat_map(Block::parts).map(<[u8]>::len).sum();
         (slots + self.ledger.len() + self.texts.len() * size_of::<(u64, &str)>()) as u64
     }
 

@@ -16,9 +16,6 @@ use super::frame::{Builder, CHUNK, Kind, Section};
 use super::ledger::Ledger;
 use super::manifest::Start;
 
-/// zstd's level for what is written once a second.
-const LEVEL: i32 = 1;
-
 /// The folder of a generation.
 pub fn generation_dir(dir: &Path, generation: u64) -> PathBuf {
     dir.join(format!("gen-{generation:06}"))
@@ -99,7 +96,7 @@ impl Log {
 
 /// The first frame of a log or a base.
 pub fn start_frame(start: &Start) -> io::Result<Vec<u8>> {
-    let mut builder = Builder::new(LEVEL, Vec::new());
+    let mut builder = Builder::new(Vec::new());
     builder.chunk(Section::Start, &serde_json::to_vec(start)?)?;
     Ok(builder.finish(Kind::Start, start.generation))
 }
@@ -124,7 +121,7 @@ fn frame_of(
 ) -> Result<Vec<u8>, StoreError> {
     let malformed = |what: String| StoreError::Malformed { what };
     let json = serde_json::to_vec(head).map_err(|e| malformed(e.to_string()))?;
-    let mut builder = Builder::new(LEVEL, buffer);
+    let mut builder = Builder::new(buffer);
     ledger.iter().try_for_each(|block| Ledger::check(block)).map_err(malformed)?;
     let mut fill = || {
         builder.chunk(Section::Head, &json)?;
@@ -138,10 +135,7 @@ fn frame_of(
         }
         builder.chunk(Section::Texts, &texts)?;
         ledger.iter().try_for_each(|block| builder.chunk(Section::Ledger, block))?;
-        cut.slots.iter().try_for_each(|block| {
-            let (entries, hashes) = block.parts();
-            builder.chunk_of(Section::Slots, entries, hashes)
-        })
+        cut.slots.iter().try_for_each(|block| builder.chunk_plain(Section::Slots, block.parts()))
     };
     fill().map_err(|e| malformed(e.to_string()))?;
     Ok(builder.finish(Kind::Cut, head.cut))

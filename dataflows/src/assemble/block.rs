@@ -1,10 +1,10 @@
 //! Blocks of versions, the form in which the state of record is stored: entries one after the
 //! other, each with only what differs from the entries before it in the block; behind them their
-//! hashes, which nothing packs and which would only make the rest pack worse.
+//! hashes.
 //!
 //! ```text
-//! block = entry* (hash:u64)* entries_len:u32                      numbers little-endian
-//!         of a hash 48 bits count; those above are 0 since pinflow keeps no more
+//! block = entry* (hash:u48)* entries_len:u31 1:1                  numbers little-endian
+//!       | entry* (hash:u64)* entries_len:u31 0:1                  as it was written before
 //! entry = flags:u8 [index] [partition] [arrival] position [sub] len body
 //!         all but flags and body varints; index and position as distances, their signs in the
 //!         flags; arrival as a zigzag distance; distances are to the block's last entry (index) or
@@ -20,11 +20,14 @@ use crate::record::Origin;
 /// A block is full when it holds so many bytes.
 pub const FULL: usize = 128 << 10;
 
-/// Bytes of a hash.
-const HASH: usize = 8;
+/// Bytes of a hash, and in blocks of before: there 48 bits of it count, too.
+const HASH: usize = 6;
+const HASH_BEFORE: usize = 8;
 
 /// Bytes behind the hashes.
 const TAIL: usize = 4;
+/// In these the bit of a block whose hashes are of [`HASH`] bytes.
+const SHORT: u32 = 1 << 31;
 
 /// The parts of an index, by number below this.
 pub const PARTS: usize = 3;
@@ -57,7 +60,7 @@ pub struct Entry<'a> {
     pub part: u8,
     /// Where the version came from.
     pub origin: Origin,
-    /// The content's hash.
+    /// The content's hash: its lower 48 bits, those above are lost.
     pub hash: u64,
     /// The rest of it.
     pub body: &'a [u8],
@@ -71,19 +74,19 @@ pub struct Block {
 }
 
 impl Block {
-    /// Its bytes in two parts, of which it is worth packing the first only.
-    pub fn parts(&self) -> (&[u8], &[u8]) {
-        (&self.entries, &self.hashes)
+    /// Its bytes, which are not worth packing, in two parts.
+    pub fn parts(&self) -> [&[u8]; 2] {
+        [&self.entries, &self.hashes]
     }
 
     /// How many entries it has.
     pub fn entries(&self) -> u64 {
-        count(self.hashes.len())
+        count(&self.hashes)
     }
 
     /// Its bytes.
     pub fn bytes(&self) -> Vec<u8> {
-        [&self.entries[..], &self.hashes].concat()
+        self.parts().concat()
     }
 }
 
@@ -154,7 +157,7 @@ impl Writer {
         self.last.index = entry.index;
         entries.extend_from_slice(&head[..at]);
         entries.extend_from_slice(entry.body);
-        hashes.extend_from_slice(&entry.hash.to_le_bytes());
+        hashes.extend_from_slice(&entry.hash.to_le_bytes()[..HASH]);
         (entries.len() + hashes.len() >= FULL).then(|| self.take())
     }
 
@@ -166,38 +169,49 @@ impl Writer {
     fn take(&mut self) -> Block {
         self.last = Last::NONE;
         let mut block = std::mem::take(&mut self.block);
-        block.hashes.extend_from_slice(&(block.entries.len() as u32).to_le_bytes());
+        let tail = block.entries.len() as u32 | SHORT;
+        block.hashes.extend_from_slice(&tail.to_le_bytes());
         self.usual = (block.entries.len() + SPARE, block.hashes.len() + SPARE);
         block
     }
 }
 
-/// How many entries a block has whose second part is of so many bytes.
-pub fn count(plain: usize) -> u64 {
-    (plain.saturating_sub(TAIL) / HASH) as u64
+/// What is before a block's tail, how many bytes of that are entries, and the bytes of a hash.
+fn tail(block: &[u8]) -> Option<(&[u8], usize, usize)> {
+    let (rest, tail) = block.split_last_chunk::<TAIL>()?;
+    let tail = u32::from_le_bytes(*tail);
+    let width = if tail & SHORT == 0 { HASH_BEFORE } else { HASH };
+    Some((rest, (tail & !SHORT) as usize, width))
+}
+
+/// How many entries a block has whose second part is this.
+pub fn count(hashes: &[u8]) -> u64 {
+    tail(hashes).map_or(0, |(hashes, _, width)| hashes.len() / width) as u64
 }
 
 /// How many entries a block has; it is not looked into.
 pub fn len(block: &[u8]) -> u64 {
-    let entries = block.last_chunk::<TAIL>().map_or(0, |len| u32::from_le_bytes(*len) as usize);
-    count(block.len().saturating_sub(entries))
+    tail(block).map_or(0, |(rest, entries, width)| rest.len().saturating_sub(entries) / width)
+        as u64
 }
 
 /// The entries of a block.
 pub fn entries(block: &[u8]) -> Entries<'_> {
     let split = || {
-        let (rest, len) = block.split_last_chunk::<TAIL>()?;
-        rest.split_at_checked(u32::from_le_bytes(*len) as usize)
+        let (rest, entries, width) = tail(block)?;
+        Some((rest.split_at_checked(entries)?, width))
     };
     // Hashes without an entry are an error that the first step finds.
-    let (rest, hashes) = split().unwrap_or((&[], block));
-    Entries { rest, hashes, last: Last::NONE }
+    let ((rest, hashes), width) = split().unwrap_or(((&[], block), HASH));
+    Entries { rest, hashes, width, last: Last::NONE }
 }
 
 /// The entries of a block, in order; after an error there are none.
 pub struct Entries<'a> {
     rest: &'a [u8],
     hashes: &'a [u8],
+    /// Bytes of a hash.
+    width: usize,
     last: Last,
 }
 
@@ -241,9 +255,9 @@ impl<'a> Entries<'a> {
         };
         let len = usize::try_from(take_varint(rest)?).ok()?;
         let body = take(rest, len)?;
-        let (hash, hashes) = self.hashes.split_first_chunk::<HASH>()?;
-        self.hashes = hashes;
-        let hash = u64::from_le_bytes(*hash);
+        let mut hash = [0; 8];
+        hash[..HASH].copy_from_slice(&take(&mut self.hashes, self.width)?[..HASH]);
+        let hash = u64::from_le_bytes(hash);
         Some(Entry { index: self.last.index, part, origin: *last, hash, body })
     }
 }
@@ -343,7 +357,7 @@ mod tests {
             prop_oneof![Just(0), any::<u32>()],
         );
         let body = proptest::collection::vec(any::<u8>(), 0..40);
-        (near(7), 0..PARTS as u8, origin, any::<u64>(), body)
+        (near(7), 0..PARTS as u8, origin, 0..1_u64 << (8 * HASH), body)
     }
 
     proptest! {
@@ -406,6 +420,28 @@ mod tests {
         assert!(entries(&full).zip(0..).all(|(e, index)| e == Ok(entry(index))));
         for wrong in [&full[..full.len() - 1], &full[8..], &full[..3], &[9, 0, 0, 0], &[0; 12]] {
             assert_eq!(entries(wrong).last(), Some(Err(Malformed)));
+        }
+    }
+
+    /// A block as it was written before: hashes of eight bytes, no bit in the tail.
+    #[test]
+    fn blocks_of_before_are_read() {
+        let body = *b"body";
+        let origin = Origin { arrived_at: 5, partition: 2, position: 77, sub: 0 };
+        let list =
+            [3, 4].map(|index| Entry { index, part: 1, origin, hash: index << 40, body: &body });
+        let mut writer = Writer::default();
+        list.iter().for_each(|entry| assert!(writer.push(entry).is_none()));
+        let block = writer.finish().unwrap();
+        let [entries_now, hashes_now] = block.parts();
+        assert_eq!(hashes_now.len(), 2 * HASH + TAIL);
+        let mut before = entries_now.to_vec();
+        list.iter().for_each(|entry| before.extend_from_slice(&entry.hash.to_le_bytes()));
+        before.extend_from_slice(&(entries_now.len() as u32).to_le_bytes());
+        assert_eq!((len(&before), count(&before[entries_now.len()..])), (2, 2));
+        assert_eq!((block.entries(), len(&block.bytes())), (2, 2));
+        for bytes in [before, block.bytes()] {
+            assert!(entries(&bytes).eq(list.map(Ok)));
         }
     }
 

@@ -13,9 +13,6 @@ use super::super::frame::{Builder, CHUNK, ChunkAt, Kind, Section};
 use super::super::log::start_frame;
 use super::super::manifest::Start;
 
-/// zstd's level for what is written once and read at starts.
-const LEVEL: i32 = 1;
-
 /// A frame of a base is closed when it holds so many bytes.
 const PART: usize = 2 * CHUNK;
 
@@ -39,7 +36,7 @@ impl Out {
     /// Begins it, in a file that is made.
     pub(super) fn create(disk: &dyn Disk, path: &Path, start: &Start) -> io::Result<Self> {
         let file = disk.open(path, Mode::Create)?;
-        let builder = Builder::new(LEVEL, Vec::with_capacity(PART + PART / 4));
+        let builder = Builder::new(Vec::with_capacity(PART + PART / 4));
         let mut out = Out { file, at: 0, durable: 0, parts: 0, entries: 0, builder };
         out.write(&start_frame(start)?)?;
         Ok(out)
@@ -67,8 +64,7 @@ impl Out {
     /// Takes a block of slots.
     pub(super) fn block(&mut self, block: &Block) -> io::Result<()> {
         self.entries += block.entries();
-        let (entries, hashes) = block.parts();
-        self.builder.chunk_of(Section::Slots, entries, hashes)?;
+        self.builder.chunk_plain(Section::Slots, block.parts())?;
         if self.builder.len() >= PART { self.part() } else { Ok(()) }
     }
 
@@ -85,15 +81,15 @@ impl Out {
     /// Takes a chunk over as it lies, with so many entries.
     pub(super) fn as_is(&mut self, chunk: &ChunkAt, packed: &[u8], entries: u64) -> io::Result<()> {
         self.entries += entries;
-        self.builder.chunk_as_is(chunk, packed);
+        self.builder.chunk_as_is(chunk, packed)?;
         if self.builder.len() >= PART { self.part() } else { Ok(()) }
     }
 
     fn part(&mut self) -> io::Result<()> {
-        let builder = std::mem::replace(&mut self.builder, Builder::new(LEVEL, Vec::new()));
+        let builder = std::mem::replace(&mut self.builder, Builder::new(Vec::new()));
         let frame = builder.finish(Kind::Part, self.parts);
         self.write(&frame)?;
-        self.builder = Builder::new(LEVEL, frame);
+        self.builder = Builder::new(frame);
         self.parts += 1;
         Ok(())
     }
@@ -103,7 +99,7 @@ impl Out {
         if self.builder.len() > 0 {
             self.part()?;
         }
-        let end = Builder::new(LEVEL, Vec::new()).finish(Kind::End, self.parts);
+        let end = Builder::new(Vec::new()).finish(Kind::End, self.parts);
         self.write(&end)?;
         fault::point("after_base_write");
         self.sync()?;
