@@ -3,6 +3,7 @@
 //! Promises: a batch is cheap to clone and to send to another worker; nothing per record is
 //! allocated on the way to the decoder.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -122,10 +123,22 @@ impl Batch {
         }
     }
 
+    /// Where message `n` lies in the block.
+    pub fn place(&self, n: usize) -> Range<usize> {
+        let Span { start, len } = self.spans[n];
+        start as usize..start as usize + len as usize
+    }
+
+    /// What all messages lie within: nothing before the first of them, nothing behind the last.
+    pub fn extent(&self) -> Range<usize> {
+        let ends = |n| self.place(n).end;
+        let start = self.spans.iter().map(|span| span.start as usize).min().unwrap_or(0);
+        start..(0..self.spans.len()).map(ends).max().unwrap_or(start)
+    }
+
     /// The bytes of message `n`.
     pub fn payload(&self, n: usize) -> &[u8] {
-        let Span { start, len } = self.spans[n];
-        &self.block.0[start as usize..][..len as usize]
+        &self.block.0[self.place(n)]
     }
 
     /// The greatest arrival time that is not beyond `until`; none if there is none.

@@ -4,6 +4,7 @@
 //! A timely operator without state but its buffers: batches are dealt out by whoever feeds them,
 //! so that one large partition can keep every core busy.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use smallvec::SmallVec;
@@ -21,7 +22,7 @@ use crate::metrics::plan::Plan;
 use crate::metrics::value::{Cells, NULL};
 use crate::outbox::Outbox;
 use crate::record::{
-    Column, Decoded, Decoder, Defect, Fields, Origin, Record, Rule, Rules, project, table,
+    Column, Decoded, Decoder, Defect, Fields, Messages, Origin, Record, Rule, Rules, project, table,
 };
 use crate::sealed::{CleanRows, Counters, Reject, Sealed, Tally};
 use crate::symbol::intern;
@@ -103,9 +104,14 @@ const STATES: [&str; 3] = ["value", "null", "placeholder"];
 const WIDTH: usize = STATES.len() + Defect::ALL.len();
 
 struct Work {
+    decoder: Decoder,
+    desk: Desk,
+}
+
+/// What becomes of what was decoded.
+struct Desk {
     plan: Arc<Plan>,
     options: DecodeOptions,
-    decoder: Decoder,
     /// Records that are not sent on yet, by the worker that owns them.
     recs: Vec<Recs>,
     /// Whether `records`, whether `fields` are counted.
@@ -121,62 +127,68 @@ impl Work {
         let kept: Vec<Column> = kept.map(|place| place.kept.column).collect();
         let all = plan.counted.fields || options.rows.is_some();
         let decoder = Decoder::new(options.rules.clone());
-        Work {
+        let desk = Desk {
             recs: (0..workers as u64).map(Recs::new).collect(),
-            decoder: if all { decoder } else { decoder.only(&kept) },
             records: plan.counted.records,
             fields: plan.counted.fields,
             states: [[0; WIDTH]; Column::ALL.len()],
             plan,
             options,
-        }
+        };
+        Work { decoder: if all { decoder } else { decoder.only(&kept) }, desk }
     }
 
     fn batch(&mut self, batch: &Batch, mut give: impl FnMut(Recs)) -> Left {
+        let Work { decoder, desk } = self;
         let mut left = Left::default();
-        if self.options.rows.is_some() {
+        if desk.options.rows.is_some() {
             let table =
                 |t| CleanRows { table: t, partition: batch.partition, ..Default::default() };
             left.rows = (0..3).map(table).collect();
         }
+        let extent = batch.extent();
+        let mut messages = decoder.messages(&batch.block.0[extent.clone()]);
         let mut bucket = NULL;
         for n in 0..batch.spans.len() {
             let arrived_at = batch.arrival(n);
-            let here = floor(arrived_at, self.plan.bucket);
+            let here = floor(arrived_at, desk.plan.bucket);
             if here != bucket {
-                self.flush_states(bucket, &mut left.ledger);
+                desk.flush_states(bucket, &mut left.ledger);
                 bucket = here;
             }
-            self.message(batch, n, arrived_at, bucket, &mut left, &mut give);
+            let place = batch.place(n);
+            let at = place.start - extent.start..place.end - extent.start;
+            desk.message((&mut messages, at), (batch, n), bucket, &mut left, &mut give);
         }
-        self.flush_states(bucket, &mut left.ledger);
-        left.counters.extend(self.decoder.take_notes());
+        desk.flush_states(bucket, &mut left.ledger);
+        left.counters.extend(decoder.take_notes());
         left
     }
 
     /// Gives the records that no list was full of.
     fn rest(&mut self, give: impl FnMut(Recs)) {
-        let lists = self.recs.iter_mut().filter(|recs| !recs.is_empty());
+        let lists = self.desk.recs.iter_mut().filter(|recs| !recs.is_empty());
         lists.map(Recs::take).for_each(give);
     }
+}
 
+impl Desk {
+    /// Decodes message `n` of a batch, which lies at a place of the messages' block.
     fn message(
         &mut self,
-        batch: &Batch,
-        n: usize,
-        arrived_at: i64,
+        (messages, at): (&mut Messages<'_>, Range<usize>),
+        (batch, n): (&Batch, usize),
         bucket: i64,
         left: &mut Left,
         give: &mut impl FnMut(Recs),
     ) {
-        let position = batch.position(n);
+        let (position, arrived_at) = (batch.position(n), batch.arrival(n));
         let (plan, options, states) = (&self.plan, &self.options, &mut self.states);
         let all = &mut self.recs;
         let (records, fields) = (self.records, self.fields);
-        let payload = batch.payload(n);
         let first = batch.first_sub;
         let rule = batch.rule(n);
-        self.decoder.decode(payload, rule, arrived_at, batch.arrival_given, |sub, decoded| {
+        messages.decode(at, rule, arrived_at, batch.arrival_given, |sub, decoded| {
             let sub = first + sub;
             left.tally.read += 1;
             let origin = Origin { arrived_at, partition: batch.partition, position, sub };

@@ -42,16 +42,20 @@ fn measured(work: &mut dyn FnMut()) {
 
 fn decode() {
     let mut random = rows::Random::new(7);
-    let mut lines = Vec::new();
+    let (mut block, mut lines) = (String::new(), Vec::new());
     for index in 0..LINES {
         for (stream, kind) in Stream::ALL.into_iter().enumerate() {
-            lines.push((rows::line(stream, index, &mut random), Rule::Kind(kind)));
+            let start = block.len();
+            block.push_str(&rows::line(stream, index, &mut random));
+            lines.push((start..block.len(), Rule::Kind(kind)));
+            block.push('\n');
         }
     }
     let mut decoder = Decoder::new(Arc::new(Rules::default()));
     let mut all = || {
+        let mut messages = decoder.messages(block.as_bytes());
         for (line, rule) in &lines {
-            decoder.decode(line.as_bytes(), *rule, 0, true, |_, decoded| {
+            messages.decode(line.clone(), *rule, 0, true, |_, decoded| {
                 black_box(&decoded);
             });
         }

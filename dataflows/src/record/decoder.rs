@@ -3,17 +3,18 @@
 //! A message under [`Rule::Ignore`] is one [`Decoded::Ignored`], whatever it holds: other
 //! people's bytes are not looked at.
 //!
-//! Limits: a scratch text, and a bit for each byte of the longest message; the rest lives for the
+//! Limits: a scratch text, and a bit for each byte of the largest block; the rest lives for the
 //! length of a call.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::Arc;
 
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::bytes::Marks;
 use super::clean::{Context, index};
-use super::fast;
+use super::fast::{self, Block};
 use super::notes::Notes;
 use super::rules::{Rule, Rules};
 use super::unwrap::Layers;
@@ -49,35 +50,22 @@ impl Decoder {
         Decoder { fast: false, ..Decoder::new(rules) }
     }
 
-    /// Decodes a message and calls `each` with the number of every record in it, from 0, and
-    /// what became of it; at least once. `arrived_at` is in microseconds since 1970-01-01 UTC;
-    /// only if it was given by the broker or the record is a timestamp told to be `future`.
+    /// Decodes a message that stands alone, as [`Messages::decode`] does.
     pub fn decode(
         &mut self,
         payload: &[u8],
         rule: Rule,
         arrived_at: i64,
         arrival_given: bool,
-        mut each: impl FnMut(u32, &Decoded<'_>),
+        each: impl FnMut(u32, &Decoded<'_>),
     ) {
-        let rules = &*self.rules;
-        let mut task = Task {
-            rules,
-            context: Context { rules, arrived_at, arrival_given },
-            rule,
-            notes: &mut self.notes,
-            name: &mut self.name,
-            slots: self.slots,
-            next: 0,
-            each: &mut each,
-        };
-        if rule == Rule::Ignore {
-            task.emit(Decoded::Ignored);
-        } else if payload.len() > rules.max_record_bytes {
-            task.reject(Reason::TooLarge, payload);
-        } else if !self.fast || rules.max_depth == 0 || !task.usual(payload, &mut self.marks) {
-            task.payload(payload, payload, Layers::default());
-        }
+        self.messages(payload).decode(0..payload.len(), rule, arrived_at, arrival_given, each);
+    }
+
+    /// Looks at the messages of a block, for all of them at once where that can be done.
+    pub fn messages<'d>(&'d mut self, block: &'d [u8]) -> Messages<'d> {
+        let block = Block::new(block, &mut self.marks);
+        Messages { decoder: self, block }
     }
 
     /// What was noticed since the last call, by name: `wrapper_value`, `wrapper_array`,
@@ -86,6 +74,51 @@ impl Decoder {
     /// `bad_text:last_name` (beside a part of the name that can be used). Only what is not 0.
     pub fn take_notes(&mut self) -> BTreeMap<String, u64> {
         self.notes.take()
+    }
+}
+
+/// The messages of a block.
+#[derive(Debug)]
+pub struct Messages<'d> {
+    decoder: &'d mut Decoder,
+    block: Block<'d>,
+}
+
+impl Messages<'_> {
+    /// Decodes the message at a place of the block and calls `each` with the number of every
+    /// record in it, from 0, and what became of it; at least once. `arrived_at` is in microseconds
+    /// since 1970-01-01 UTC; only if it was given by the broker or the record is a timestamp told
+    /// to be `future`.
+    ///
+    /// Panics if the place is not within the block.
+    pub fn decode(
+        &mut self,
+        at: Range<usize>,
+        rule: Rule,
+        arrived_at: i64,
+        arrival_given: bool,
+        mut each: impl FnMut(u32, &Decoded<'_>),
+    ) {
+        let Decoder { rules, notes, name, fast, slots, marks } = &mut *self.decoder;
+        let rules = &**rules;
+        let payload = self.block.part(at.clone());
+        let mut task = Task {
+            rules,
+            context: Context { rules, arrived_at, arrival_given },
+            rule,
+            notes,
+            name,
+            slots: *slots,
+            next: 0,
+            each: &mut each,
+        };
+        if rule == Rule::Ignore {
+            task.emit(Decoded::Ignored);
+        } else if payload.len() > rules.max_record_bytes {
+            task.reject(Reason::TooLarge, payload);
+        } else if !*fast || rules.max_depth == 0 || !task.usual(self.block, at, marks) {
+            task.payload(payload, payload, Layers::default());
+        }
     }
 }
 
@@ -109,13 +142,13 @@ impl Task<'_> {
     }
 
     /// Decodes a message of the usual layout by the fast path; false if it is none.
-    fn usual(&mut self, payload: &[u8], marks: &mut Marks) -> bool {
+    fn usual(&mut self, block: Block<'_>, at: Range<usize>, marks: &Marks) -> bool {
         let mut wire = Wire::new("");
-        if fast::scan(payload, marks, &mut wire).is_none() || wire.told() == 0 {
+        if fast::scan(block, at.clone(), marks, &mut wire).is_none() || wire.told() == 0 {
             return false;
         }
         if let Err(reason) = self.record(&mut wire) {
-            self.reject(reason, payload);
+            self.reject(reason, block.part(at));
         }
         true
     }

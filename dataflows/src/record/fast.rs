@@ -1,25 +1,63 @@
-//! The fast path: marks where strings may end, then one pass over the usual layout, one flat object
-//! of known keys.
+//! The fast path: where strings may end and whether all is UTF-8 is found out for a whole block of
+//! messages; then one pass over each that has the usual layout, one flat object of known keys.
 //!
 //! Promises: what it takes, the general parser would take to the same; everything else (nested
 //! values, unknown or doubled keys, exponents, control characters, whatever is not JSON) it
 //! leaves to it. No allocation but for [`Marks`], whose room is used again.
 
+use std::ops::Range;
+
 use super::bytes::Marks;
+use super::number::digits_at_head;
 use super::wire::{Bits, SLOTS, Slot, Wire};
 
-/// Scans a message and puts its object with its values into `wire`, which is of no use if the
-/// message is not of the usual layout: then none. `marks` is only room.
+/// Bytes that messages lie in.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Block<'a> {
+    bytes: &'a [u8],
+    /// The same, if all of it is UTF-8; else each message is looked at by itself.
+    text: Option<&'a str>,
+}
+
+impl<'a> Block<'a> {
+    /// Looks at all of it, once; the marks are those that [`scan`] is to be given.
+    pub(super) fn new(bytes: &'a [u8], marks: &mut Marks) -> Self {
+        marks.find(bytes);
+        Block { bytes, text: simdutf8::basic::from_utf8(bytes).ok() }
+    }
+
+    /// A part of it.
+    #[inline]
+    pub(super) fn part(&self, at: Range<usize>) -> &'a [u8] {
+        &self.bytes[at]
+    }
+
+    /// A part of it, if that is UTF-8 by itself.
+    #[inline]
+    fn text(&self, at: Range<usize>) -> Option<&'a str> {
+        match self.text {
+            Some(text) => text.get(at),
+            None => simdutf8::basic::from_utf8(&self.bytes[at]).ok(),
+        }
+    }
+}
+
+/// Scans the message at a place of a block and puts its object with its values into `wire`, which
+/// is of no use if the message is not of the usual layout: then none.
 #[inline]
-pub(super) fn scan<'a>(message: &'a [u8], marks: &mut Marks, wire: &mut Wire<'a>) -> Option<()> {
-    let message = trim(message);
-    if message.first() != Some(&b'{') {
+pub(super) fn scan<'a>(
+    block: Block<'a>,
+    at: Range<usize>,
+    marks: &Marks,
+    wire: &mut Wire<'a>,
+) -> Option<()> {
+    let Range { start, end } = trim(block.bytes, at);
+    let bytes = &block.bytes[..end];
+    if bytes.get(start) != Some(&b'{') {
         return None;
     }
-    let text = simdutf8::basic::from_utf8(message).ok()?;
-    wire.set_text(text);
-    marks.find(message);
-    let mut scan = Scan { text: message, at: 1, marks };
+    wire.set_text(block.text(start..end)?);
+    let mut scan = Scan { bytes, at: start + 1, marks };
     let (mut guess, mut bits) = (0, Bits::default());
     loop {
         let slot = scan.key(guess)?;
@@ -29,37 +67,40 @@ pub(super) fn scan<'a>(message: &'a [u8], marks: &mut Marks, wire: &mut Wire<'a>
         if !bits.add(slot, escaped) {
             return None;
         }
-        wire.put_raw(slot, from, scan.at);
+        wire.put_raw(slot, from - start, scan.at - start);
         guess = slot as usize + 1;
         if !scan.more()? {
             wire.set_bits(bits);
-            return (scan.at == message.len()).then_some(());
+            return (scan.at == end).then_some(());
         }
     }
 }
 
-/// A message without JSON's white space around it.
-fn trim(mut message: &[u8]) -> &[u8] {
-    while let [b' ' | b'\t' | b'\n' | b'\r', rest @ ..] = message {
-        message = rest;
+/// Where a message lies without JSON's white space around it.
+#[inline]
+fn trim(bytes: &[u8], mut at: Range<usize>) -> Range<usize> {
+    let is_blank = |at: usize| matches!(bytes[at], b' ' | b'\t' | b'\n' | b'\r');
+    while !at.is_empty() && is_blank(at.start) {
+        at.start += 1;
     }
-    while let [rest @ .., b' ' | b'\t' | b'\n' | b'\r'] = message {
-        message = rest;
+    while !at.is_empty() && is_blank(at.end - 1) {
+        at.end -= 1;
     }
-    message
+    at
 }
 
-/// A place in a text: what is behind it has not been looked at yet.
+/// A place in a block up to the end of a message: what is behind it has not been looked at yet.
 struct Scan<'a> {
-    text: &'a [u8],
+    bytes: &'a [u8],
     at: usize,
+    /// Of the whole block, so that one may lie behind the message.
     marks: &'a Marks,
 }
 
 impl Scan<'_> {
     #[inline]
     fn peek(&self) -> Option<u8> {
-        self.text.get(self.at).copied()
+        self.bytes.get(self.at).copied()
     }
 
     #[inline]
@@ -71,7 +112,7 @@ impl Scan<'_> {
 
     #[inline]
     fn rest(&self) -> &[u8] {
-        &self.text[self.at..]
+        &self.bytes[self.at..]
     }
 
     #[inline]
@@ -92,14 +133,14 @@ impl Scan<'_> {
         if let Some(slot) = SLOTS.get(guess)
             && let Some(rest) = slot.behind(self.rest())
         {
-            self.at = self.text.len() - rest.len();
+            self.at = self.bytes.len() - rest.len();
             return Some(*slot);
         }
         self.blanks();
         self.expect(b'"')?;
         let end = self.marks.from(self.at);
         // A key with an escape is not among the names.
-        let slot = Slot::of(&self.text[self.at..end])?;
+        let slot = Slot::of(self.bytes.get(self.at..end)?)?;
         self.at = end;
         self.expect(b'"')?;
         self.blanks();
@@ -141,6 +182,7 @@ impl Scan<'_> {
         let mut escaped = false;
         loop {
             self.at = self.marks.from(self.at);
+            // Behind the message there is none.
             match self.next()? {
                 b'"' => return Some(escaped),
                 b'\\' => self.escape()?,
@@ -187,13 +229,21 @@ impl Scan<'_> {
 
     #[inline]
     fn digits(&mut self) {
+        // Most numbers end within eight bytes: no loop whose end the processor must guess.
+        while let Some(word) = self.rest().first_chunk() {
+            let digits = digits_at_head(u64::from_le_bytes(*word));
+            self.at += digits;
+            if digits < 8 {
+                return;
+            }
+        }
         while self.peek().is_some_and(|byte| byte.is_ascii_digit()) {
             self.at += 1;
         }
     }
 
     fn literal(&mut self, rest: &[u8]) -> Option<()> {
-        self.at = self.text.len() - self.rest().strip_prefix(rest)?.len();
+        self.at = self.bytes.len() - self.rest().strip_prefix(rest)?.len();
         Some(())
     }
 }
@@ -232,10 +282,27 @@ mod tests {
         r#""([a-z\\"/u0-9 ]|\PC){0,6}")"#
     );
 
-    /// What the fast path takes, the general parser takes to the same. Whether it took it.
+    /// What the fast path takes, the general parser takes to the same. Whether it took it. What
+    /// lies around a message in its block changes nothing, be it text or not.
     fn agree(message: &[u8]) -> bool {
+        let took = agree_within(b"", message, b"");
+        for (before, behind) in [
+            (&b"{}\n"[..], &b"\n\"0,"[..]),
+            (b"\xc3", b"\xa9"),
+            (b"\\", b"99999999"),
+            (&[b'"'; 70], &[b'}'; 3]),
+        ] {
+            let within = agree_within(before, message, behind);
+            assert_eq!(within, took, "{:?}", String::from_utf8_lossy(message));
+        }
+        took
+    }
+
+    fn agree_within(before: &[u8], message: &[u8], behind: &[u8]) -> bool {
+        let (block, mut marks) = ([before, message, behind].concat(), Marks::default());
+        let all = Block::new(&block, &mut marks);
         let mut fast = Wire::new("");
-        if scan(message, &mut Marks::default(), &mut fast).is_none() {
+        if scan(all, before.len()..before.len() + message.len(), &marks, &mut fast).is_none() {
             return false;
         }
         let found = fast.text();

@@ -24,7 +24,7 @@ mod clean_tests;
 mod tests;
 
 pub use column::{Column, ColumnSet, Stream, Type};
-pub use decoder::Decoder;
+pub use decoder::{Decoder, Messages};
 pub use rules::{Rule, Rules, Wrappers};
 
 use std::borrow::Cow;

@@ -1,4 +1,7 @@
 //! Numbers as producers write them: exact, without a detour through floating point.
+//!
+//! Those of at most eight bytes are read as one word, without a loop whose end the processor must
+//! guess (Lemire, "Quickly parsing eight digits", 2018, after Muła).
 
 /// A number read, or what is wrong with it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,6 +18,9 @@ pub(super) enum Number {
 pub(super) fn digits(text: &str) -> Number {
     if text.is_empty() {
         return Number::Not;
+    }
+    if let Some(word) = word(text.as_bytes()) {
+        return value(word, text.len()).map_or(Number::Not, Number::Value);
     }
     // So many cannot overflow.
     if text.len() <= 18 {
@@ -37,6 +43,60 @@ pub(super) fn digits(text: &str) -> Number {
         value = value.and_then(|v| v.checked_mul(10)?.checked_add(i64::from(digit)));
     }
     value.map_or(Number::Outside, Number::Value)
+}
+
+/// A byte `0` in all places, the first byte being the lowest.
+const ZEROS: u64 = u64::from_le_bytes([b'0'; 8]);
+/// The highest bit of each byte.
+const HIGH: u64 = u64::from_le_bytes([0x80; 8]);
+
+/// The bytes as a word, the first in the lowest place, the rest 0, if they are 1 to 8.
+#[inline]
+fn word(bytes: &[u8]) -> Option<u64> {
+    let len = bytes.len();
+    // Places overlap where there are fewer bytes than these take, and then agree.
+    let put = |byte: u64, at: usize| byte << (8 * at);
+    match bytes {
+        [first @ .., _, _, _, _] if len <= 8 => {
+            let (head, tail) = (bytes.first_chunk::<4>()?, bytes.last_chunk::<4>()?);
+            let [head, tail] = [head, tail].map(|four| u64::from(u32::from_le_bytes(*four)));
+            Some(head | put(tail, first.len()))
+        }
+        [first, .., last] if len <= 3 => {
+            let middle = put(bytes[len / 2].into(), len / 2);
+            Some(u64::from(*first) | middle | put((*last).into(), len - 1))
+        }
+        [only] => Some((*only).into()),
+        _ => None,
+    }
+}
+
+/// The number that the first `len` bytes of a word are, 1 to 8 of them, if they are digits.
+#[inline]
+fn value(word: u64, len: usize) -> Option<i64> {
+    let unused = 8 * (8 - len);
+    // To the end of the word, behind zeros; a digit as its value.
+    let digits = (word ^ ZEROS >> unused) << unused;
+    if others(digits) != 0 {
+        return None;
+    }
+    let pairs = digits * 10 + (digits >> 8);
+    let low = u64::from_le_bytes([0xff, 0, 0, 0, 0xff, 0, 0, 0]);
+    let upper = (pairs & low).wrapping_mul(100 + (1_000_000 << 32));
+    let lower = (pairs >> 16 & low).wrapping_mul(1 + (10_000 << 32));
+    Some((upper.wrapping_add(lower) >> 32) as i64)
+}
+
+/// The highest bit of each byte that is above 9, and perhaps of bytes behind the first of these.
+#[inline]
+fn others(word: u64) -> u64 {
+    (word.wrapping_add(u64::from_le_bytes([0x80 - 10; 8])) | word) & HIGH
+}
+
+/// How many of a word's bytes, from the lowest on, are digits.
+#[inline]
+pub(super) fn digits_at_head(word: u64) -> usize {
+    others(word ^ ZEROS).trailing_zeros() as usize / 8
 }
 
 /// The number of a JSON number's text, if it is an integer without fraction or exponent;
@@ -97,6 +157,10 @@ fn usual_degrees(text: &[u8]) -> Option<i64> {
         [b'-', rest @ ..] => (true, rest),
         _ => (false, text),
     };
+    if let Some(word) = word(text) {
+        let units = short_degrees(word, text.len())?;
+        return Some(if negative { -units } else { units });
+    }
     let (mut units, mut at) = (0_i64, 0);
     while let Some(digit) = text.get(at).map(|b| b.wrapping_sub(b'0')).filter(|d| *d < 10) {
         units = units * 10 + i64::from(digit);
@@ -120,6 +184,25 @@ fn usual_degrees(text: &[u8]) -> Option<i64> {
     }
     Some(if negative { -units } else { units })
 }
+
+/// The same without a sign, in the first `len` bytes of a word.
+#[inline]
+fn short_degrees(word: u64, len: usize) -> Option<i64> {
+    let from_dot = word ^ u64::from_le_bytes([b'.'; 8]);
+    let dots = from_dot.wrapping_sub(u64::from_le_bytes([1; 8])) & !from_dot & HIGH;
+    // The first of them is right; a second one is no digit. Without one it stands behind all.
+    let dot = (dots.trailing_zeros() as usize / 8).min(len);
+    let fraction = if dot < len { len - dot - 1 } else { 0 };
+    if !(1..=3).contains(&dot) || (dot < len && fraction == 0) {
+        return None;
+    }
+    let whole = word & ((1 << (8 * dot)) - 1);
+    let digits = if fraction == 0 { whole } else { whole | word >> (8 * (dot + 1)) << (8 * dot) };
+    Some(value(digits, dot + fraction)? * TENS[7 - fraction])
+}
+
+/// Powers of ten.
+const TENS: [i64; 8] = [1, 10, 100, 1000, 10_000, 100_000, 1_000_000, UNITS];
 
 /// Degrees in any form.
 fn any_degrees(text: &str, limit: i64) -> Number {
@@ -196,6 +279,8 @@ fn decimal(text: &str) -> Option<Decimal<'_>> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::Number::{Not, Outside, Value};
     use super::*;
 
@@ -335,6 +420,29 @@ mod tests {
             assert_eq!(any_degrees(text, 90), want, "{text}");
         }
         assert_eq!(degrees("179.935", 180), Value(1_799_350_000));
+        assert_eq!(degrees("179.9350", 180), Value(1_799_350_000));
         assert_eq!(degrees("180.1", 180), Outside);
+    }
+
+    /// What one word cannot tell is told digit by digit.
+    fn plainly(text: &str) -> Number {
+        let all = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+        if all { text.parse().map_or(Outside, Value) } else { Not }
+    }
+
+    proptest! {
+        #[test]
+        fn short_numbers_are_read_as_long_ones(text in "[0-9]{0,9}|[-.0-9:/\\PC]{0,9}") {
+            prop_assert_eq!(digits(&text), plainly(&text));
+            let head = text.bytes().take_while(u8::is_ascii_digit).count();
+            if let Some(word) = text.as_bytes().first_chunk() {
+                prop_assert_eq!(digits_at_head(u64::from_le_bytes(*word)), head.min(8));
+            }
+        }
+
+        #[test]
+        fn short_degrees_are_read_as_any(text in r"-?[0-9]{0,4}\.?[0-9]{0,7}|[-.0-9]{0,9}") {
+            prop_assert_eq!(degrees(&text, 180), any_degrees(&text, 180), "{}", text);
+        }
     }
 }
