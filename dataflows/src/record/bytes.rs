@@ -53,6 +53,20 @@ impl Marks {
     }
 }
 
+/// How often a byte comes in a text, which may be short.
+#[inline]
+pub(super) fn count(text: &[u8], byte: u8) -> usize {
+    let bits = |block: &[u8; 16]| u8x16::from(*block).simd_eq(u8x16::splat(byte)).to_bitmask();
+    let (blocks, rest) = text.as_chunks::<16>();
+    let whole: u32 = blocks.iter().map(|block| bits(block).count_ones()).sum();
+    let last = match text.last_chunk::<16>() {
+        // Those before the rest, which were counted, are pushed out.
+        Some(last) => (u64::from(bits(last)) >> (16 - rest.len())).count_ones() as usize,
+        None => rest.iter().filter(|b| **b == byte).count(),
+    };
+    whole as usize + last
+}
+
 /// A bit for each byte that tells something.
 #[inline]
 fn telling(bytes: &[u8; WORD]) -> u64 {
@@ -89,6 +103,14 @@ mod tests {
     const BYTES: &[u8] = b"aaaaaaaaaaaaaaaaaa\xc3\"\\\n";
 
     proptest! {
+        #[test]
+        fn bytes_are_counted(
+            text in prop::collection::vec(prop::sample::select(BYTES), 0..100),
+        ) {
+            let all = |byte| text.iter().filter(|b| **b == byte).count();
+            prop_assert_eq!((count(&text, b'a'), count(&text, 0xc3)), (all(b'a'), all(0xc3)));
+        }
+
         #[test]
         fn marks_are_those_of_a_search(
             text in prop::collection::vec(prop::sample::select(BYTES), 0..300),

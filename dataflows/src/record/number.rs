@@ -1,7 +1,7 @@
 //! Numbers as producers write them: exact, without a detour through floating point.
 //!
 //! Those of at most eight bytes are read as one word, without a loop whose end the processor must
-//! guess (Lemire, "Quickly parsing eight digits", 2018, after Muła).
+//! guess (Lemire, "Quickly parsing eight digits", 2018, after Mula).
 
 /// A number read, or what is wrong with it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
