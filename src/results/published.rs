@@ -74,10 +74,12 @@ pub(super) fn write_reading(
     }
     let printer = Printer::new(schema);
     printer.header(format, out)?;
-    let mut windows = windows(&reading.table);
+    let (mut windows, ranking) = thread::scope(|scope| {
+        let ranking = scope.spawn(|| Ranking::of(schema, reading.table.rows()));
+        (windows(&reading.table), ranking.join().expect("no panic"))
+    });
     let rows: usize = windows.iter().map(Vec::len).sum();
     let each = (windows.len() * CHUNK).div_ceil(rows.max(1)).max(1);
-    let ranking = Ranking::of(schema, reading.table.rows());
     let ordered = |windows: &mut [Vec<publish::Row<'_>>]| {
         windows.iter_mut().for_each(|rows| order(schema, &ranking, rows, None));
     };
