@@ -291,7 +291,7 @@ pub fn put(to: &mut [u8], at: &mut usize, mut n: u64) {
     // Nearly all numbers have less than 56 bits, and how many is not to be guessed: each seven of
     // them are moved into a byte of their own, half of the word at a time.
     if n < 1 << 56 {
-        let more = (63 - (n | 1).leading_zeros()) / 7;
+        let more = (n | 1).ilog2() / 7;
         n = (n & 0x00FF_FFFF_F000_0000) << 4 | n & 0x0FFF_FFFF;
         n = (n & 0x0FFF_C000_0FFF_C000) << 2 | n & 0x0000_3FFF_0000_3FFF;
         n = (n & 0x3F80_3F80_3F80_3F80) << 1 | n & 0x007F_007F_007F_007F;
