@@ -1,6 +1,7 @@
 //! The published results as rows and as files.
 
 use std::io::{self, Write};
+use std::panic::resume_unwind;
 use std::path::Path;
 use std::thread;
 
@@ -74,9 +75,10 @@ pub(super) fn write_reading(
     }
     let printer = Printer::new(schema);
     printer.header(format, out)?;
+    // Both look at all rows, and neither needs the other.
     let (mut windows, ranking) = thread::scope(|scope| {
         let ranking = scope.spawn(|| Ranking::of(schema, reading.table.rows()));
-        (windows(&reading.table), ranking.join().expect("no panic"))
+        (windows(&reading.table), ranking.join().unwrap_or_else(|e| resume_unwind(e)))
     });
     let rows: usize = windows.iter().map(Vec::len).sum();
     let each = (windows.len() * CHUNK).div_ceil(rows.max(1)).max(1);

@@ -5,7 +5,7 @@
 //! temporary file; what it reads and writes does not stay cached.
 //!
 //! As long as nearly all that is stored still holds, as in a state that grows, it is taken over as
-//! it lies, packed, in its order: whoever reads it lets later entries replace earlier ones anyway.
+//! it lies, in its order: whoever reads it lets later entries replace earlier ones anyway.
 //! Else what holds is picked out; that takes at most 34 bytes of memory per index and as much again
 //! while that table grows, and the texts' numbers, not the slots.
 //! Limits: what is taken over as it lies is compared with its checksum, not understood: entries
@@ -188,7 +188,7 @@ fn all(job: &Job, out: &mut Out) -> Result<(), Failure> {
 }
 
 /// Of everything that is stored what holds: read from the newest entry to the oldest, the first of
-/// its kind. Where all of a block still holds it is taken over as it lies, packed.
+/// its kind. Where all of a block still holds it is taken over as it lies.
 fn newest(job: &Job, out: &mut Out) -> Result<(), Failure> {
     let (mut seen, mut is_new) = (Seen::default(), Vec::new());
     let mut named: HashSet<u64, FxBuildHasher> = HashSet::default();

@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::io;
+use std::ops::RangeInclusive;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
@@ -12,8 +13,12 @@ use xxhash_rust::xxh3::xxh3_64;
 use super::disk::{self, Disk};
 use super::fault;
 
-/// The format of everything in a state folder. Another number = another format.
-pub const FORMAT: u32 = 2;
+/// The format of everything in a state folder. Another number = another format: 2 had hashes of
+/// eight bytes, and sides of posts compressed.
+pub const FORMAT: u32 = 3;
+
+/// The formats that are read; what is written into such a state is of [`FORMAT`].
+pub const READ: RangeInclusive<u32> = 2..=FORMAT;
 
 /// The manifest's name in the state folder.
 pub const NAME: &str = "manifest.json";

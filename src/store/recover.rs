@@ -19,7 +19,7 @@ use super::disk::{self, Disk, Mode};
 use super::error::{StoreError, io_error};
 use super::frame::{self, FrameAt, Kind, Section};
 use super::log::{generation_dir, generation_of};
-use super::manifest::{self, FORMAT, Found, Manifest, Start};
+use super::manifest::{self, FORMAT, Found, Manifest, READ, Start};
 
 /// One file of a generation, as far as it is good.
 #[derive(Clone, Debug)]
@@ -97,7 +97,7 @@ pub fn survey(disk: &dyn Disk, dir: &Path) -> Result<Survey, StoreError> {
         generations.insert(generation, Generation { log, base });
     }
     let survey = Survey { manifest, generations };
-    let other = survey.formats().find(|format| *format != FORMAT);
+    let other = survey.formats().find(|format| !READ.contains(format));
     match other {
         Some(found) => Err(StoreError::Format { dir: dir.into(), found, known: FORMAT }),
         None => Ok(survey),

@@ -13,7 +13,7 @@
 //!
 //! Promises: what a [`Writer`] made is read back entry by entry; any other bytes give entries or
 //! an error, never a panic. Blocks do not depend on each other.
-//! Limits: a body has fewer than 2^32 bytes; three parts.
+//! Limits: the entries of a block have fewer than 2^31 bytes; three parts.
 
 use crate::record::Origin;
 
@@ -23,6 +23,9 @@ pub const FULL: usize = 128 << 10;
 /// Bytes of a hash, and in blocks of before: there 48 bits of it count, too.
 const HASH: usize = 6;
 const HASH_BEFORE: usize = 8;
+
+// None of the bits of a hash that count is lost.
+const _: () = assert!(super::version::HASH_MASK == (1 << (8 * HASH)) - 1);
 
 /// Bytes behind the hashes.
 const TAIL: usize = 4;
@@ -169,6 +172,7 @@ impl Writer {
     fn take(&mut self) -> Block {
         self.last = Last::NONE;
         let mut block = std::mem::take(&mut self.block);
+        debug_assert!(block.entries.len() < SHORT as usize, "a block is not that large");
         let tail = block.entries.len() as u32 | SHORT;
         block.hashes.extend_from_slice(&tail.to_le_bytes());
         self.usual = (block.entries.len() + SPARE, block.hashes.len() + SPARE);
@@ -285,10 +289,10 @@ pub const VARINT: usize = 10;
 /// Puts a varint where there is room for [`VARINT`] bytes: seven bits a byte, low ones first, all
 /// but the last byte with the high bit. What is behind it there may be overwritten.
 ///
-/// Panics if there is not.
+/// May panic if there is not.
 #[inline]
 pub fn put(to: &mut [u8], at: &mut usize, mut n: u64) {
-    // Nearly all numbers have less than 56 bits, and how many is not to be guessed: each seven of
+    // Nearly all numbers have at most 56 bits, and how many is not to be guessed: each seven of
     // them are moved into a byte of their own, half of the word at a time.
     if n < 1 << 56 {
         let more = (n | 1).ilog2() / 7;

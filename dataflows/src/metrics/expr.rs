@@ -7,7 +7,7 @@ use std::sync::{Arc, LazyLock, OnceLock};
 use super::declare::{AgeGroup, Condition, Constant, Expr, Meta, Op};
 use super::value::NULL;
 use crate::assemble::layout::{Kept, Layout, Place};
-use crate::record::project::Form;
+use crate::record::project::{Form, characters};
 use crate::record::{Column, Stream, Type};
 use crate::symbol::{Sym, intern};
 use crate::time;
@@ -114,7 +114,7 @@ impl Ex {
                 (NULL, _) | (_, NULL) => NULL,
                 (lat, lon) => geo_cell(lat, lon),
             },
-            Ex::Length(at) => map(at, |c| Sym::from_cell(c).as_str().chars().count() as i64),
+            Ex::Length(at) => map(at, |c| characters(Sym::from_cell(c).as_str()) as i64),
             Ex::Tags(at) => map(at, |c| Sym::from_cell(c).as_str().split(',').count() as i64),
         }
     }

@@ -1,7 +1,7 @@
 //! The decoder: a message in, its records and rejections out, one call each.
 //!
 //! A message under [`Rule::Ignore`] is one [`Decoded::Ignored`], whatever it holds: other
-//! people's bytes are not looked at.
+//! people's bytes are not parsed, and decide nothing.
 //!
 //! Limits: a scratch text, and a bit for each byte of the largest block; the rest lives for the
 //! length of a call.

@@ -289,6 +289,7 @@ mod tests {
         for (before, behind) in [
             (&b"{}\n"[..], &b"\n\"0,"[..]),
             (b"\xc3", b"\xa9"),
+            (b"", b"\xa9"),
             (b"\\", b"99999999"),
             (&[b'"'; 70], &[b'}'; 3]),
         ] {
@@ -359,6 +360,8 @@ mod tests {
             assert!(!agree(row.as_bytes()), "{row}");
         }
         assert!(!agree(b"{\"ind\":\"\xff\"}"));
+        // With what lies behind it is text.
+        assert!(!agree(b"{\"ind\":1}\xc3"));
     }
 
     /// Bytes that matter to a parser, more often than others.

@@ -171,7 +171,6 @@ fn usual_degrees(text: &[u8]) -> Option<i64> {
     }
     let fraction = match &text[at..] {
         _ if at == 0 => return None,
-        [] => &[],
         [b'.', fraction @ ..] if (1..=7).contains(&fraction.len()) => fraction,
         _ => return None,
     };
@@ -424,15 +423,33 @@ mod tests {
         assert_eq!(degrees("180.1", 180), Outside);
     }
 
-    /// What one word cannot tell is told digit by digit.
+    /// The number, by the standard library.
     fn plainly(text: &str) -> Number {
         let all = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
         if all { text.parse().map_or(Outside, Value) } else { Not }
     }
 
+    #[test]
+    fn any_byte_at_any_place_of_a_word() {
+        for (len, at) in (1..=8_usize).flat_map(|len| (0..len).map(move |at| (len, at))) {
+            for byte in 0..=u8::MAX {
+                let mut bytes = b"98765432"[..len].to_vec();
+                bytes[at] = byte;
+                let word = word(&bytes).expect("at most eight bytes");
+                let plain = std::str::from_utf8(&bytes).ok().and_then(|text| text.parse().ok());
+                let plain = plain.filter(|_| byte.is_ascii_digit());
+                assert_eq!(value(word, len), plain, "{bytes:?}");
+                let head = bytes.iter().take_while(|b| b.is_ascii_digit()).count();
+                assert_eq!(digits_at_head(word), head, "{bytes:?}");
+            }
+        }
+    }
+
     proptest! {
         #[test]
-        fn short_numbers_are_read_as_long_ones(text in "[0-9]{0,9}|[-.0-9:/\\PC]{0,9}") {
+        fn short_numbers_are_read_as_by_the_standard_library(
+            text in r"[0-9]{0,9}|[-./:0-9]{0,9}|[0-9]{0,5}([-./:]|\PC)[0-9]{0,5}",
+        ) {
             prop_assert_eq!(digits(&text), plainly(&text));
             let head = text.bytes().take_while(u8::is_ascii_digit).count();
             if let Some(word) = text.as_bytes().first_chunk() {

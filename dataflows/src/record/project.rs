@@ -94,7 +94,7 @@ pub fn cell(fields: &Fields<'_>, column: Column, form: Form) -> i64 {
 
 /// How many Unicode code points a text has: mostly as many as bytes.
 #[inline]
-fn characters(text: &str) -> usize {
+pub(crate) fn characters(text: &str) -> usize {
     if text.is_ascii() { text.len() } else { text.chars().count() }
 }
 

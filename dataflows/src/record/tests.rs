@@ -305,6 +305,57 @@ fn kinds() {
     }
 }
 
+/// Everything that becomes of a message, and what is noted.
+type Outcome = (Vec<String>, std::collections::BTreeMap<String, u64>);
+
+#[test]
+fn messages_of_a_block_are_decoded_as_alone() {
+    let rules = Arc::new(Rules { max_record_bytes: 200, ..Rules::default() });
+    let too_large = format!("{GEO}{}", " ".repeat(200));
+    let value = format!(r#"{{"value":{GEO},"zzz":1}}"#);
+    let messages: [(&[u8], Rule); 11] = [
+        (PIN.as_bytes(), Rule::Auto),
+        (value.as_bytes(), Rule::Auto),
+        (b"\xff{", Rule::Ignore),
+        (b"", Rule::Auto),
+        (b" \r", Rule::Auto),
+        (too_large.as_bytes(), Rule::Auto),
+        (GEO.as_bytes(), Rule::Kind(Stream::Pin)),
+        // Cut within a character.
+        (b"{\"ind\":1,\"country\":\"\xc3", Rule::Auto),
+        (b"\xa9\"}", Rule::Auto),
+        (br#"{"ind":"\"#, Rule::Auto),
+        (USER.as_bytes(), Rule::Auto),
+    ];
+    // With gaps or without, all of it text or not.
+    for (gap, not_text) in [(&b""[..], false), (b"\n", false), (b"\"", false), (b"\n", true)] {
+        let (mut block, mut places) = (gap.to_vec(), Vec::new());
+        for (message, rule) in messages.iter().filter(|m| not_text || m.1 != Rule::Ignore) {
+            places.push((block.len()..block.len() + message.len(), *rule));
+            block.extend_from_slice(message);
+            block.extend_from_slice(gap);
+        }
+        assert_eq!(std::str::from_utf8(&block).is_err(), not_text || !gap.is_empty());
+        let (mut together, mut alone) = (Decoder::new(rules.clone()), Decoder::new(rules.clone()));
+        let mut all: [Outcome; 2] = Default::default();
+        let mut messages = together.messages(&block);
+        for (place, rule) in places {
+            let [a, b] = &mut all;
+            let [a, b] = [a, b].map(|(out, _)| {
+                |sub: u32, decoded: &Decoded<'_>| {
+                    out.push(format!("{sub} {decoded:?}"));
+                }
+            });
+            messages.decode(place.clone(), rule, 0, true, a);
+            alone.decode(&block[place], rule, 0, true, b);
+        }
+        all[0].1 = together.take_notes();
+        all[1].1 = alone.take_notes();
+        assert_eq!(all[0], all[1]);
+        assert!(all[0].0.len() >= 10 && !all[0].1.is_empty(), "{all:?}");
+    }
+}
+
 #[test]
 fn rejects_keep_their_bytes() {
     let check = |message: &[u8], want: &[&[u8]]| {

@@ -171,6 +171,38 @@ fn what_was_committed_is_restored_across_generations() {
     }
 }
 
+/// States as they were written before, and those that were gone on with.
+#[test]
+fn packed_slots_with_wide_hashes_are_restored() {
+    for cuts in [5, 200] {
+        let options = if cuts == 5 { options() } else { small() };
+        let folder = tempfile::tempdir().unwrap();
+        let mut model = Model::default();
+        let (mut store, _) = Store::open(folder.path(), options.clone()).unwrap();
+        for number in 0..cuts {
+            // All of it before, then now and then a little.
+            frame::before::ON.set(number < cuts / 2 || number % 5 == 0);
+            if number % 7 == 3 {
+                let entries = store.log_entries;
+                drop(store);
+                let restored;
+                (store, restored) = reopen(folder.path(), options.clone());
+                assert_eq!((Model::of(&restored), &restored.damage[..]), (model.clone(), &[][..]));
+                assert!(store.log_entries >= entries, "{} < {entries}", store.log_entries);
+            }
+            let next = cut(number, 20);
+            store.commit(&next).unwrap();
+            model.apply(&next);
+        }
+        frame::before::ON.set(false);
+        let figures = store.figures();
+        assert_eq!((figures.bases_failed, figures.generation > 3), (0, cuts == 200));
+        drop(store);
+        let (_, restored) = reopen(folder.path(), options);
+        assert_eq!((Model::of(&restored), restored.damage), (model, vec![]));
+    }
+}
+
 #[test]
 fn a_second_process_and_another_fingerprint_are_refused() {
     let folder = tempfile::tempdir().unwrap();
