@@ -6,8 +6,8 @@
 //! body   = (section:u8 raw_len:u32 stored_len:u32 plain_len:u32 stored plain)*
 //! stored = zstd of raw_len bytes, or these as they are where both lengths are equal
 //!          all little-endian, sums xxh3-64; a chunk is what may be packed, then what is plain
-//!          slots are not packed: they would be a seventh smaller, and cost a tenth more of all
-//!          that is done for records at half the greatest rate
+//!          slots are not packed: they would be a sixth smaller, and docs/performance.md says what
+//!          it cost
 //! ```
 //!
 //! Promises: a frame that [`scan`] names is as it was written, byte for byte; no length is

@@ -4,7 +4,7 @@
 //!
 //! ```text
 //! block = entry* (hash:u48)* entries_len:u31 1:1                  numbers little-endian
-//!       | entry* (hash:u64)* entries_len:u31 0:1                  as it was written before
+//!       | entry* (hash:u64)* entries_len:u31 0:1                  in states of format 2
 //! entry = flags:u8 [index] [partition] [arrival] position [sub] len body
 //!         all but flags and body varints; index and position as distances, their signs in the
 //!         flags; arrival as a zigzag distance; distances are to the block's last entry (index) or
