@@ -12,6 +12,8 @@
 //! (ordered linear probing: Amble and Knuth, "Ordered hash tables", 1974), so that it grows in one
 //! pass, and a number that is not there is missed early.
 
+use prefetch_index::prefetch_index;
+
 /// Small tables, as a power of two.
 const PARTS: u32 = 4;
 
@@ -117,11 +119,11 @@ impl Index {
         self.parts.iter_mut().enumerate().for_each(|(part, table)| table.grow(part, each));
     }
 
-    /// Reads where a half is looked for, so that the processor has it at hand soon.
+    /// Asks the processor for where a half is looked for.
     #[inline]
     pub fn near(&self, half: u32) {
         let part = self.part(half);
-        std::hint::black_box(part.entries.get(place(half, part.places)).copied());
+        prefetch_index(&part.entries, place(half, part.places));
     }
 
     /// A number of this half, if there is any: most likely the one that is looked for.

@@ -312,7 +312,7 @@ proptest! {
             for (e, changes) in epochs.into_iter().enumerate() {
                 for (row, diff) in changes {
                     let cells = cells(&row).into_iter().collect();
-                    input.update(DistinctRow { node: 0, window: 0, start: NULL, cells }, diff);
+                    input.update(DistinctRow::new(0, 0, NULL, cells), diff);
                 }
                 input.advance_to(e as u64 + 1);
                 input.flush();

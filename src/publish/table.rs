@@ -16,6 +16,7 @@ use std::sync::Arc;
 use dataflows::metrics::schema::Schema;
 use dataflows::metrics::value::{Cells, GroupKey, NULL, Value, Values};
 use dataflows::symbol::Sym;
+use prefetch_index::prefetch_index;
 use rustc_hash::FxHasher;
 use smallvec::SmallVec;
 
@@ -159,11 +160,11 @@ impl Table {
         self.groups += usize::from(!rows.is_empty());
     }
 
-    /// Reads where a group's rows are looked for, so that the processor has them at hand soon.
+    /// Asks the processor for where a group's rows are looked for.
     pub fn near(&self, key: &GroupKey) {
         if !self.listed {
             let place = self.place(hash(&self.layout.key(key)));
-            std::hint::black_box(self.buckets[place].words.first().copied());
+            prefetch_index(&self.buckets[place].words, 0);
         }
     }
 

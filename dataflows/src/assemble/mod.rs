@@ -167,8 +167,7 @@ impl Assemble {
         let layout = &plan.layout;
         let (mut packed, mut slots) = (recs.packed(), [0; AHEAD]);
         for heads in recs.heads().chunks(AHEAD) {
-            let of = |head: &Head| (head.index, head.stream());
-            let slots = self.table.find_or_add_all(layout, heads, of, &mut slots);
+            let slots = self.table.find_or_add_all(layout, heads, |head| head.index, &mut slots);
             for (head, slot) in heads.iter().zip(slots) {
                 if tallies.last().is_none_or(|t| t.0 != head.partition()) {
                     tallies.push((head.partition(), Tally::default()));

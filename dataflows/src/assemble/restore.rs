@@ -88,9 +88,8 @@ impl Assemble {
         oldest: i64,
     ) -> Result<(), CodecError> {
         let mut slots = [0; AHEAD];
-        // Entries of no stream are an error below.
-        let of = |entry: &Entry<'_>| (entry.index, codec::stream(entry).unwrap_or(Stream::Pin));
-        let slots = self.table.find_or_add_all(&self.plan.layout, batch, of, &mut slots);
+        let layout = &self.plan.layout;
+        let slots = self.table.find_or_add_all(layout, batch, |entry| entry.index, &mut slots);
         for (slot, entry) in slots.iter().zip(batch.drain(..)) {
             let slot = *slot;
             let to = self.table.slot_and_versions(slot);

@@ -3,7 +3,9 @@
 //! Promises: a slot never moves and is never dropped; growth never copies slots.
 //! Limits: 2^32 - 1 slots a worker.
 
-use super::layout::{CHANGED, HEADER, Header, Layout, MARKS, THERE, TOUCHED, array};
+use prefetch_index::prefetch_index;
+
+use super::layout::{CHANGED, Header, Layout, MARKS, THERE, TOUCHED, array};
 use super::version::Versions;
 use crate::index::Index;
 use crate::record::Stream;
@@ -11,6 +13,9 @@ use crate::record::Stream;
 /// Bytes of a chunk of slots at most: allocators give a power of two as it is, and round up what
 /// is a little more by a quarter.
 const CHUNK: usize = 512 << 10;
+
+/// Bytes of a cache line.
+const LINE: usize = 64;
 
 /// So many slots are brought near at a time before they are worked on.
 pub const AHEAD: usize = 64;
@@ -151,40 +156,37 @@ impl Table {
         Header::read(&self.slot(slot)[side..], &self.versions)
     }
 
-    /// Reads a byte of a slot, so that the processor has what is around it at hand soon.
+    /// Asks the processor for a slot: where one side changes, metrics look at all of them.
     #[inline]
-    fn near(&self, slot: u32, byte: usize) {
-        std::hint::black_box(self.slot(slot)[byte]);
+    fn near(&self, slot: u32) {
+        let (chunk, at) = self.place(slot);
+        let (bytes, end) = (&self.chunks[chunk], at + self.stride);
+        (at..end).step_by(LINE).for_each(|byte| prefetch_index(bytes, byte));
+        prefetch_index(bytes, end - 1);
     }
 
-    /// The slots of some things of an index and a stream, made if need be. In steps, so that none
-    /// of the look-ups waits for another's memory, and nobody for the sides that are looked at
-    /// next.
+    /// The slots of some things of an index, made if need be. In steps, so that none of the
+    /// look-ups waits for another's memory, and nobody for the slots that are looked at next.
     ///
     /// Panics if there are more than [`AHEAD`].
     pub fn find_or_add_all<'a, T>(
         &mut self,
         layout: &Layout,
         all: &[T],
-        of: impl Fn(&T) -> (u64, Stream),
+        of: impl Fn(&T) -> u64,
         out: &'a mut [u32; AHEAD],
     ) -> &'a [u32] {
         let out = &mut out[..all.len()];
         let mut halves = [0; AHEAD];
         for (half, one) in halves.iter_mut().zip(all) {
-            *half = self::half(of(one).0);
+            *half = self::half(of(one));
             self.index.near(*half);
         }
-        for ((slot, half), one) in out.iter_mut().zip(halves).zip(all) {
-            *slot = self.index.likely(half).map_or(NEW, |slot| {
-                let (bytes, side) = (self.slot(slot), layout.side(of(one).1));
-                let last = side.offset + HEADER + side.bytes - 1;
-                std::hint::black_box((bytes[0], bytes[side.offset], bytes[last]));
-                slot
-            });
+        for (slot, half) in out.iter_mut().zip(halves) {
+            *slot = self.index.likely(half).inspect(|slot| self.near(*slot)).unwrap_or(NEW);
         }
         for (slot, one) in out.iter_mut().zip(all) {
-            let (index, _) = of(one);
+            let index = of(one);
             if *slot == NEW || self.index_of(*slot) != index {
                 *slot = self.find_or_add(layout, index);
             }
@@ -204,9 +206,7 @@ impl Table {
     /// from soon.
     #[inline]
     pub fn take_marks(&mut self, slot: u32) -> u8 {
-        // Most slots lie in two lines or three.
-        self.near(slot, self.stride / 2);
-        self.near(slot, self.stride - 1);
+        self.near(slot);
         let marks = &mut self.slot_mut(slot)[MARKS];
         std::mem::replace(marks, *marks & !CHANGED) & CHANGED
     }
@@ -270,8 +270,7 @@ mod tests {
             let (mut many, mut one) = (Table::new(&layout), Table::new(&layout));
             for indexes in indexes.chunks(steps) {
                 let mut out = [0; AHEAD];
-                let of = |index: &u64| (*index, Stream::ALL[*index as usize % 3]);
-                let slots = many.find_or_add_all(&layout, indexes, of, &mut out).to_vec();
+                let slots = many.find_or_add_all(&layout, indexes, |n| *n, &mut out).to_vec();
                 let right: Vec<u32> =
                     indexes.iter().map(|index| one.find_or_add(&layout, *index)).collect();
                 prop_assert_eq!(slots, right);

@@ -84,6 +84,14 @@ impl Multiset {
         }
     }
 
+    /// Asks the processor for members that a change may be of, where there are few.
+    #[inline]
+    pub fn near(&self) {
+        if let Multiset::Values(v) = self {
+            v.counts.near();
+        }
+    }
+
     /// Adds `diff` (which may be negative) of a value.
     pub fn update(&mut self, value: i64, with: i64, diff: i64) {
         match self {

@@ -97,5 +97,5 @@ impl Slides {
 
 /// A row in a window that slides; its edges follow from `now`.
 fn shown(node: u16, w: usize, cells: &Cells) -> DistinctRow {
-    DistinctRow { node, window: w as u16, start: NULL, cells: cells.clone() }
+    DistinctRow::new(node, w as u16, NULL, cells.clone())
 }

@@ -29,6 +29,12 @@ pub(super) fn slides(entry: &[i64]) -> bool {
 /// Groups of a node that a change is looked for among, as a power of two: some kilobytes a node.
 const LATELY: u32 = 12;
 
+/// Bits of the number of an entry that is looked for; those above are of the hash, so that of
+/// another group's entry nothing is read. Entries that have no such number are not found again.
+const NUMBER: u32 = 20;
+/// The bits of the hash.
+const TAG: u32 = (1 << (u32::BITS - NUMBER)) - 1;
+
 /// Changes of the groups of one node that one worker owns.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Updates {
@@ -161,9 +167,9 @@ impl Changed {
         if self.lately.is_empty() {
             self.lately = vec![0; 1 << LATELY];
         }
-        let place = hash(&[head, keys as i64]) >> (u64::BITS - LATELY);
-        let place = &mut self.lately[place as usize];
-        let number = part.entry(&self.words, place, head, &row.keys);
+        let hash = hash(&[head, keys as i64]);
+        let place = &mut self.lately[(hash >> (u64::BITS - LATELY)) as usize];
+        let number = part.entry(&self.words, place, (hash >> u32::BITS) as u32, head, &row.keys);
         let entry = &mut part.updates.words[number as usize * self.words.width()..];
         for (n, sum) in row.sums.iter().enumerate() {
             self.words.add(entry, n, *sum, diff);
@@ -182,11 +188,14 @@ impl Changed {
 impl Part {
     /// The entry of a group: the one at `place`, or if that is another's one made anew.
     #[inline]
-    fn entry(&mut self, words: &Words, place: &mut u32, head: i64, keys: &[i64]) -> u32 {
-        let list = &mut self.updates.words;
-        let held = list.get(*place as usize * words.width()..).and_then(|w| w.get(..words.width()));
-        if held.is_some_and(|e| e[0] == head && equal(&words.key(e)[HEAD..], keys)) {
-            return *place;
+    fn entry(&mut self, words: &Words, place: &mut u32, tag: u32, head: i64, keys: &[i64]) -> u32 {
+        let (list, width) = (&mut self.updates.words, words.width());
+        let number = *place & (1 << NUMBER) - 1;
+        if *place >> NUMBER == tag & TAG {
+            let held = list.get(number as usize * width..).and_then(|w| w.get(..width));
+            if held.is_some_and(|e| e[0] == head && equal(&words.key(e)[HEAD..], keys)) {
+                return number;
+            }
         }
         if list.capacity() == 0 {
             list.reserve_exact(self.usual.0);
@@ -195,10 +204,13 @@ impl Part {
         let from = list.len();
         list.push(head);
         list.extend_from_slice(keys);
-        list.resize(from + words.width(), 0);
-        *place = self.entries;
-        self.entries = self.entries.checked_add(1).expect("fewer than 2^32 groups an epoch");
-        *place
+        list.resize(from + width, 0);
+        let number = self.entries;
+        if number >> NUMBER == 0 {
+            *place = (tag & TAG) << NUMBER | number;
+        }
+        self.entries = number.checked_add(1).expect("fewer than 2^32 groups an epoch");
+        number
     }
 
     /// What changed; from here on nothing has.

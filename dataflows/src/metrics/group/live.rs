@@ -10,8 +10,9 @@ use std::collections::BTreeMap;
 use rustc_hash::FxHashSet;
 
 use super::super::changes::{Changes, Rows};
+use super::super::multiset::Multiset;
 use super::super::plan::{MetricPlan, Node};
-use super::super::update::{Updates, slides};
+use super::super::update::{Member, Updates, slides};
 use super::super::value::NULL;
 use super::super::words::{start, window};
 use super::rows::rows;
@@ -69,15 +70,26 @@ impl Live {
                 self.dirty.extend(*number);
             }
         }
-        for member in &updates.members {
-            let number = numbers[member.entry as usize];
-            if let Some(group) = number.and_then(|n| self.groups.get_mut(n)) {
-                let set = &mut group.sets[member.set as usize];
-                set.update(member.value, member.with, member.diff);
-            }
-        }
+        self.take_members(&updates.members, &numbers);
         numbers.clear();
         self.numbers = numbers;
+    }
+
+    /// What comes into multisets of the groups of these numbers. Sets lie behind pointers: they are
+    /// brought near one step at a time.
+    fn take_members(&mut self, members: &[Member], numbers: &[Option<u32>]) {
+        for some in members.chunks(AHEAD) {
+            let of = || some.iter().filter_map(|m| numbers[m.entry as usize].map(|n| (n, m)));
+            of().for_each(|(number, _)| self.groups.near_sets(number));
+            of().for_each(|(number, member)| self.groups.near_set(number, member.set));
+            of().for_each(|(number, _)| self.groups.sets_of(number).iter().for_each(Multiset::near));
+            for (number, member) in of() {
+                if let Some(group) = self.groups.get_mut(number) {
+                    let set = &mut group.sets[member.set as usize];
+                    set.update(member.value, member.with, member.diff);
+                }
+            }
+        }
     }
 
     fn find_or_add(&mut self, node: &Node, entry: &[i64]) -> u32 {

@@ -8,6 +8,8 @@
 //! group = an entry, as super::super::words has it; its flags are LIVE, DIRTY, SHOWN
 //! ```
 
+use prefetch_index::prefetch_index;
+
 use super::super::multiset::Multiset;
 use super::super::plan::{Node, Order};
 use super::super::value::GroupKey;
@@ -78,18 +80,39 @@ impl Store {
         self.index.len()
     }
 
-    /// Reads where the group of an entry is looked for.
+    /// Asks the processor for where the group of an entry is looked for.
     #[inline]
     pub fn near(&self, entry: &[i64]) {
         self.index.near(half(self.form.key(entry)));
     }
 
-    /// The group that an entry is most likely of, if there is any; its first word is read.
+    /// The group that an entry is most likely of, if there is any; the processor is asked for it.
     #[inline]
     pub fn likely(&self, entry: &[i64]) -> Option<u32> {
         let number = self.index.likely(half(self.form.key(entry)))?;
-        std::hint::black_box(words(&self.chunks, self.form.width(), number)[0]);
+        let at = number as usize;
+        prefetch_index(&self.chunks[at / CHUNK], at % CHUNK * self.form.width());
         Some(number)
+    }
+
+    /// Asks the processor for where the multisets of a group are found.
+    #[inline]
+    pub fn near_sets(&self, number: u32) {
+        prefetch_index(&self.sets, number as usize);
+    }
+
+    /// The same for one of the multisets.
+    #[inline]
+    pub fn near_set(&self, number: u32, set: u16) {
+        // Each lies in two lines or three.
+        let sets = self.sets_of(number);
+        [0, 1].iter().for_each(|n| prefetch_index(sets, usize::from(set) + n));
+    }
+
+    /// The multisets of a group.
+    #[inline]
+    pub fn sets_of(&self, number: u32) -> &[Multiset] {
+        self.sets.get(number as usize).map_or(&[], |sets| sets)
     }
 
     /// Whether an entry is of a group.

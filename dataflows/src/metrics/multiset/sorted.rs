@@ -6,6 +6,9 @@
 //! than its own bytes, where a B-tree of the same has half as many again.
 //! Limits: beyond some million keys the list of lists itself takes time to move.
 
+use prefetch_index::prefetch_index;
+use smallvec::SmallVec;
+
 /// Entries a list holds at most.
 const MOST: usize = 256;
 
@@ -27,13 +30,13 @@ pub struct Sorted<K> {
     waiting: Option<Box<Vec<(K, i64)>>>,
 }
 
-/// What is in order.
+/// What is in order. One list lies in no list of lists: of most groups there are few keys.
 #[derive(Debug)]
 pub struct Lists<K> {
     /// The first key of each list.
-    firsts: Vec<K>,
+    firsts: SmallVec<[K; 1]>,
     /// None is empty.
-    lists: Vec<Vec<(K, i64)>>,
+    lists: SmallVec<[Vec<(K, i64)>; 1]>,
 }
 
 impl<K> Default for Sorted<K> {
@@ -44,11 +47,19 @@ impl<K> Default for Sorted<K> {
 
 impl<K> Default for Lists<K> {
     fn default() -> Self {
-        Lists { firsts: Vec::new(), lists: Vec::new() }
+        Lists { firsts: SmallVec::new(), lists: SmallVec::new() }
     }
 }
 
 impl<K: Copy + Ord> Sorted<K> {
+    /// Asks the processor for the keys, where there are few.
+    #[inline]
+    pub fn near(&self) {
+        if let [list] = &self.ordered.lists[..] {
+            prefetch_index(list, 0);
+        }
+    }
+
     /// Adds to the count of a key.
     pub fn add(&mut self, key: K, diff: i64) {
         if self.waiting.is_none() && self.ordered.is_short() {
