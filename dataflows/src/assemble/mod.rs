@@ -144,6 +144,8 @@ impl Assemble {
         let mut kept = before.bytes.chunks_exact(plan.layout.stride);
         let none = Counts::new();
         for (n, (slot, is_kept)) in before.slots.iter().enumerate() {
+            // The epoch's records have driven the first slots out of the cache by now.
+            before.slots.get(n + SOON).into_iter().for_each(|(slot, _)| self.table.near(*slot));
             let arrivals = before.arrivals.get(n).unwrap_or(&none);
             let old = if *is_kept { kept.next() } else { None };
             self.changed(&plan, *slot, old, arrivals, distinct);
@@ -289,23 +291,19 @@ impl Assemble {
             self.unsaved.extend(0..self.table.len() as u32);
         }
         let mut encoder = Encoder::new(&self.plan.layout, &mut self.numbers);
-        let mut marked = Vec::with_capacity(AHEAD);
-        let mut unsaved = self.unsaved.drain(..);
-        while let Some(first) = unsaved.next() {
-            // The marks apart from the rest: they need not wait for each other's memory.
-            let slots = std::iter::once(first).chain(unsaved.by_ref().take(AHEAD - 1));
-            marked.extend(slots.map(|slot| (slot, self.table.take_marks(slot))));
-            for (slot, marks) in marked.drain(..) {
-                let (bytes, index) = (self.table.slot(slot), self.table.index_of(slot));
-                for stream in Stream::ALL.into_iter().filter(|s| full || marks & s.bit() != 0) {
-                    let side = self.plan.layout.side(stream).offset;
-                    let Some(header) = self.table.header(slot, side) else { continue };
-                    let pin = self.plan.arrivals && stream == Stream::Pin;
-                    let counts = if pin { self.arrivals.of(slot) } else { Counts::new() };
-                    encoder.side((index, header), bytes, stream, &counts);
-                }
+        for (n, slot) in self.unsaved.iter().enumerate() {
+            self.unsaved.get(n + SOON).into_iter().for_each(|slot| self.table.near(*slot));
+            let marks = self.table.take_marks(*slot);
+            let (bytes, index) = (self.table.slot(*slot), self.table.index_of(*slot));
+            for stream in Stream::ALL.into_iter().filter(|s| full || marks & s.bit() != 0) {
+                let side = self.plan.layout.side(stream).offset;
+                let Some(header) = self.table.header(*slot, side) else { continue };
+                let pin = self.plan.arrivals && stream == Stream::Pin;
+                let counts = if pin { self.arrivals.of(*slot) } else { Counts::new() };
+                encoder.side((index, header), bytes, stream, &counts);
             }
         }
+        self.unsaved.clear();
         self.unsaved_bytes = 0;
         (sealed.slots, sealed.texts) = encoder.finish();
     }
@@ -328,6 +326,9 @@ impl Assemble {
         [(self.table.len(), self.table.bytes()), (self.arrivals.len(), self.arrivals.bytes())]
     }
 }
+
+/// So many slots before one is worked on the processor is asked for it.
+const SOON: usize = 8;
 
 /// A post as the state holds it.
 #[derive(Clone, Debug)]

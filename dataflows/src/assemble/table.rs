@@ -158,7 +158,7 @@ impl Table {
 
     /// Asks the processor for a slot: where one side changes, metrics look at all of them.
     #[inline]
-    fn near(&self, slot: u32) {
+    pub fn near(&self, slot: u32) {
         let (chunk, at) = self.place(slot);
         let (bytes, end) = (&self.chunks[chunk], at + self.stride);
         (at..end).step_by(LINE).for_each(|byte| prefetch_index(bytes, byte));
@@ -202,11 +202,9 @@ impl Table {
         bytes
     }
 
-    /// The sides changed since the last cut, a bit each; from here on none is. The slot is read
-    /// from soon.
+    /// The sides changed since the last cut, a bit each; from here on none is.
     #[inline]
     pub fn take_marks(&mut self, slot: u32) -> u8 {
-        self.near(slot);
         let marks = &mut self.slot_mut(slot)[MARKS];
         std::mem::replace(marks, *marks & !CHANGED) & CHANGED
     }

@@ -16,6 +16,7 @@ use std::sync::LazyLock;
 
 use hashbrown::HashTable;
 use parking_lot::RwLock;
+use prefetch_index::prefetch_index;
 use xxhash_rust::xxh3::xxh3_128_with_seed;
 
 /// The id of an interned text.
@@ -70,9 +71,17 @@ impl Lately {
         Lately { seed: *SEED, sets: vec![[Known(u128::MAX); 4]; Self::SETS] }
     }
 
+    fn hash(&self, text: &str) -> u128 {
+        xxh3_128_with_seed(text.as_bytes(), self.seed)
+    }
+
+    fn set(hash: u128) -> usize {
+        (hash >> 64) as usize % Self::SETS
+    }
+
     fn intern(&mut self, text: &str) -> Sym {
-        let hash = xxh3_128_with_seed(text.as_bytes(), self.seed);
-        let set = &mut self.sets[(hash >> 64) as usize % Self::SETS];
+        let hash = self.hash(text);
+        let set = &mut self.sets[Self::set(hash)];
         // All four are looked at, whichever it is: where it lies cannot be guessed, and a wrong
         // guess waits for memory.
         let (mut is_known, mut sym) = (false, 0);
@@ -94,6 +103,11 @@ impl Lately {
 /// The symbol of a text; the same one every time.
 pub fn intern(text: &str) -> Sym {
     LATELY.with_borrow_mut(|lately| lately.intern(text))
+}
+
+/// Asks the processor for where a text is looked for, which is to be interned soon.
+pub fn near(text: &str) {
+    LATELY.with_borrow(|lately| prefetch_index(&lately.sets, Lately::set(lately.hash(text))));
 }
 
 /// The symbol by the table that all threads share.
