@@ -67,7 +67,7 @@ pub struct Texts {
 pub fn texts<T: AsRef<str>>(list: &[(u64, T)]) -> Result<Texts, CodecError> {
     let (mut by_number, mut known) = (FxHashMap::default(), Vec::new());
     for (number, text) in list {
-        let sym = crate::symbol::intern(text.as_ref());
+        let sym = crate::symbol::intern_once(text.as_ref());
         if by_number.insert(*number, sym).is_some_and(|other| other != sym) {
             return Err(CodecError::Collision);
         }

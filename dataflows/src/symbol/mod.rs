@@ -4,10 +4,10 @@
 //! Promises: `intern(a) == intern(b)` exactly when `a == b`; `Ord` is the order of the UTF-8
 //! bytes, so that no order a user sees depends on who came first.
 //! Limits: 2^32 - 2 distinct texts a process (published rows use the two greatest numbers for what
-//! is no text); texts are never freed (they are bounded by the
-//! distinct texts of the declared columns). A thread tells the texts that it remembers apart by 96
-//! bits of a hash: of a thousand million two pass for one with a probability of 10^-11. The hash
-//! is seeded, another seed a process, but it is none of cryptography.
+//! is no text); texts are never freed (they are bounded by the distinct texts of the declared
+//! columns). A thread tells the texts that it remembers apart by 77 bits of a hash, or more: of ten
+//! million two pass for one with a probability of less than 10^-9. The hash is seeded, another seed
+//! a process, but it is none of cryptography.
 
 use std::cell::RefCell;
 use std::cmp::Ordering;
@@ -55,47 +55,69 @@ thread_local! {
 /// text, which lies somewhere else.
 struct Lately {
     seed: u64,
-    /// Sets of four symbols, the latest first: each is a line of the processor's cache.
-    sets: Vec<[Known; 4]>,
+    /// A power of two.
+    sets: Vec<Set>,
 }
 
-/// A symbol below 96 bits of its text's hash.
-#[derive(Clone, Copy, PartialEq, Eq)]
-struct Known(u128);
+/// Symbols below 64 bits of their texts' hashes, the latest first.
+#[derive(Clone)]
+#[repr(align(64))]
+struct Set {
+    hashes: [u64; WAYS],
+    syms: [u32; WAYS],
+}
+
+/// What fits into a line of the processor's cache.
+const WAYS: usize = 5;
+
+impl Set {
+    const EMPTY: Set = Set { hashes: [0; WAYS], syms: [NONE; WAYS] };
+}
+
+/// No symbol.
+const NONE: u32 = u32::MAX;
 
 impl Lately {
-    /// A power of two; 1 MiB in all.
-    const SETS: usize = 1 << 14;
+    /// Sets at first, half a MiB, and at most, 2 MiB.
+    const FEW: usize = 1 << 13;
+    const MOST: usize = 1 << 15;
 
     fn new() -> Self {
-        Lately { seed: *SEED, sets: vec![[Known(u128::MAX); 4]; Self::SETS] }
+        Lately { seed: *SEED, sets: vec![Set::EMPTY; Self::FEW] }
     }
 
     fn hash(&self, text: &str) -> u128 {
         xxh3_128_with_seed(text.as_bytes(), self.seed)
     }
 
-    fn set(hash: u128) -> usize {
-        (hash >> 64) as usize % Self::SETS
+    /// Where a hash is looked for: by other bits than are compared there.
+    fn place(&self, hash: u128) -> usize {
+        (hash >> u64::BITS) as usize & (self.sets.len() - 1)
     }
 
     fn intern(&mut self, text: &str) -> Sym {
         let hash = self.hash(text);
-        let set = &mut self.sets[Self::set(hash)];
-        // All four are looked at, whichever it is: where it lies cannot be guessed, and a wrong
-        // guess waits for memory.
+        let place = self.place(hash);
+        let set = &mut self.sets[place];
+        // All are looked at, whichever it is: where it lies cannot be guessed, and a wrong guess
+        // waits for memory.
         let (mut is_known, mut sym) = (false, 0);
-        for known in &*set {
-            let is_this = known.0 >> 32 == hash >> 32;
+        for (known, s) in set.hashes.iter().zip(set.syms) {
+            let is_this = *known == hash as u64;
             is_known |= is_this;
-            sym |= if is_this { known.0 as u32 } else { 0 };
+            sym |= if is_this { s } else { 0 };
         }
-        if is_known {
+        if is_known && sym != NONE {
             return Sym(sym);
         }
         let sym = look_up(text, hash as u64);
-        set.copy_within(..3, 1);
-        set[0] = Known(hash >> 32 << 32 | u128::from(sym.0));
+        set.hashes.copy_within(..WAYS - 1, 1);
+        set.syms.copy_within(..WAYS - 1, 1);
+        (set.hashes[0], set.syms[0]) = (hash as u64, sym.0);
+        if self.sets.len() < Self::MOST && TEXTS.count() > self.sets.len() * WAYS / 2 {
+            // What was remembered is soon known again.
+            self.sets = vec![Set::EMPTY; self.sets.len() * 2];
+        }
         sym
     }
 }
@@ -105,9 +127,14 @@ pub fn intern(text: &str) -> Sym {
     LATELY.with_borrow_mut(|lately| lately.intern(text))
 }
 
+/// The same for one of many texts that this thread does not see again soon: it does not remember it.
+pub fn intern_once(text: &str) -> Sym {
+    look_up(text, xxh3_128_with_seed(text.as_bytes(), *SEED) as u64)
+}
+
 /// Asks the processor for where a text is looked for, which is to be interned soon.
 pub fn near(text: &str) {
-    LATELY.with_borrow(|lately| prefetch_index(&lately.sets, Lately::set(lately.hash(text))));
+    LATELY.with_borrow(|lately| prefetch_index(&lately.sets, lately.place(lately.hash(text))));
 }
 
 /// The symbol by the table that all threads share.
@@ -179,7 +206,7 @@ mod tests {
     #[test]
     fn one_text_one_symbol_and_text_order() {
         let (b, a) = (intern("b"), intern("a"));
-        assert_eq!(b, intern("b"));
+        assert_eq!([b, b], [intern("b"), intern_once("b")]);
         assert!(a < b && a != b);
         let texts =
             ["", "\0", "a", "a\0", "abcdefgh", "abcdefgh\0", "abcdefghi", "abcdefgi", "\u{e4}"];
@@ -190,7 +217,7 @@ mod tests {
 
     #[test]
     fn threads_agree_also_on_what_they_have_forgotten() {
-        let texts: Vec<String> = (0..5 * Lately::SETS).map(|n| format!("t{n}")).collect();
+        let texts: Vec<String> = (0..2 * WAYS * Lately::MOST).map(|n| format!("t{n}")).collect();
         let all = || texts.iter().map(|text| intern(text)).collect::<Vec<Sym>>();
         let syms: Vec<Vec<Sym>> = std::thread::scope(|s| {
             let twice = || (all(), all());
