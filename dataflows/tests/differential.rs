@@ -311,8 +311,10 @@ proptest! {
             });
             for (e, changes) in epochs.into_iter().enumerate() {
                 for (row, diff) in changes {
-                    let cells = cells(&row).into_iter().collect();
-                    input.update(DistinctRow::new(0, 0, NULL, cells), diff);
+                    let [node, value, name] = cells(&row);
+                    let (node, window) = (node as u16, value.rem_euclid(2) as u16);
+                    let cells = [name].into_iter().collect();
+                    input.update(DistinctRow::new(node, window, value, cells), diff);
                 }
                 input.advance_to(e as u64 + 1);
                 input.flush();

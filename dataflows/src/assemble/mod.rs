@@ -144,7 +144,7 @@ impl Assemble {
         let mut kept = before.bytes.chunks_exact(plan.layout.stride);
         let none = Counts::new();
         for (n, (slot, is_kept)) in before.slots.iter().enumerate() {
-            // The epoch's records have driven the first slots out of the cache by now.
+            // The epoch's records have driven most slots out of the cache by now.
             before.slots.get(n + SOON).into_iter().for_each(|(slot, _)| self.table.near(*slot));
             let arrivals = before.arrivals.get(n).unwrap_or(&none);
             let old = if *is_kept { kept.next() } else { None };

@@ -160,9 +160,13 @@ impl Table {
     #[inline]
     pub fn near(&self, slot: u32) {
         let (chunk, at) = self.place(slot);
-        let (bytes, end) = (&self.chunks[chunk], at + self.stride);
-        (at..end).step_by(LINE).for_each(|byte| prefetch_index(bytes, byte));
-        prefetch_index(bytes, end - 1);
+        let (bytes, last) = (&self.chunks[chunk], at + self.stride - 1);
+        let mut byte = at;
+        while byte < last {
+            prefetch_index(bytes, byte);
+            byte += LINE;
+        }
+        prefetch_index(bytes, last);
     }
 
     /// The slots of some things of an index, made if need be. In steps, so that none of the

@@ -17,6 +17,7 @@ use super::words::hash;
 /// first, so that sorting and seeking seldom look at more of them.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct DistinctRow {
+    /// Of all that follows, which nobody changes.
     hash: u64,
     /// The node.
     pub node: u16,

@@ -84,7 +84,7 @@ impl Multiset {
         }
     }
 
-    /// Asks the processor for members that a change may be of, where there are few.
+    /// Asks the processor for members that a change looks at first, where they are few.
     #[inline]
     pub fn near(&self) {
         if let Multiset::Values(v) = self {

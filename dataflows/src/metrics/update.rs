@@ -3,8 +3,9 @@
 //! multisets travels row by row.
 //!
 //! Promises: all changes of a group go to the one worker that owns it.
-//! Limits: of a node with more than some thousand groups some come several times in an epoch. They
-//! add up to the same, which may be nothing.
+//! Limits: of a node with more than some thousand groups some come several times in an epoch, and
+//! those behind the first 2^20 that a worker owns as often as they change. They add up to the same,
+//! which may be nothing.
 
 use std::sync::Arc;
 
@@ -29,11 +30,9 @@ pub(super) fn slides(entry: &[i64]) -> bool {
 /// Groups of a node that a change is looked for among, as a power of two: some kilobytes a node.
 const LATELY: u32 = 12;
 
-/// Bits of the number of an entry that is looked for; those above are of the hash, so that of
-/// another group's entry nothing is read. Entries that have no such number are not found again.
+/// Bits of the number of an entry that is looked for. Those above are of the hash: another group's
+/// entry is seldom read.
 const NUMBER: u32 = 20;
-/// The bits of the hash.
-const TAG: u32 = (1 << (u32::BITS - NUMBER)) - 1;
 
 /// Changes of the groups of one node that one worker owns.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -77,8 +76,9 @@ struct Changed {
     seed: u64,
     /// By the worker that owns the groups.
     parts: Vec<Part>,
-    /// By hash, which entry of its part may be that of a group. Nothing is wrong with one of an
-    /// earlier epoch: an entry is what its words say.
+    /// By hash, which entry of its part may be that of a group: `tag:12|number:20`, the tag of
+    /// other bits of the hash. Nothing is wrong with one of an earlier epoch: an entry is what its
+    /// words say.
     lately: Vec<u32>,
 }
 
@@ -169,7 +169,8 @@ impl Changed {
         }
         let hash = hash(&[head, keys as i64]);
         let place = &mut self.lately[(hash >> (u64::BITS - LATELY)) as usize];
-        let number = part.entry(&self.words, place, (hash >> u32::BITS) as u32, head, &row.keys);
+        let tag = hash as u32 & ((1 << (u32::BITS - NUMBER)) - 1);
+        let number = part.entry(&self.words, (place, tag), head, &row.keys);
         let entry = &mut part.updates.words[number as usize * self.words.width()..];
         for (n, sum) in row.sums.iter().enumerate() {
             self.words.add(entry, n, *sum, diff);
@@ -188,10 +189,16 @@ impl Changed {
 impl Part {
     /// The entry of a group: the one at `place`, or if that is another's one made anew.
     #[inline]
-    fn entry(&mut self, words: &Words, place: &mut u32, tag: u32, head: i64, keys: &[i64]) -> u32 {
+    fn entry(
+        &mut self,
+        words: &Words,
+        (place, tag): (&mut u32, u32),
+        head: i64,
+        keys: &[i64],
+    ) -> u32 {
         let (list, width) = (&mut self.updates.words, words.width());
-        let number = *place & (1 << NUMBER) - 1;
-        if *place >> NUMBER == tag & TAG {
+        let number = *place & ((1 << NUMBER) - 1);
+        if *place >> NUMBER == tag {
             let held = list.get(number as usize * width..).and_then(|w| w.get(..width));
             if held.is_some_and(|e| e[0] == head && equal(&words.key(e)[HEAD..], keys)) {
                 return number;
@@ -207,7 +214,7 @@ impl Part {
         list.resize(from + width, 0);
         let number = self.entries;
         if number >> NUMBER == 0 {
-            *place = (tag & TAG) << NUMBER | number;
+            *place = tag << NUMBER | number;
         }
         self.entries = number.checked_add(1).expect("fewer than 2^32 groups an epoch");
         number
@@ -269,5 +276,54 @@ fn member(set: &Set, cells: &[i64]) -> Option<(i64, i64)> {
             NULL => None,
             with => Some((value, with)),
         },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::words::Form;
+    use super::*;
+
+    fn changed(workers: u64) -> Changed {
+        let words = Words::new([(Form::Long, 0)], [false]);
+        let updates = |to| Updates { to, ..Updates::default() };
+        let part = |to| Part { updates: updates(to), ..Part::default() };
+        Changed { words, seed: 7, parts: (0..workers).map(part).collect(), lately: Vec::new() }
+    }
+
+    fn row(key: i64) -> Measured {
+        let keys = vec![key];
+        Measured { hash: hash(&keys), keys, sums: vec![1], members: vec![(0, key, NULL)] }
+    }
+
+    #[test]
+    fn changes_of_a_group_are_one_entry() {
+        for workers in [1, 4] {
+            let mut changed = changed(workers);
+            for _ in 0..2 {
+                (0..999).for_each(|n| changed.add(&row(n % 3), head(0, NULL), 1));
+                let all: Vec<Updates> = changed.parts.iter_mut().map(Part::take).collect();
+                let mut words =
+                    all.iter().flat_map(|u| u.words.chunks_exact(3)).collect::<Vec<_>>();
+                words.sort_unstable();
+                let head = head(0, NULL);
+                assert_eq!(words, [[head, 0, 333], [head, 1, 333], [head, 2, 333]]);
+                assert_eq!(all.iter().map(|u| u.members.len()).sum::<usize>(), 999);
+            }
+        }
+    }
+
+    #[test]
+    fn groups_beyond_those_that_are_found_again_are_right() {
+        let (mut changed, last) = (changed(1), (1 << NUMBER) + 1);
+        let keys = || (0..=last).chain([0, last, last - 1, last]);
+        keys().for_each(|key| changed.add(&row(key), head(0, NULL), 1));
+        let Updates { words, members, .. } = changed.parts[0].take();
+        let entry = |n: usize| &words[n * 3..][..3];
+        assert!(members.iter().all(|m| entry(m.entry as usize)[HEAD] == m.value));
+        assert!(members.iter().map(|m| m.value).eq(keys()));
+        let sum = |key| words.chunks_exact(3).filter(|e| e[1] == key).map(|e| e[2]).sum::<i64>();
+        assert_eq!([0, 1, last - 1, last].map(sum), [2, 1, 2, 3]);
+        assert_eq!(words.chunks_exact(3).map(|e| e[2]).sum::<i64>(), last + 5);
     }
 }

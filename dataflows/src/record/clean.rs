@@ -62,7 +62,8 @@ impl Context<'_> {
         let kept = |slot, placeholders: &[String]| text(wire.get(slot), placeholders);
         let poster_name = kept(Slot::PosterName, &rules.user_info);
         if let Cell::Value(name) = &poster_name {
-            // Posters are many: what is remembered of them is fetched while the rest is cleaned.
+            // Posters are many: what is remembered of them is fetched while the rest is cleaned,
+            // mostly to be used.
             symbol::near(name);
         }
         Pin {

@@ -6,8 +6,8 @@
 //! Limits: 2^32 - 2 distinct texts a process (published rows use the two greatest numbers for what
 //! is no text); texts are never freed (they are bounded by the distinct texts of the declared
 //! columns). A thread tells the texts that it remembers apart by 77 bits of a hash, or more: of ten
-//! million two pass for one with a probability of less than 10^-9. The hash is seeded, another seed
-//! a process, but it is none of cryptography.
+//! million two pass for one with a probability of less than 10^-9, of a thousand million 10^-6. The
+//! hash is seeded, another seed a process, but it is none of cryptography.
 
 use std::cell::RefCell;
 use std::cmp::Ordering;
@@ -48,18 +48,20 @@ impl Text {
 }
 
 thread_local! {
-    static LATELY: RefCell<Lately> = RefCell::new(Lately::new());
+    static LATELY: RefCell<Lately> = RefCell::new(Lately::new(Lately::FEW));
 }
 
 /// Symbols that a thread remembers: what comes again and again needs no lock, and no look at its
 /// text, which lies somewhere else.
 struct Lately {
-    seed: u64,
-    /// A power of two.
+    /// A power of two, twice as many whenever half as many texts as fit in were missed.
     sets: Vec<Set>,
+    missed: usize,
+    /// [`SEED`], at hand.
+    seed: u64,
 }
 
-/// Symbols below 64 bits of their texts' hashes, the latest first.
+/// Symbols, each with 64 bits of its text's hash, the latest first.
 #[derive(Clone)]
 #[repr(align(64))]
 struct Set {
@@ -69,6 +71,7 @@ struct Set {
 
 /// What fits into a line of the processor's cache.
 const WAYS: usize = 5;
+const _: () = assert!(size_of::<Set>() == 64);
 
 impl Set {
     const EMPTY: Set = Set { hashes: [0; WAYS], syms: [NONE; WAYS] };
@@ -82,12 +85,8 @@ impl Lately {
     const FEW: usize = 1 << 13;
     const MOST: usize = 1 << 15;
 
-    fn new() -> Self {
-        Lately { seed: *SEED, sets: vec![Set::EMPTY; Self::FEW] }
-    }
-
-    fn hash(&self, text: &str) -> u128 {
-        xxh3_128_with_seed(text.as_bytes(), self.seed)
+    fn new(sets: usize) -> Self {
+        Lately { sets: vec![Set::EMPTY; sets], missed: 0, seed: *SEED }
     }
 
     /// Where a hash is looked for: by other bits than are compared there.
@@ -96,30 +95,38 @@ impl Lately {
     }
 
     fn intern(&mut self, text: &str) -> Sym {
-        let hash = self.hash(text);
+        let hash = seeded(text, self.seed);
         let place = self.place(hash);
         let set = &mut self.sets[place];
         // All are looked at, whichever it is: where it lies cannot be guessed, and a wrong guess
         // waits for memory.
-        let (mut is_known, mut sym) = (false, 0);
-        for (known, s) in set.hashes.iter().zip(set.syms) {
-            let is_this = *known == hash as u64;
-            is_known |= is_this;
-            sym |= if is_this { s } else { 0 };
+        let mut way = WAYS;
+        for (n, known) in set.hashes.iter().enumerate() {
+            way = if *known == hash as u64 { n } else { way };
         }
-        if is_known && sym != NONE {
-            return Sym(sym);
+        if let Some(sym) = set.syms.get(way).filter(|sym| **sym != NONE) {
+            return Sym(*sym);
         }
         let sym = look_up(text, hash as u64);
         set.hashes.copy_within(..WAYS - 1, 1);
         set.syms.copy_within(..WAYS - 1, 1);
         (set.hashes[0], set.syms[0]) = (hash as u64, sym.0);
-        if self.sets.len() < Self::MOST && TEXTS.count() > self.sets.len() * WAYS / 2 {
+        self.missed += 1;
+        if self.sets.len() < Self::MOST && self.missed > self.sets.len() * WAYS / 2 {
             // What was remembered is soon known again.
-            self.sets = vec![Set::EMPTY; self.sets.len() * 2];
+            *self = Lately::new(self.sets.len() * 2);
         }
         sym
     }
+}
+
+fn hash(text: &str) -> u128 {
+    seeded(text, *SEED)
+}
+
+#[inline]
+fn seeded(text: &str, seed: u64) -> u128 {
+    xxh3_128_with_seed(text.as_bytes(), seed)
 }
 
 /// The symbol of a text; the same one every time.
@@ -127,14 +134,16 @@ pub fn intern(text: &str) -> Sym {
     LATELY.with_borrow_mut(|lately| lately.intern(text))
 }
 
-/// The same for one of many texts that this thread does not see again soon: it does not remember it.
+/// The same for one of many texts that this thread does not see again soon: none is remembered.
 pub fn intern_once(text: &str) -> Sym {
-    look_up(text, xxh3_128_with_seed(text.as_bytes(), *SEED) as u64)
+    look_up(text, hash(text) as u64)
 }
 
 /// Asks the processor for where a text is looked for, which is to be interned soon.
 pub fn near(text: &str) {
-    LATELY.with_borrow(|lately| prefetch_index(&lately.sets, lately.place(lately.hash(text))));
+    LATELY.with_borrow(|lately| {
+        prefetch_index(&lately.sets, lately.place(seeded(text, lately.seed)))
+    });
 }
 
 /// The symbol by the table that all threads share.
@@ -150,7 +159,7 @@ fn look_up(text: &str, h: u64) -> Sym {
     }
     let id = u32::try_from(TEXTS.push(Text::new(text))).ok().filter(|id| *id < u32::MAX - 1);
     let id = id.expect("fewer than 2^32 - 2 distinct texts");
-    let again = |id: &u32| xxh3_128_with_seed(TEXTS[*id as usize].text.as_bytes(), *SEED) as u64;
+    let again = |id: &u32| hash(&TEXTS[*id as usize].text) as u64;
     table.insert_unique(h, id, again);
     Sym(id)
 }
@@ -219,11 +228,12 @@ mod tests {
     fn threads_agree_also_on_what_they_have_forgotten() {
         let texts: Vec<String> = (0..2 * WAYS * Lately::MOST).map(|n| format!("t{n}")).collect();
         let all = || texts.iter().map(|text| intern(text)).collect::<Vec<Sym>>();
+        let most = || LATELY.with_borrow(|lately| assert_eq!(lately.sets.len(), Lately::MOST));
         let syms: Vec<Vec<Sym>> = std::thread::scope(|s| {
-            let twice = || (all(), all());
+            let twice = || (all(), all(), most());
             let threads: Vec<_> = (0..3).map(|_| s.spawn(twice)).collect();
             let both = threads.into_iter().map(|t| t.join().expect("no panic"));
-            both.flat_map(|(a, b)| [a, b]).collect()
+            both.flat_map(|(a, b, ())| [a, b]).collect()
         });
         assert!(syms.windows(2).all(|w| w[0] == w[1]));
         assert!(syms[0].iter().zip(&texts).all(|(sym, text)| sym.as_str() == text));

@@ -82,9 +82,10 @@ impl Live {
             let of = || some.iter().filter_map(|m| numbers[m.entry as usize].map(|n| (n, m)));
             of().for_each(|(number, _)| self.groups.near_sets(number));
             of().for_each(|(number, member)| self.groups.near_set(number, member.set));
-            of().for_each(|(number, _)| {
-                self.groups.sets_of(number).iter().for_each(Multiset::near)
-            });
+            let set = |(number, member): (u32, &Member)| {
+                self.groups.sets_of(number).get(usize::from(member.set))
+            };
+            of().filter_map(set).for_each(Multiset::near);
             for (number, member) in of() {
                 if let Some(group) = self.groups.get_mut(number) {
                     let set = &mut group.sets[member.set as usize];

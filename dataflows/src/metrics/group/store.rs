@@ -86,7 +86,8 @@ impl Store {
         self.index.near(half(self.form.key(entry)));
     }
 
-    /// The group that an entry is most likely of, if there is any; the processor is asked for it.
+    /// The group that an entry is most likely of, if there is any; the processor is asked for its
+    /// first words.
     #[inline]
     pub fn likely(&self, entry: &[i64]) -> Option<u32> {
         let number = self.index.likely(half(self.form.key(entry)))?;
@@ -104,7 +105,7 @@ impl Store {
     /// The same for one of the multisets.
     #[inline]
     pub fn near_set(&self, number: u32, set: u16) {
-        // Each lies in two lines or three.
+        // Its first line and its last; a third, if there is one, is waited for.
         let sets = self.sets_of(number);
         [0, 1].iter().for_each(|n| prefetch_index(sets, usize::from(set) + n));
     }

@@ -52,11 +52,13 @@ impl<K> Default for Lists<K> {
 }
 
 impl<K: Copy + Ord> Sorted<K> {
-    /// Asks the processor for the keys, where there are few.
+    /// Asks the processor for where a search begins, if a change would be made at once.
     #[inline]
     pub fn near(&self) {
-        if let [list] = &self.ordered.lists[..] {
-            prefetch_index(list, 0);
+        if let [list] = &self.ordered.lists[..]
+            && list.len() < WORTH
+        {
+            prefetch_index(list, list.len() / 2);
         }
     }
 
