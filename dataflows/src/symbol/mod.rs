@@ -100,12 +100,14 @@ impl Lately {
         let set = &mut self.sets[place];
         // All are looked at, whichever it is: where it lies cannot be guessed, and a wrong guess
         // waits for memory.
-        let mut way = WAYS;
-        for (n, known) in set.hashes.iter().enumerate() {
-            way = if *known == hash as u64 { n } else { way };
+        let (mut is_known, mut sym) = (false, 0);
+        for (known, s) in set.hashes.iter().zip(set.syms) {
+            let is_this = *known == hash as u64;
+            is_known |= is_this;
+            sym |= if is_this { s } else { 0 };
         }
-        if let Some(sym) = set.syms.get(way).filter(|sym| **sym != NONE) {
-            return Sym(*sym);
+        if is_known && sym != NONE {
+            return Sym(sym);
         }
         let sym = look_up(text, hash as u64);
         set.hashes.copy_within(..WAYS - 1, 1);
@@ -142,7 +144,7 @@ pub fn intern_once(text: &str) -> Sym {
 /// Asks the processor for where a text is looked for, which is to be interned soon.
 pub fn near(text: &str) {
     LATELY.with_borrow(|lately| {
-        prefetch_index(&lately.sets, lately.place(seeded(text, lately.seed)))
+        prefetch_index(&lately.sets, lately.place(seeded(text, lately.seed)));
     });
 }
 
