@@ -121,5 +121,9 @@ fn a_bench_whose_results_are_wrong_or_whose_folder_is_not_there_fails() {
     let reference = dir.path().to_str().unwrap();
     let ended = pinflow(["bench", "--records", "300", "--reference", reference]);
     assert!(ended.code == Some(65) && ended.stderr.contains("differ"), "{}", ended.stderr);
-    assert!(ended.stdout.contains("q0.tsv"), "{}", ended.stdout);
+    assert!(ended.stdout.contains("reference: q0.tsv\n"), "{}", ended.stdout);
+    std::fs::rename(dir.path().join("q0.tsv"), dir.path().join("other.tsv")).unwrap();
+    let ended = pinflow(["bench", "--records", "300", "--reference", reference]);
+    assert_eq!(ended.code, Some(65), "{}", ended.stderr);
+    assert!(ended.stdout.contains("other.tsv (the configuration has no"), "{}", ended.stdout);
 }

@@ -97,7 +97,11 @@ fn a_budget_holds_reading_back_then_stops_in_order_and_more_goes_on() {
     ended.ok();
     right();
     assert!(again < free / 20 * 21, "{again} bytes after a restart, {free} before");
-    let room_for_it = free / 10 * 9;
+    // By chance one run holds more than another, and reading would end before it is held back.
+    let (ended, other) = room.run("other", None);
+    ended.ok();
+    right();
+    let room_for_it = free.min(other) / 10 * 9;
     let (ended, most) = room.run("enough", Some(&format!("{}KiB", room_for_it >> 10)));
     let ended = ended.ok();
     right();
@@ -109,7 +113,7 @@ fn a_budget_holds_reading_back_then_stops_in_order_and_more_goes_on() {
     for start in 0..2 {
         let (ended, most) = room.run("little", Some("64MiB"));
         assert_eq!(ended.code, Some(71), "start {start}: {}", ended.stderr);
-        let words = ["memory budget is used up", " of 64 MiB", "posts", "most of it: "];
+        let words = ["memory budget is used up", " of 64 MiB", "posts", "the largest of it: "];
         for word in words.into_iter().chain(["engine.memory", "stored"]) {
             assert!(ended.stderr.contains(word), "start {start}: {word}: {}", ended.stderr);
         }

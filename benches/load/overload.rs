@@ -74,8 +74,8 @@ pub fn run() -> Result<(), Failure> {
     let status = daemon.status()?;
     let (budget, read) = (status["memory"]["budget_bytes"].as_u64(), &status["totals"]["read"]);
     println!(
-        "sent {:.0} records/s for {pressed_seconds:.0} s ({sent} records); {read} were read; \
-         behind by {behind:.0} MiB; at most {:.0} MiB in memory",
+        "sent {:.0} records/s for {pressed_seconds:.0} s ({sent} records); {read} were read, \
+         those before it included; behind by {behind:.0} MiB; at most {:.0} MiB in memory",
         sent as f64 / pressed_seconds,
         most as f64 / MIB
     );

@@ -191,7 +191,7 @@ fn used_up(used: u64, budget: u64, posts: u64, cut: Option<u64>, all: &[Operator
         mib(budget)
     );
     if !named.is_empty() {
-        what += &format!("; most of it: {}", named.join(", "));
+        what += &format!("; the largest of it: {}", named.join(", "));
     }
     if let Some(cut) = cut {
         what += &format!("; all that was read is stored (checkpoint {cut})");
@@ -296,7 +296,7 @@ mod tests {
         let all = [one("a", 1 << 20), one("none", 0), one("b", 5 << 20)];
         let said = used_up(250 << 20, 256 << 20, 7, Some(3), &all).to_string();
         let head = "the memory budget is used up: 250 MiB of 256 MiB (engine.memory) after 7 \
-                    posts; most of it: b 5 MiB, a 1 MiB; all that was read is stored \
+                    posts; the largest of it: b 5 MiB, a 1 MiB; all that was read is stored \
                     (checkpoint 3)\nhint: ";
         assert!(said.starts_with(head), "{said}");
     }

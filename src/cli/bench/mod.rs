@@ -211,7 +211,8 @@ impl Bench {
     }
 }
 
-/// The files of a reference whose rows are not, in some order, those of the results.
+/// The files of a reference whose rows are not, in some order, those of the results; said of those
+/// that have none.
 fn wrong(reference: &Path, out: &Path) -> Result<Vec<String>, Failure> {
     let read = |path: &Path| -> Result<Vec<String>, Failure> {
         let text = std::fs::read_to_string(path)
@@ -231,8 +232,12 @@ fn wrong(reference: &Path, out: &Path) -> Result<Vec<String>, Failure> {
     }
     let mut wrong = Vec::new();
     for name in names {
-        if read(&reference.join(&name))? != read(&out.join(&name)).unwrap_or_default() {
-            wrong.push(name.to_string_lossy().into_owned());
+        let (given, made) = (reference.join(&name), out.join(&name));
+        let name = name.to_string_lossy();
+        if !made.exists() {
+            wrong.push(format!("{name} (the configuration has no such metric)"));
+        } else if read(&given)? != read(&made)? {
+            wrong.push(name.into_owned());
         }
     }
     Ok(wrong)
