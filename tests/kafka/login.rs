@@ -105,8 +105,8 @@ fn connections_that_fail_say_why_and_what_to_do() {
     // Each may be a broker that is not there yet.
     let likely: [(&str, &[&str], &str, &str); 5] = [
         (&tls, &[], "asking the brokers", "speaks TLS"),
-        // Of the two that librdkafka says of this either may be the last.
-        (&plain, &[&ca], "in state SSL_HANDSHAKE", "not to speak TLS"),
+        // Of the two that librdkafka says of this either may be the last: both say why.
+        (&plain, &[&ca], "Disconnected: SSL connection closed by peer", "not to speak TLS"),
         (&sasl, &[], "asking the brokers", "may want a login"),
         ("127.0.0.1:1", &[], "Connection refused", "a broker listens there"),
         ("no.such.host.invalid:9092", &[], "Failed to resolve", "the names in `brokers`"),

@@ -10,7 +10,6 @@ use super::number::{Number, degrees, digits, followers, integer};
 use super::rules::Rules;
 use super::wire::{Raw, Slot, Wire};
 use super::{Cell, Defect, Fields, Geo, Moment, Pin, Reason, Stream, Text, User};
-use crate::symbol;
 use crate::time::text::{parse, parse_with};
 
 /// What cleaning needs besides the record.
@@ -60,18 +59,12 @@ impl Context<'_> {
     fn pin<'a>(&self, wire: &Wire<'a>) -> Pin<'a> {
         let rules = self.rules;
         let kept = |slot, placeholders: &[String]| text(wire.get(slot), placeholders);
-        let poster_name = kept(Slot::PosterName, &rules.user_info);
-        if let Cell::Value(name) = &poster_name {
-            // Posters are many: what is remembered of them is fetched while the rest is cleaned,
-            // mostly to be used.
-            symbol::near(name);
-        }
         Pin {
             unique_id: kept(Slot::UniqueId, &[]),
             title: kept(Slot::Title, &rules.title),
             description: kept(Slot::Description, &rules.description),
             follower_count: count(wire.get(Slot::FollowerCount), &rules.user_info),
-            poster_name,
+            poster_name: kept(Slot::PosterName, &rules.user_info),
             tag_list: kept(Slot::TagList, &rules.tag_list),
             is_image_or_video: kept(Slot::IsImageOrVideo, &[]),
             image_src: kept(Slot::ImageSrc, &rules.image_src),

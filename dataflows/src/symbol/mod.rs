@@ -16,7 +16,6 @@ use std::sync::LazyLock;
 
 use hashbrown::HashTable;
 use parking_lot::RwLock;
-use prefetch_index::prefetch_index;
 use xxhash_rust::xxh3::xxh3_128_with_seed;
 
 /// The id of an interned text.
@@ -57,8 +56,6 @@ struct Lately {
     /// A power of two, twice as many whenever half as many texts as fit in were missed.
     sets: Vec<Set>,
     missed: usize,
-    /// [`SEED`], at hand.
-    seed: u64,
 }
 
 /// Symbols, each with 64 bits of its text's hash, the latest first.
@@ -86,7 +83,7 @@ impl Lately {
     const MOST: usize = 1 << 15;
 
     fn new(sets: usize) -> Self {
-        Lately { sets: vec![Set::EMPTY; sets], missed: 0, seed: *SEED }
+        Lately { sets: vec![Set::EMPTY; sets], missed: 0 }
     }
 
     /// Where a hash is looked for: by other bits than are compared there.
@@ -95,7 +92,7 @@ impl Lately {
     }
 
     fn intern(&mut self, text: &str) -> Sym {
-        let hash = seeded(text, self.seed);
+        let hash = hash(text);
         let place = self.place(hash);
         let set = &mut self.sets[place];
         // All are looked at, whichever it is: where it lies cannot be guessed, and a wrong guess
@@ -122,13 +119,9 @@ impl Lately {
     }
 }
 
-fn hash(text: &str) -> u128 {
-    seeded(text, *SEED)
-}
-
 #[inline]
-fn seeded(text: &str, seed: u64) -> u128 {
-    xxh3_128_with_seed(text.as_bytes(), seed)
+fn hash(text: &str) -> u128 {
+    xxh3_128_with_seed(text.as_bytes(), *SEED)
 }
 
 /// The symbol of a text; the same one every time.
@@ -139,13 +132,6 @@ pub fn intern(text: &str) -> Sym {
 /// The same for one of many texts that this thread does not see again soon: none is remembered.
 pub fn intern_once(text: &str) -> Sym {
     look_up(text, hash(text) as u64)
-}
-
-/// Asks the processor for where a text is looked for, which is to be interned soon.
-pub fn near(text: &str) {
-    LATELY.with_borrow(|lately| {
-        prefetch_index(&lately.sets, lately.place(seeded(text, lately.seed)));
-    });
 }
 
 /// The symbol by the table that all threads share.
