@@ -1,18 +1,17 @@
 //! The whole dataflow on one screen.
 //!
 //! ```text
-//! batches -> Decode -> Assemble -+-----------------------------+-> Groups -> outbox
-//!                 |              +-> distinct (differential) --+
-//!                 +-> bag joins (differential) ----------------+
-//! ticks --------------^ seal each epoch of the own operators ^
+//! batches -> Decode -> Assemble -------------------+-> Distinct -+-> Groups -> outbox
+//!                 |                                +-------------+
+//!                 +-> bag joins (differential) ----+
+//! ticks ------------------^ seal each epoch of the own operators ^
 //! ```
 
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use differential_dataflow::{AsCollection, VecCollection};
-use timely::dataflow::channels::pact::Pipeline;
+use differential_dataflow::AsCollection;
 use timely::dataflow::operators::vec::input::Handle;
 use timely::dataflow::operators::{Concatenate, OkErr, Probe};
 use timely::dataflow::{InputHandleVec, ProbeHandle, StreamVec};
@@ -23,14 +22,12 @@ use crate::assemble::recs::{Head, Recs};
 use crate::assemble::{Assemble, Partitions, Post};
 use crate::batch::Dealt;
 use crate::decode::{DecodeOptions, decode};
-use crate::metrics::declare::Join;
-use crate::metrics::distinct::{DistinctRow, distinct};
+use crate::metrics::bag;
 use crate::metrics::group::Groups;
+use crate::metrics::group::distinct::Distinct;
 use crate::metrics::meta::{self, Ledger};
 use crate::metrics::plan::Plan;
-use crate::metrics::slide::{self, Slides};
 use crate::metrics::update::{Combine, Updates};
-use crate::metrics::{bag, distinct as distinct_rows};
 use crate::names;
 use crate::operators::{Step, Take, as_changes, by_epoch, sealed, taking};
 use crate::outbox::Outbox;
@@ -63,7 +60,7 @@ pub struct Handles {
     pub outbox: Outbox,
     assemble: Rc<RefCell<Assemble>>,
     groups: Rc<RefCell<Groups>>,
-    slides: Rc<RefCell<Slides>>,
+    distinct: Rc<RefCell<Distinct>>,
     arranged: Arranged,
     plan: Arc<Plan>,
     partitions: Partitions,
@@ -83,8 +80,8 @@ impl Handles {
     /// What the operators hold, under the names of the plan.
     pub fn sizes(&self) -> Vec<Size> {
         let (assemble, groups) = (self.assemble.borrow().sizes(), self.groups.borrow().sizes());
-        let slides = self.slides.borrow().len();
-        size::sizes(&self.plan, assemble, &groups, slides, &self.arranged)
+        let distinct = self.distinct.borrow().size();
+        size::sizes(&self.plan, assemble, &groups, distinct, &self.arranged)
     }
 }
 
@@ -100,7 +97,8 @@ pub fn build(
     state.restore(&restore.slots, &restore.texts, (me, peers), restore.now)?;
     let assemble = Rc::new(RefCell::new(state));
     let groups = Rc::new(RefCell::new(Groups::new(plan.clone(), restore.now)));
-    let slides = Rc::new(RefCell::new(Slides::new(plan.clone())));
+    let distinct = Distinct::new(plan.clone(), worker.peers(), restore.now);
+    let distinct = Rc::new(RefCell::new(distinct));
     let arranged = Arranged::of(worker);
     let outbox = Outbox::default();
     let (mut batches, mut ticks) = (InputHandleVec::new(), InputHandleVec::new());
@@ -110,23 +108,23 @@ pub fn build(
         let ticks: StreamVec<'_, u64, Tick> = ticks.to_stream(scope);
         let recs = decode(batches, plan, options, outbox.clone());
         let ledger = (me == 0).then(|| restore.ledger.clone());
-        let (changes, rows) =
-            assembled((recs.clone(), ticks.clone()), plan, (&assemble, &slides), &outbox, ledger);
-        let mut rows: Vec<Rows<'_>> = rows.into_iter().collect();
-        let mut changes = vec![changes];
+        let mut changes =
+            assembled((recs.clone(), ticks.clone()), plan, &assemble, &outbox, ledger);
         if plan.has_bags() {
-            for (updates, distinct) in bags(recs, plan) {
-                changes.push(updates);
-                rows.push(distinct);
-            }
+            changes = scope.concatenate(bags(recs, plan).into_iter().chain([changes]));
         }
-        if !rows.is_empty() {
-            changes.push(distinct_updates(rows, plan));
+        let route = || pooled::exchange(|updates: &Updates| updates.to);
+        if plan.has_distinct() {
+            let plan = plan.clone();
+            let counts_once = move |n: u16| plan.nodes[usize::from(n)].once.is_some();
+            let (rows, others) =
+                changes.ok_err(move |u| if counts_once(u.node) { Ok(u) } else { Err(u) });
+            let work = Once(distinct.clone());
+            let distinct = taking(rows, ticks.clone(), route(), names::DISTINCT.name, work);
+            changes = scope.concatenate([others, distinct]);
         }
-        let changes = scope.concatenate(changes);
-        let route = pooled::exchange(|updates: &Updates| updates.to);
         let work = Grouped { groups: groups.clone(), outbox: outbox.clone() };
-        taking(changes, ticks, route, names::GROUPS.name, work).probe_with(&probe);
+        taking(changes, ticks, route(), names::GROUPS.name, work).probe_with(&probe);
     });
     let partitions = options.partitions.clone();
     let plan = plan.clone();
@@ -137,7 +135,7 @@ pub fn build(
         outbox,
         assemble,
         groups,
-        slides,
+        distinct,
         arranged,
         plan,
         partitions,
@@ -163,88 +161,52 @@ impl Take<Updates, ()> for Grouped {
     }
 }
 
-type Given = Result<Updates, (DistinctRow, i64)>;
+/// The distinct operator.
+struct Once(Rc<RefCell<Distinct>>);
 
-/// The assemble operator: changes of groups, and changes of rows that are to be made distinct, if
-/// any node wants such.
+impl Take<Updates, Updates> for Once {
+    fn take(&mut self, updates: &mut Vec<Updates>) {
+        let mut distinct = self.0.borrow_mut();
+        updates.drain(..).for_each(|u| distinct.update(&u));
+    }
+
+    fn end(&mut self, _: u64, tick: &Tick, give: &mut dyn FnMut(Updates)) -> Step {
+        self.0.borrow_mut().tick(tick).drain(give);
+        Step::Done
+    }
+}
+
+/// The assemble operator: changes of groups, and of rows that are to be made distinct.
 fn assembled<'s>(
     (recs, ticks): (StreamVec<'s, u64, Recs>, StreamVec<'s, u64, Tick>),
     plan: &Arc<Plan>,
-    (assemble, slides): (&Rc<RefCell<Assemble>>, &Rc<RefCell<Slides>>),
+    assemble: &Rc<RefCell<Assemble>>,
     outbox: &Outbox,
     mut first: Option<Ledger>,
-) -> (StreamVec<'s, u64, Updates>, Option<Rows<'s>>) {
-    let wanted = plan.nodes.iter().any(|n| !n.distinct.is_empty() && n.join == Join::Newest);
-    let sliding = slide::wanted(plan).then(|| slides.clone());
+) -> StreamVec<'s, u64, Updates> {
     let (plan, assemble, outbox) = (plan.clone(), assemble.clone(), outbox.clone());
-    let mut work =
-        move |epoch, recs: &mut [Vec<Recs>], tick: &Tick, give: &mut dyn FnMut(Given)| {
-            let mut distinct = Vec::new();
-            let mut assemble = assemble.borrow_mut();
-            if let Some(combine) = assemble.feed(&mut distinct) {
-                combine.drain(|u| give(Ok(u)));
-                distinct.into_iter().for_each(|d| give(Err(d)));
-                return Step::More;
-            }
-            outbox.at(epoch, |out| {
-                let recs = recs.iter_mut().flat_map(|list| list.drain(..));
-                let combine = assemble.epoch(recs, tick, out, &mut distinct);
-                meta::updates(&plan, out.ledger.iter(), combine);
-                if let Some(ledger) = first.take() {
-                    meta::updates(&plan, ledger.iter(), combine);
-                }
-                combine.drain(|u| give(Ok(u)));
-            });
-            distinct.into_iter().for_each(|d| give(Err(d)));
-            Step::Done
-        };
     let by_index = pooled::exchange(|recs: &Recs| recs.to);
-    if !wanted {
-        let updates =
-            sealed(recs, ticks, by_index, names::ASSEMBLE.name, move |epoch, recs, tick, give| {
-                work(epoch, recs, tick, &mut |given| given.into_iter().for_each(&mut *give))
-            });
-        return (updates, None);
-    }
-    let given = sealed(recs, ticks.clone(), by_index, names::ASSEMBLE.name, work);
-    let (updates, mut rows) = given.ok_err(|given: Given| given);
-    if let Some(slides) = sliding {
-        rows = sealed(
-            rows,
-            ticks,
-            Pipeline,
-            names::DISTINCT_SLIDES.name,
-            move |_, rows, tick, give| {
-                let mut slides = slides.borrow_mut();
-                let rows = rows.iter_mut().flat_map(|list| list.drain(..));
-                rows.for_each(|row| slides.row(row, give));
-                slides.tick(tick, give);
-                Step::Done
-            },
-        );
-    }
-    (updates, Some(as_changes(rows, names::DISTINCT_ROWS.name, Some).as_collection()))
-}
-
-type Rows<'s> = VecCollection<'s, u64, DistinctRow, isize>;
-
-/// Rows made distinct, as changes of groups.
-fn distinct_updates<'s>(rows: Vec<Rows<'s>>, plan: &Arc<Plan>) -> StreamVec<'s, u64, Updates> {
-    let mut rows = rows.into_iter();
-    let first = rows.next().expect("there is at least one");
-    let rows = rows.fold(first, Rows::concat);
-    let plan = plan.clone();
-    let mut combine = Combine::new(&plan, rows.scope().peers());
-    by_epoch(distinct(rows).inner, names::DISTINCT_UPDATES.name, move |_, rows| {
-        distinct_rows::updates(&plan, &mut combine, rows.into_iter())
+    sealed(recs, ticks, by_index, names::ASSEMBLE.name, move |epoch, recs, tick, give| {
+        let mut assemble = assemble.borrow_mut();
+        if let Some(combine) = assemble.feed() {
+            combine.drain(give);
+            return Step::More;
+        }
+        outbox.at(epoch, |out| {
+            let recs = recs.iter_mut().flat_map(|list| list.drain(..));
+            let combine = assemble.epoch(recs, tick, out);
+            meta::updates(&plan, out.ledger.iter(), combine);
+            if let Some(ledger) = first.take() {
+                meta::updates(&plan, ledger.iter(), combine);
+            }
+            combine.drain(give);
+        });
+        Step::Done
     })
 }
 
 /// Bag joins: changes of groups, and of rows that are to be made distinct.
-fn bags<'s>(
-    recs: StreamVec<'s, u64, Recs>,
-    plan: &Arc<Plan>,
-) -> Vec<(StreamVec<'s, u64, Updates>, Rows<'s>)> {
+fn bags<'s>(recs: StreamVec<'s, u64, Recs>, plan: &Arc<Plan>) -> Vec<StreamVec<'s, u64, Updates>> {
     let layout = plan.layout.clone();
     let records = as_changes(recs, names::BAG_RECORDS.name, move |recs: Recs| {
         let rec = |(head, packed): (&Head, &[u8])| (head.index, head.stream(), packed.into());
@@ -252,19 +214,14 @@ fn bags<'s>(
         recs.give_back();
         list
     });
-    bag::join(plan, records.as_collection())
-        .into_iter()
+    let joined = bag::join(plan, records.as_collection()).into_iter();
+    joined
         .map(|(n, rows)| {
             let plan = plan.clone();
-            let mut combine = Combine::new(&plan, rows.scope().peers());
-            let given: StreamVec<'_, u64, Given> =
-                by_epoch(rows.inner, names::BAG_UPDATES.name, move |_, rows| {
-                    let (updates, distinct) =
-                        bag::updates(&plan, n, &mut combine, rows.into_iter());
-                    updates.into_iter().map(Ok).chain(distinct.into_iter().map(Err)).collect()
-                });
-            let (updates, rows) = given.ok_err(|given| given);
-            (updates, as_changes(rows, names::BAG_ROWS.name, Some).as_collection())
+            let mut combine = Combine::of_rows(&plan, rows.scope().peers());
+            by_epoch(rows.inner, names::BAG_UPDATES.name, move |_, rows| {
+                bag::updates(&plan, n, &mut combine, rows.into_iter())
+            })
         })
         .collect()
 }

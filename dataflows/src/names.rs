@@ -52,24 +52,13 @@ pub const ASSEMBLE: Operator = own(
 /// A part of [`ASSEMBLE`]'s state.
 pub const ARRIVALS: &str = "Assemble arrivals";
 
-/// Rows that are to be made distinct, as differential's changes.
-pub const DISTINCT_ROWS: Operator =
-    of("Distinct rows", Make::Timely, "rows as changes of a collection");
-
-/// Distinct rows in windows that slide.
-pub const DISTINCT_SLIDES: Operator = own(
-    "Distinct slides",
-    "moves rows into and out of the windows that slide over arrivals",
-    "windows follow `now`, which is data and not differential's time",
-);
-
 /// Distinct rows.
-pub const DISTINCT: Operator =
-    of("Distinct", Make::Differential, "rows that are equal count once, until the last one goes");
-
-/// Changes of distinct rows as changes of groups.
-pub const DISTINCT_UPDATES: Operator =
-    of("Distinct updates", Make::Timely, "distinct rows as changes of groups");
+pub const DISTINCT: Operator = own(
+    "Distinct",
+    "rows that are equal count once, until the last one goes",
+    "windows slide as `now` moves, which is data and not differential's time; and a table of rows \
+     costs a third of the sorted history that differential keeps of each",
+);
 
 /// Records as a collection.
 pub const BAG_RECORDS: Operator =
@@ -82,10 +71,6 @@ pub const BAG_JOIN: Operator =
 /// Changes of joined rows as changes of groups.
 pub const BAG_UPDATES: Operator =
     of("Bag updates", Make::Timely, "joined rows as changes of groups");
-
-/// Joined rows that are to be made distinct, as differential's changes.
-pub const BAG_ROWS: Operator =
-    of("Distinct bag rows", Make::Timely, "joined rows as changes of a collection");
 
 /// From changes of groups to results.
 pub const GROUPS: Operator = own(

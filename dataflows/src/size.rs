@@ -7,7 +7,7 @@ use std::rc::Rc;
 use differential_dataflow::logging::{DifferentialEvent, DifferentialEventBuilder};
 use timely::worker::Worker;
 
-use crate::metrics::distinct::DistinctRow;
+use crate::metrics::bag::Joined;
 use crate::metrics::explain::{bucket_name, node_name};
 use crate::metrics::group::size::GroupsSize;
 use crate::metrics::plan::Plan;
@@ -73,23 +73,19 @@ pub(crate) fn sizes(
     plan: &Plan,
     [slots, arrivals]: [(usize, usize); 2],
     groups: &[GroupsSize],
-    slides: usize,
+    distinct: (usize, usize),
     arranged: &Arranged,
 ) -> Vec<Size> {
-    let row = size_of::<DistinctRow>();
     let mut out = vec![Size::new(names::ASSEMBLE.name, slots.0, slots.1)];
     if plan.arrivals {
         out.push(Size::new(names::ARRIVALS, arrivals.0, arrivals.1));
     }
-    if crate::metrics::slide::wanted(plan) {
-        out.push(Size::new(names::DISTINCT_SLIDES.name, slides, slides * row));
-    }
-    // Bags are joined in bounded runs alone: their arrangements are not told apart.
-    let updates = arranged.len();
     if plan.has_bags() {
-        out.push(Size::new(names::BAG_JOIN.name, updates, updates * row));
-    } else if plan.nodes.iter().any(|n| !n.distinct.is_empty()) {
-        out.push(Size::new(names::DISTINCT.name, updates, updates * row));
+        let updates = arranged.len();
+        out.push(Size::new(names::BAG_JOIN.name, updates, updates * size_of::<Joined>()));
+    }
+    if plan.has_distinct() {
+        out.push(Size::new(names::DISTINCT.name, distinct.0, distinct.1));
     }
     for (n, size) in groups.iter().enumerate() {
         out.push(Size::new(node_name(plan, n), size.groups, size.bytes));

@@ -11,11 +11,12 @@ use dataflows::metrics::changes::Changes;
 use dataflows::metrics::declare::{
     Expr, Fact, Fraction, Join, Key, Kind, Measure, Metric, Output, Ties, default_age_groups,
 };
-use dataflows::metrics::distinct::{DistinctRow, distinct};
 use dataflows::metrics::group::Groups;
+use dataflows::metrics::group::distinct::Distinct;
 use dataflows::metrics::plan::Plan;
 use dataflows::metrics::update::{Combine, Updates};
 use dataflows::metrics::value::{Change, NULL, Value};
+use dataflows::metrics::words::{Words, start, window};
 use dataflows::operators::{Step, Take, by_epoch, taking};
 use dataflows::record::Column;
 use dataflows::symbol::{Sym, intern};
@@ -298,38 +299,74 @@ proptest! {
     }
 
     #[test]
-    fn distinct_rows_equal_the_general_distinct(epochs in history()) {
-        let left: Kept<(DistinctRow, u64, isize)> = Arc::default();
+    fn distinct_rows_equal_the_general_distinct(epochs in history(), workers in 1usize..4) {
         let right: Kept<(DistinctRow, u64, isize)> = Arc::default();
-        let (a, b) = (left.clone(), right.clone());
+        let (list, all) = (right.clone(), epochs.clone());
         timely::execute_directly(move |worker| {
             let mut input = worker.dataflow::<u64, _, _>(|scope| {
                 let (input, rows) = scope.new_collection::<DistinctRow, isize>();
-                distinct(rows.clone()).inner.inspect(move |c| a.lock().unwrap().push(c.clone()));
-                rows.distinct().inner.inspect(move |c| b.lock().unwrap().push(c.clone()));
+                rows.distinct().inner.inspect(move |c| list.lock().unwrap().push(c.clone()));
                 input
             });
-            for (e, changes) in epochs.into_iter().enumerate() {
-                for (row, diff) in changes {
-                    let [node, value, name] = cells(&row);
-                    let (node, window) = (node as u16, value.rem_euclid(2) as u16);
-                    let cells = [name].into_iter().collect();
-                    input.update(DistinctRow::new(node, window, value, cells), diff);
-                }
+            for (e, changes) in all.into_iter().enumerate() {
+                changes.iter().for_each(|(row, diff)| input.update(distinct_row(row), *diff));
                 input.advance_to(e as u64 + 1);
                 input.flush();
             }
         });
-        let sum = |list: &Kept<(DistinctRow, u64, isize)>| {
-            let mut counts: BTreeMap<(u64, DistinctRow), isize> = BTreeMap::new();
-            for (row, e, diff) in list.lock().unwrap().iter() {
-                *counts.entry((*e, row.clone())).or_default() += diff;
-            }
-            counts.retain(|_, n| *n != 0);
-            counts
-        };
-        prop_assert_eq!(sum(&left), sum(&right));
+        let left = distinct_changes(&epochs, workers);
+        let mut counts: BTreeMap<(u64, DistinctRow), isize> = BTreeMap::new();
+        for (row, e, diff) in right.lock().unwrap().iter() {
+            *counts.entry((*e, *row)).or_default() += diff;
+        }
+        counts.retain(|_, n| *n != 0);
+        prop_assert_eq!(left, counts);
     }
+}
+
+/// A window, its start, and the cells of a row in it.
+type DistinctRow = (u16, i64, [i64; 3]);
+
+fn distinct_row(row: &Cells) -> DistinctRow {
+    (u16::from(row.0 == 1), i64::from(row.0 == 2) * 3_600_000_000, cells(row))
+}
+
+/// The changes of distinct rows at each epoch, by the operator's state on so many workers. A
+/// group for each of the rows tells them apart.
+fn distinct_changes(
+    epochs: &[Vec<(Cells, isize)>],
+    workers: usize,
+) -> BTreeMap<(u64, DistinctRow), isize> {
+    let mut metric = plan().metrics[0].schema.metric.clone();
+    let key = |expr: &Expr| Key { name: expr.name(), expr: *expr };
+    metric.keys = metric.distinct.iter().map(key).collect();
+    metric.measures.truncate(1);
+    let plan = Arc::new(Plan::new(&[metric], &default_age_groups(), false));
+    let (node, form) = (&plan.nodes[0], Words::of(&plan.nodes[0]));
+    let state = |_| Distinct::new(plan.clone(), workers, i64::MIN);
+    let mut states: Vec<Distinct> = (0..workers).map(state).collect();
+    let mut combine = Combine::of_rows(&plan, workers);
+    let mut changed = BTreeMap::new();
+    for (e, changes) in epochs.iter().enumerate() {
+        for (row, diff) in changes {
+            let (window, start, cells) = distinct_row(row);
+            combine.placed(0, node.first(), &cells, (window, start), *diff as i64);
+        }
+        combine.drain(|updates| states[updates.to as usize].update(&updates));
+        for state in &mut states {
+            state.tick(&Tick::default()).drain(|updates| {
+                for entry in updates.words.chunks_exact(form.width()) {
+                    let cells = form.keys(entry)[..].try_into().unwrap();
+                    let row = (window(entry[0]), start(entry[0]), cells);
+                    *changed.entry((e as u64, row)).or_default() += form.sum(entry, 0) as isize;
+                }
+            });
+        }
+    }
+    let held: usize = states.iter().map(|s| s.size().0).sum();
+    assert_eq!(held as isize, changed.values().sum::<isize>(), "rows that are gone leave memory");
+    changed.retain(|_, n| *n != 0);
+    changed
 }
 
 #[test]

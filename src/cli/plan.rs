@@ -219,7 +219,9 @@ fn grouped(out: &mut String, group: &Grouped) {
     let share = group.bucket_share_bytes;
     let share =
         share.map_or(String::new(), |b| format!(", and {b} for each bucket that it has rows in"));
-    line("memory", format!("about {} bytes a group{share}", group.group_bytes));
+    let row = group.distinct_row_bytes;
+    let row = row.map_or(String::new(), |b| format!(", and {b} for each distinct row"));
+    line("memory", format!("about {} bytes a group{share}{row}", group.group_bytes));
 }
 
 fn post(out: &mut String, post: &PostSize) {
@@ -349,7 +351,7 @@ mod tests {
         for (name, made) in [
             ("Decode", "timely"),
             ("Assemble", "own"),
-            ("Distinct", "differential"),
+            ("Distinct", "own"),
             ("Groups", "own"),
         ] {
             let line = text.lines().find(|l| l.trim_start().starts_with(&format!("{name}  ")));

@@ -77,8 +77,8 @@ fn assemble() {
     measured(&mut || {
         for records in epochs.take().into_iter().flatten() {
             let tick = Tick::default();
-            let (mut sealed, mut distinct) = (Sealed::default(), Vec::new());
-            let combine = table.epoch([records], &tick, &mut sealed, &mut distinct);
+            let mut sealed = Sealed::default();
+            let combine = table.epoch([records], &tick, &mut sealed);
             combine.drain(|update| {
                 black_box(update);
             });

@@ -76,8 +76,8 @@ fn epoch(bencher: Bencher<'_, '_>, indexes: u64) {
             [epochs[epoch % epochs.len()].clone()]
         })
         .bench_local_values(|recs| {
-            let (mut sealed, mut distinct) = (Sealed::default(), Vec::new());
-            let combine = assemble.epoch(recs, &tick, &mut sealed, &mut distinct);
+            let mut sealed = Sealed::default();
+            let combine = assemble.epoch(recs, &tick, &mut sealed);
             combine.drain(|update| {
                 divan::black_box(update);
             });

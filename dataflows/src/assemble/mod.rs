@@ -25,7 +25,6 @@ use std::sync::Arc;
 use parking_lot::RwLock;
 
 use crate::metrics::declare::Fact;
-use crate::metrics::distinct::DistinctRow;
 use crate::metrics::plan::Plan;
 use crate::metrics::update::Combine;
 use crate::record::{Origin, Stream};
@@ -106,7 +105,7 @@ impl Assemble {
     pub fn new(plan: Arc<Plan>, partitions: Partitions, workers: usize) -> Self {
         Assemble {
             table: Table::new(&plan.layout),
-            combine: Combine::new(&plan, workers),
+            combine: Combine::of_rows(&plan, workers),
             partitions,
             arrivals: Arrivals::default(),
             gives: std::array::from_fn(|sides| plan.has_rows(sides as u8)),
@@ -128,7 +127,6 @@ impl Assemble {
         recs: impl IntoIterator<Item = Recs>,
         tick: &Tick,
         sealed: &mut Sealed,
-        distinct: &mut Vec<(DistinctRow, i64)>,
     ) -> &mut Combine {
         debug_assert!(self.unfed.is_empty(), "what is fed later would count twice");
         // One count for all: workers share the plan, and its counter with it.
@@ -148,7 +146,7 @@ impl Assemble {
             before.slots.get(n + SOON).into_iter().for_each(|(slot, _)| self.table.near(*slot));
             let arrivals = before.arrivals.get(n).unwrap_or(&none);
             let old = if *is_kept { kept.next() } else { None };
-            self.changed(&plan, *slot, old, arrivals, distinct);
+            self.changed(&plan, *slot, old, arrivals);
         }
         before.slots.clear();
         before.bytes.clear();
@@ -247,7 +245,6 @@ impl Assemble {
         slot: u32,
         old: Option<&[u8]>,
         old_arrivals: &Counts,
-        distinct: &mut Vec<(DistinctRow, i64)>,
     ) {
         let new = self.table.settle(slot);
         if old.is_none() && !self.gives[usize::from(present(new))] {
@@ -271,7 +268,7 @@ impl Assemble {
             if unmoved && !(arrivals && *old_arrivals != arrived) {
                 continue;
             }
-            let mut out = Out { n, node, combine: &mut self.combine, distinct };
+            let mut out = Out { n, node, combine: &mut self.combine };
             if old.is_some() {
                 out.post(was, old_arrivals, -1);
             }

@@ -7,7 +7,6 @@ use super::codec::{self, CodecError, Numbers, Texts};
 use super::layout::present;
 use super::rows::Out;
 use super::table::{AHEAD, owner};
-use crate::metrics::distinct::DistinctRow;
 use crate::metrics::update::Combine;
 use crate::record::Stream;
 
@@ -59,9 +58,9 @@ impl Assemble {
     }
 
     /// Feeds some of what came back from disk to the metrics, which are rebuilt from it: the
-    /// changes of groups and of distinct rows; none once all is fed. Changes of groups are never
-    /// there all at once: a restart needs no more memory for them than the run before it did.
-    pub fn feed(&mut self, distinct: &mut Vec<(DistinctRow, i64)>) -> Option<&mut Combine> {
+    /// changes of groups and of distinct rows; none once all is fed. They are never there all at
+    /// once: a restart needs no more memory for them than the run before it did.
+    pub fn feed(&mut self) -> Option<&mut Combine> {
         let slots = self.unfed.start..self.unfed.end.min(self.unfed.start + SLICE);
         let plan = self.plan.clone();
         for slot in slots.clone() {
@@ -74,7 +73,7 @@ impl Assemble {
             let counts = if plan.arrivals { self.arrivals.of(slot) } else { Counts::new() };
             for (n, node) in plan.nodes.iter().enumerate().filter(|(_, n)| n.of_posts()) {
                 let combine = &mut self.combine;
-                Out { n, node, combine, distinct }.post(post, &counts, 1);
+                Out { n, node, combine }.post(post, &counts, 1);
             }
         }
         self.unfed.start = slots.end;

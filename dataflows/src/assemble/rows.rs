@@ -6,7 +6,6 @@ use super::arrivals::Counts;
 use super::layout::{HEADER, present};
 use super::table;
 use crate::metrics::declare::Fact;
-use crate::metrics::distinct::DistinctRow;
 use crate::metrics::plan::{Node, Plan};
 use crate::metrics::update::Combine;
 use crate::metrics::value::NULL;
@@ -37,10 +36,8 @@ pub struct Out<'a> {
     pub n: usize,
     /// The node.
     pub node: &'a Node,
-    /// Takes changes of groups.
+    /// Takes changes of its groups, or of its distinct rows.
     pub combine: &'a mut Combine,
-    /// Takes changes of distinct rows.
-    pub distinct: &'a mut Vec<(DistinctRow, i64)>,
 }
 
 impl Out<'_> {
@@ -58,10 +55,6 @@ impl Out<'_> {
     }
 
     fn row(&mut self, cells: &[i64], bucket: i64, diff: i64) {
-        if self.node.distinct.is_empty() {
-            return self.combine.row(self.n, self.node, cells, bucket, diff);
-        }
-        let distinct = &mut *self.distinct;
-        DistinctRow::each(self.n, self.node, cells, bucket, |row| distinct.push((row, diff)));
+        self.combine.row(self.n, self.node.first(), cells, bucket, diff);
     }
 }

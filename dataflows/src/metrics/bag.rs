@@ -6,7 +6,6 @@ use std::sync::Arc;
 use differential_dataflow::VecCollection;
 
 use super::declare::Join;
-use super::distinct::DistinctRow;
 use super::plan::Plan;
 use super::update::{Combine, Updates};
 use super::value::NULL;
@@ -17,7 +16,7 @@ use crate::record::Stream;
 pub type Rec = (u64, Stream, Packed);
 
 /// A row of joined sides: the index, and the packed columns of pin, geo, user.
-type Joined = (u64, [Packed; 3]);
+pub type Joined = (u64, [Packed; 3]);
 
 /// The rows of every combination of sides that some node joins as bags.
 pub fn join<'s>(
@@ -49,24 +48,19 @@ pub fn join<'s>(
     .collect()
 }
 
-/// The group changes that changes of a node's joined rows make.
+/// What changes of a node's joined rows change of its groups, or of its distinct rows.
 pub fn updates(
     plan: &Arc<Plan>,
     n: usize,
     combine: &mut Combine,
     rows: impl Iterator<Item = (Joined, isize)>,
-) -> (Vec<Updates>, Vec<(DistinctRow, i64)>) {
-    let node = &plan.nodes[n];
-    let (mut distinct, mut seen) = (Vec::new(), Vec::new());
+) -> Vec<Updates> {
+    let (node, mut seen) = (&plan.nodes[n], Vec::new());
     for ((index, sides), diff) in rows {
         plan.look(index, [0, 1, 2].map(|s| node.sides[s].then_some(&sides[s][..])), &mut seen);
-        if node.distinct.is_empty() {
-            combine.row(n, node, &seen, NULL, diff as i64);
-        } else {
-            DistinctRow::each(n, node, &seen, NULL, |row| distinct.push((row, diff as i64)));
-        }
+        combine.row(n, node.first(), &seen, NULL, diff as i64);
     }
     let mut out = Vec::new();
     combine.drain(|u| out.push(u));
-    (out, distinct)
+    out
 }

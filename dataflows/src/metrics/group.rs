@@ -8,6 +8,7 @@
 //! the CPU and five times the memory.
 
 mod buckets;
+pub mod distinct;
 mod live;
 mod rows;
 pub mod size;
@@ -46,11 +47,7 @@ impl Groups {
     /// Takes changes up.
     pub fn update(&mut self, updates: &Updates) {
         let node = &self.plan.nodes[updates.node as usize];
-        let NodeGroups { live, buckets } = &mut self.nodes[updates.node as usize];
-        if let Some(buckets) = buckets {
-            live.take(node, &buckets.arrive(node, updates), self.now);
-        }
-        live.take(node, updates, self.now);
+        self.nodes[updates.node as usize].take(node, updates, self.now);
     }
 
     /// The clock moved: windows slide and retire. Then, if the epoch publishes, the changes.
@@ -58,16 +55,15 @@ impl Groups {
         self.now = tick.now;
         let plan = self.plan.clone();
         for (n, node) in plan.nodes.iter().enumerate() {
-            let NodeGroups { live, buckets } = &mut self.nodes[n];
-            let slid = buckets.as_mut().is_some_and(|b| b.slide(node, tick, live));
-            let moved = live.retire(node, tick.now) || slid;
+            let groups = &mut self.nodes[n];
+            let moved = groups.move_on(node, tick);
             if tick.publish {
-                live.publish(node, &plan.metrics, changes);
+                groups.live.publish(node, &plan.metrics, changes);
                 if tick.last {
-                    self.nodes[n] = NodeGroups::new(node);
+                    *groups = NodeGroups::new(node);
                 }
             } else if moved {
-                live.forget();
+                groups.live.forget();
             }
         }
     }
@@ -79,5 +75,20 @@ impl NodeGroups {
         let slides = node.sliding().next().is_some();
         let buckets = slides.then(|| Buckets::new(node, live.groups.form().clone()));
         NodeGroups { live, buckets }
+    }
+
+    /// Takes changes up.
+    fn take(&mut self, node: &Node, updates: &Updates, now: i64) {
+        if let Some(buckets) = &mut self.buckets {
+            self.live.take(node, &buckets.arrive(node, updates), now);
+        }
+        self.live.take(node, updates, now);
+    }
+
+    /// The clock moved: windows slide and retire. Whether any did.
+    fn move_on(&mut self, node: &Node, tick: &Tick) -> bool {
+        let NodeGroups { live, buckets } = self;
+        let slid = buckets.as_mut().is_some_and(|b| b.slide(node, tick, live));
+        live.retire(node, tick.now) || slid
     }
 }

@@ -3,7 +3,6 @@
 pub mod bag;
 pub mod changes;
 pub mod declare;
-pub mod distinct;
 pub mod explain;
 pub mod expr;
 pub mod group;
@@ -11,7 +10,6 @@ pub mod meta;
 pub mod multiset;
 pub mod plan;
 pub mod schema;
-pub mod slide;
 pub mod update;
 pub mod value;
 pub mod window;

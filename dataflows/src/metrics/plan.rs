@@ -6,7 +6,7 @@ mod show;
 use std::collections::BTreeSet;
 
 use super::declare::{
-    AgeGroup, Expr, Fact, Join, Key, Kind, Meta, Metric, Shape, Ties, Time, Window,
+    AgeGroup, Expr, Fact, Join, Kind, Meta, Metric, Shape, Ties, Time, Window,
 };
 use super::expr::{
     AgeLabels, Compiler, Cond, Ex, Need, Nth, Over, Row, age_labels, columns, condition_columns,
@@ -87,13 +87,13 @@ pub struct Node {
     pub join: Join,
     /// The sides a row needs.
     pub sides: [bool; 3],
-    /// Rows it looks at (before `distinct`).
-    pub filter: Vec<Cond>,
-    /// If not empty: rows equal in these count once; what follows, but for the event time, is over
-    /// what [`Node::look`] makes of rows of these cells.
-    pub distinct: Vec<Nth>,
-    /// What is made of such a row.
+    /// Where rows that are equal in some columns count once: those rows, as groups whose keys the
+    /// columns are. All that follows is then over what [`Node::look`] makes of such keys.
+    pub once: Option<Box<Node>>,
+    /// What is made of them.
     inner: Vec<Ex>,
+    /// Rows it looks at.
+    pub filter: Vec<Cond>,
     /// The group keys, and what their cells may be.
     pub keys: Vec<(KeyForm, Nth)>,
     /// Windows; empty = one without edges.
@@ -116,6 +116,11 @@ impl Node {
     /// Whether its rows are of posts as the state of record holds them.
     pub fn of_posts(&self) -> bool {
         self.join == Join::Newest && !matches!(self.fact, Fact::Records | Fact::Fields)
+    }
+
+    /// Where rows of posts go first: that which makes them distinct, if anything does.
+    pub fn first(&self) -> &Node {
+        self.once.as_deref().unwrap_or(self)
     }
 
     /// The cells of a row of those that count once.
@@ -251,30 +256,22 @@ impl Plan {
     /// The bare node of a metric, without measures.
     fn node(&mut self, metric: &Metric, ages: &AgeLabels) -> Node {
         let distinct = distinct_exprs(metric);
-        let sides = sides(metric.fact);
         let Plan { layout, cells, .. } = self;
         let over_posts = over(metric, &[], layout);
         let mut outer = Compiler { over: over_posts, cells, ages: ages.clone() };
         let filter = outer.conds(&metric.filter);
-        let counted: Vec<Nth> = distinct.iter().map(|e| outer.expr(*e, Need::Value)).collect();
         let moment = Expr::Column(Column::Timestamp);
         let event = event_need(metric).map(|need| outer.expr(moment, need));
-        let mut inner = Vec::new();
-        let mut within = Compiler {
-            over: over(metric, &distinct, layout),
-            cells: if distinct.is_empty() { cells } else { &mut inner },
-            ages: ages.clone(),
-        };
-        let key = |k: &Key| (KeyForm::of(k.expr), within.expr(k.expr, Need::Value));
-        let keys = metric.keys.iter().map(key).collect();
-        Node {
+        let keys: Vec<Expr> = metric.keys.iter().map(|k| k.expr).collect();
+        let first = if distinct.is_empty() { &keys } else { &distinct };
+        let mut node = Node {
             fact: metric.fact,
             join: metric.join,
-            sides,
+            sides: sides(metric.fact),
+            once: None,
+            inner: Vec::new(),
             filter,
-            distinct: counted,
-            inner,
-            keys,
+            keys: forms(&mut outer, first),
             windows: metric.windows.clone(),
             event,
             retain: metric.retain,
@@ -287,11 +284,19 @@ impl Plan {
                 metric.join,
                 metric.filter,
                 distinct,
-                metric.keys.iter().map(|k| k.expr).collect::<Vec<_>>(),
+                keys,
                 metric.windows,
                 metric.retain
             ),
+        };
+        if !distinct.is_empty() {
+            node.once = Some(Box::new(node.clone()));
+            (node.filter, node.event) = (Vec::new(), None);
+            let (over, ages) = (Over::Cells(&distinct), ages.clone());
+            let mut within = Compiler { over, cells: &mut node.inner, ages };
+            node.keys = forms(&mut within, &keys);
         }
+        node
     }
 
     /// The cells of a post, in place of those that were there: of sides that are not there they
@@ -304,6 +309,11 @@ impl Plan {
     /// Whether a post with these sides, a bit for each stream, gives rows to any metric.
     pub fn has_rows(&self, present: u8) -> bool {
         self.nodes.iter().any(|n| n.of_posts() && n.has_rows(present))
+    }
+
+    /// Whether rows of any metric count once.
+    pub fn has_distinct(&self) -> bool {
+        self.nodes.iter().any(|n| n.once.is_some())
     }
 
     /// Whether any metric joins bags.
@@ -319,6 +329,12 @@ impl Plan {
         let places = self.layout.sides.iter().flat_map(|s| &s.places);
         places.fold(0, |set, p| set | p.kept.column.bit())
     }
+}
+
+/// Group keys as a node has them.
+fn forms(compiler: &mut Compiler<'_>, keys: &[Expr]) -> Vec<(KeyForm, Nth)> {
+    let form = |key: &Expr| (KeyForm::of(*key), compiler.expr(*key, Need::Value));
+    keys.iter().map(form).collect()
 }
 
 /// What rows equal in count once: `distinct`, and for people what makes a person.

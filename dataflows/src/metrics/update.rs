@@ -7,8 +7,6 @@
 //! those behind the first 2^20 that a worker owns as often as they change. They add up to the same,
 //! which may be nothing.
 
-use std::sync::Arc;
-
 use serde::{Deserialize, Serialize};
 
 use super::declare::Time;
@@ -103,8 +101,17 @@ struct Part {
 }
 
 impl Combine {
-    /// Nothing has changed.
-    pub fn new(plan: &Arc<Plan>, workers: usize) -> Self {
+    /// Nothing has changed of the groups of these nodes.
+    pub fn new(plan: &Plan, workers: usize) -> Self {
+        Combine::of(plan.nodes.iter(), workers)
+    }
+
+    /// The same of the groups that rows go to first ([`Node::first`]).
+    pub fn of_rows(plan: &Plan, workers: usize) -> Self {
+        Combine::of(plan.nodes.iter().map(Node::first), workers)
+    }
+
+    fn of<'a>(nodes: impl Iterator<Item = &'a Node>, workers: usize) -> Self {
         let changed = |(n, node): (usize, &Node)| {
             let part = |to| {
                 let updates = Updates { to: to as u64, node: n as u16, ..Updates::default() };
@@ -114,7 +121,7 @@ impl Combine {
             let (words, parts) = (Words::of(node), (0..workers).map(part).collect());
             Changed { words, seed, parts, lately: Vec::new() }
         };
-        let nodes = plan.nodes.iter().enumerate().map(changed).collect();
+        let nodes = nodes.enumerate().map(changed).collect();
         Combine { nodes, row: Measured::default() }
     }
 

@@ -12,7 +12,6 @@ use self::measured::{Cell, Set};
 use super::declare::{Expr, Join, Kind, Metric, Time, Window};
 use super::group::size;
 use super::plan::{Plan, metric_columns};
-use super::slide;
 use crate::assemble::arrivals;
 use crate::assemble::layout::{HEADER, Place};
 use crate::names::{self, Operator};
@@ -70,6 +69,8 @@ pub struct Grouped {
     pub multisets: Vec<Set>,
     /// Bytes of a group, about, without the members of its multisets.
     pub group_bytes: usize,
+    /// Bytes of a row of those that count once, about, in each of its windows.
+    pub distinct_row_bytes: Option<usize>,
     /// Bytes of a group's share of a bucket of arrivals, about, where windows slide over them.
     pub bucket_share_bytes: Option<usize>,
 }
@@ -174,39 +175,22 @@ impl Explained {
 
 fn operators(plan: &Plan) -> Vec<Step> {
     let step = |operator, inputs: &[&'static str]| Step { operator, inputs: inputs.to_vec() };
-    let distinct = |join| plan.nodes.iter().any(|n| !n.distinct.is_empty() && n.join == join);
-    let (rows, bag_rows) = (distinct(Join::Newest), distinct(Join::Bag));
     let mut out = vec![
         step(names::DECODE, &["batches"]),
         step(names::ASSEMBLE, &[names::DECODE.name, "ticks"]),
     ];
     let mut changes = vec![names::ASSEMBLE.name];
-    let mut collections = Vec::new();
-    if rows {
-        let mut from = names::ASSEMBLE.name;
-        if slide::wanted(plan) {
-            out.push(step(names::DISTINCT_SLIDES, &[from, "ticks"]));
-            from = names::DISTINCT_SLIDES.name;
-        }
-        out.push(step(names::DISTINCT_ROWS, &[from]));
-        collections.push(names::DISTINCT_ROWS.name);
-    }
     if plan.has_bags() {
         out.push(step(names::BAG_RECORDS, &[names::DECODE.name]));
         out.push(step(names::BAG_JOIN, &[names::BAG_RECORDS.name]));
         out.push(step(names::BAG_UPDATES, &[names::BAG_JOIN.name]));
         changes.push(names::BAG_UPDATES.name);
-        if bag_rows {
-            out.push(step(names::BAG_ROWS, &[names::BAG_UPDATES.name]));
-            collections.push(names::BAG_ROWS.name);
-        }
-    }
-    if !collections.is_empty() {
-        out.push(step(names::DISTINCT, &collections));
-        out.push(step(names::DISTINCT_UPDATES, &[names::DISTINCT.name]));
-        changes.push(names::DISTINCT_UPDATES.name);
     }
     changes.push("ticks");
+    if plan.has_distinct() {
+        out.push(step(names::DISTINCT, &changes));
+        changes.insert(changes.len() - 1, names::DISTINCT.name);
+    }
     out.push(step(names::GROUPS, &changes));
     out
 }
@@ -233,6 +217,7 @@ fn grouped(plan: &Plan, n: usize) -> Grouped {
         cells: measured::cells(plan, node),
         multisets: measured::sets(plan, node),
         group_bytes: size::group(node),
+        distinct_row_bytes: node.once.as_deref().map(size::group),
         bucket_share_bytes: slides.then(|| size::share(node)),
     }
 }

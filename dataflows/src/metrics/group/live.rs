@@ -13,7 +13,7 @@ use super::super::changes::{Changes, Rows};
 use super::super::multiset::Multiset;
 use super::super::plan::{MetricPlan, Node};
 use super::super::update::{Member, Updates, slides};
-use super::super::value::NULL;
+use super::super::value::{GroupKey, NULL};
 use super::super::words::{start, window};
 use super::rows::rows;
 use super::store::Store;
@@ -149,6 +149,25 @@ impl Live {
             }
             !gone
         });
+        self.dirty = dirty;
+    }
+
+    /// Which of the changed groups hold rows now and did not (1), or held some and do not (-1), when
+    /// this was asked last; groups that hold nothing leave memory.
+    pub fn crossed(&mut self, mut give: impl FnMut(&GroupKey, i64)) {
+        let mut dirty = std::mem::take(&mut self.dirty);
+        for number in dirty.drain(..) {
+            let Some(mut group) = self.groups.get_mut(number) else { continue };
+            group.set_dirty(false);
+            let (holds, gone) = (group.sum(0) > 0, group.is_gone());
+            if group.set_shown(holds) != holds {
+                give(&group.key(), if holds { 1 } else { -1 });
+            }
+            if gone {
+                self.remove(number);
+            }
+        }
+        dirty.shrink_to(ROOM);
         self.dirty = dirty;
     }
 

@@ -79,7 +79,7 @@ impl Groups {
 }
 
 impl NodeGroups {
-    fn size(&self, node: &Node) -> GroupsSize {
+    pub(super) fn size(&self, node: &Node) -> GroupsSize {
         let (shares, values) = self.buckets.as_ref().map_or((0, 0), Buckets::len);
         let groups = &self.live.groups;
         let members: usize = if node.sets.is_empty() {
