@@ -57,7 +57,7 @@ pub const DISTINCT: Operator = own(
     "Distinct",
     "rows that are equal count once, until the last one goes",
     "windows slide as `now` moves, which is data and not differential's time; and a table of rows \
-     costs a third of the sorted history that differential keeps of each",
+     costs half of the sorted history that differential keeps of each",
 );
 
 /// Records as a collection.

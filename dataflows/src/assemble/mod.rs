@@ -24,7 +24,6 @@ use std::sync::Arc;
 
 use parking_lot::RwLock;
 
-use crate::metrics::declare::Fact;
 use crate::metrics::plan::Plan;
 use crate::metrics::update::Combine;
 use crate::record::{Origin, Stream};
@@ -35,8 +34,11 @@ use arrivals::{Arrivals, Counts};
 use codec::{Encoder, Numbers};
 use layout::{HEADER, Header, present};
 use recs::{Head, Recs};
-use rows::{Out, Seen};
+use rows::Batch;
 use table::{AHEAD, Table};
+
+/// The bits of all streams.
+const ALL_SIDES: u8 = (1 << Stream::ALL.len()) - 1;
 
 /// The partitions' (source, name) by number: they decide between versions of equal arrival time.
 pub type Partitions = Arc<RwLock<Vec<(String, String)>>>;
@@ -93,8 +95,8 @@ pub struct Assemble {
     before: Before,
     /// The numbers of texts on disk.
     numbers: Numbers,
-    /// What metrics see of the post that is looked at, as it was and as it is.
-    posts: [Seen; 2],
+    /// Posts that are to be looked at by the metrics; empty between epochs.
+    moved: Batch,
     /// Slots that came back from disk and are to be fed to the metrics.
     unfed: Range<u32>,
     combine: Combine,
@@ -114,7 +116,7 @@ impl Assemble {
             unsaved_bytes: 0,
             before: Before::default(),
             numbers: Numbers::default(),
-            posts: [Seen::default(), Seen::default()],
+            moved: Batch::default(),
             unfed: 0..0,
             plan,
         }
@@ -140,17 +142,20 @@ impl Assemble {
         self.arrivals.retire(self.oldest(tick.now));
         let mut before = std::mem::take(&mut self.before);
         let mut kept = before.bytes.chunks_exact(plan.layout.stride);
-        let none = Counts::new();
+        let mut arrivals = before.arrivals.drain(..);
         for (n, (slot, is_kept)) in before.slots.iter().enumerate() {
             // The epoch's records have driven most slots out of the cache by now.
             before.slots.get(n + SOON).into_iter().for_each(|(slot, _)| self.table.near(*slot));
-            let arrivals = before.arrivals.get(n).unwrap_or(&none);
+            let old_arrivals = arrivals.next().unwrap_or_default();
             let old = if *is_kept { kept.next() } else { None };
-            self.changed(&plan, *slot, old, arrivals);
+            if self.changed(&plan, *slot, old.map(|old| (old, old_arrivals))) {
+                self.moved.give(&plan, &mut self.combine);
+            }
         }
+        self.moved.give(&plan, &mut self.combine);
+        drop(arrivals);
         before.slots.clear();
         before.bytes.clear();
-        before.arrivals.clear();
         self.before = before;
         self.cut(tick.cut, sealed);
         sealed.unsaved_bytes = self.unsaved_bytes;
@@ -237,43 +242,24 @@ impl Assemble {
         self.plan.horizon.map_or(i64::MIN, of)
     }
 
-    /// A post was touched: what it gave (`old`, if it gave anything) is taken back, what it gives
-    /// is added.
-    fn changed(
-        &mut self,
-        plan: &Plan,
-        slot: u32,
-        old: Option<&[u8]>,
-        old_arrivals: &Counts,
-    ) {
+    /// A post was touched: what it gave, if it gave anything, is to be taken back, what it gives
+    /// to be added. Whether the batch of such is to be given to the metrics.
+    fn changed(&mut self, plan: &Plan, slot: u32, old: Option<(&[u8], Counts)>) -> bool {
         let new = self.table.settle(slot);
         if old.is_none() && !self.gives[usize::from(present(new))] {
-            return;
+            return false;
         }
-        let same = Stream::ALL.map(|s| {
-            let Some(old) = old else { return false };
-            let (a, b) = (plan.layout.part(old, s), plan.layout.part(new, s));
+        let is_same = |s: &Stream| {
+            let Some((old, _)) = &old else { return false };
+            let (a, b) = (plan.layout.part(old, *s), plan.layout.part(new, *s));
             Header::is_there(a) == Header::is_there(b) && a[HEADER..] == b[HEADER..]
-        });
+        };
+        let same = Stream::ALL.iter().filter(|s| is_same(s)).fold(0, |bits, s| bits | s.bit());
         let arrived = if plan.arrivals { self.arrivals.of(slot) } else { Counts::new() };
-        if same == [true; 3] && *old_arrivals == arrived {
-            return;
+        if same == ALL_SIDES && old.as_ref().is_some_and(|old| old.1 == arrived) {
+            return false;
         }
-        let [was, is] = &mut self.posts;
-        old.into_iter().for_each(|old| was.look(plan, old));
-        is.look(plan, new);
-        for (n, node) in plan.nodes.iter().enumerate().filter(|(_, n)| n.of_posts()) {
-            let unmoved = Stream::ALL.iter().all(|s| !node.sides[*s as usize] || same[*s as usize]);
-            let arrivals = matches!(node.fact, Fact::Arrivals(_));
-            if unmoved && !(arrivals && *old_arrivals != arrived) {
-                continue;
-            }
-            let mut out = Out { n, node, combine: &mut self.combine };
-            if old.is_some() {
-                out.post(was, old_arrivals, -1);
-            }
-            out.post(is, &arrived, 1);
-        }
+        self.moved.add(plan, old, (new, arrived), same)
     }
 
     /// Hands out slots to be stored.

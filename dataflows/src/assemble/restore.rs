@@ -5,7 +5,6 @@ use super::arrivals::Counts;
 use super::block::{self, Entry};
 use super::codec::{self, CodecError, Numbers, Texts};
 use super::layout::present;
-use super::rows::Out;
 use super::table::{AHEAD, owner};
 use crate::metrics::update::Combine;
 use crate::record::Stream;
@@ -68,14 +67,12 @@ impl Assemble {
             if !self.gives[usize::from(present(bytes))] {
                 continue;
             }
-            let [_, post] = &mut self.posts;
-            post.look(&plan, bytes);
             let counts = if plan.arrivals { self.arrivals.of(slot) } else { Counts::new() };
-            for (n, node) in plan.nodes.iter().enumerate().filter(|(_, n)| n.of_posts()) {
-                let combine = &mut self.combine;
-                Out { n, node, combine }.post(post, &counts, 1);
+            if self.moved.add(&plan, None, (bytes, counts), 0) {
+                self.moved.give(&plan, &mut self.combine);
             }
         }
+        self.moved.give(&plan, &mut self.combine);
         self.unfed.start = slots.end;
         (!slots.is_empty()).then_some(&mut self.combine)
     }

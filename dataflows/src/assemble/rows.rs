@@ -1,6 +1,7 @@
-//! What a post gives to the metrics: its rows, for each node whose sides are there.
+//! What posts give to the metrics: their rows, for each node whose sides are there.
 //!
-//! Promises: what metrics name of a post is found out once a post, for all of them.
+//! Promises: what metrics name of a post is found out once a post, for all of them. Some posts are
+//! looked at by one node before the next one's turn: so its code and what it sums up stay near.
 
 use super::arrivals::Counts;
 use super::layout::{HEADER, present};
@@ -11,50 +12,103 @@ use crate::metrics::update::Combine;
 use crate::metrics::value::NULL;
 use crate::record::Stream;
 
+/// So many posts are put together; with their cells they take some tens of kilobytes.
+const TOGETHER: usize = 128;
+
 /// What metrics see of a post.
-#[derive(Default)]
-pub struct Seen {
+struct Seen {
     /// The sides that are there, a bit for each stream.
     there: u8,
-    /// See [`Plan::look`].
+    /// Where its cells begin; see [`Plan::look`].
+    cells: usize,
+    arrivals: Counts,
+}
+
+/// A post that changed.
+struct Moved {
+    was: Option<Seen>,
+    is: Seen,
+    /// The sides that are as they were, a bit for each stream.
+    same: u8,
+    /// Whether its arrivals are.
+    arrived: bool,
+}
+
+/// Posts that changed, put together for the metrics.
+#[derive(Default)]
+pub struct Batch {
+    posts: Vec<Moved>,
     cells: Vec<i64>,
 }
 
-impl Seen {
-    /// Looks at a slot.
-    pub fn look(&mut self, plan: &Plan, slot: &[u8]) {
-        self.there = present(slot);
+impl Batch {
+    /// Adds a post: its slot as it was, if it gave anything, and as it is, with its arrivals; and
+    /// the sides that are as they were, a bit for each stream. True if the batch is to be taken.
+    pub fn add(
+        &mut self,
+        plan: &Plan,
+        was: Option<(&[u8], Counts)>,
+        is: (&[u8], Counts),
+        same: u8,
+    ) -> bool {
+        let arrived = was.as_ref().is_some_and(|was| was.1 == is.1);
+        let was = was.map(|(slot, arrivals)| self.look(plan, slot, arrivals));
+        let is = self.look(plan, is.0, is.1);
+        self.posts.push(Moved { was, is, same, arrived });
+        self.posts.len() >= TOGETHER
+    }
+
+    fn look(&mut self, plan: &Plan, slot: &[u8], arrivals: Counts) -> Seen {
+        let there = present(slot);
         let sides = Stream::ALL
-            .map(|s| (self.there & s.bit() != 0).then(|| &plan.layout.part(slot, s)[HEADER..]));
+            .map(|s| (there & s.bit() != 0).then(|| &plan.layout.part(slot, s)[HEADER..]));
+        let cells = self.cells.len();
         plan.look(table::index(slot), sides, &mut self.cells);
+        Seen { there, cells, arrivals }
+    }
+
+    /// Gives the rows that went and came to the metrics; the batch is then empty.
+    pub fn give(&mut self, plan: &Plan, combine: &mut Combine) {
+        for (n, node) in plan.nodes.iter().enumerate().filter(|(_, n)| n.of_posts()) {
+            let arrivals = matches!(node.fact, Fact::Arrivals(_));
+            let mut out = Out { n, node: node.first(), needs: node.needs(), arrivals, combine };
+            for post in &self.posts {
+                if out.needs & !post.same == 0 && (!arrivals || post.arrived) {
+                    continue;
+                }
+                post.was.iter().for_each(|was| out.post(was, &self.cells, -1));
+                out.post(&post.is, &self.cells, 1);
+            }
+        }
+        self.posts.clear();
+        self.cells.clear();
     }
 }
 
 /// Where the rows of one node go.
-pub struct Out<'a> {
-    /// The node's place in the plan.
-    pub n: usize,
-    /// The node.
-    pub node: &'a Node,
+struct Out<'a> {
+    n: usize,
+    node: &'a Node,
+    /// The sides that a row needs, a bit for each stream.
+    needs: u8,
+    /// Whether there is a row for each arrival.
+    arrivals: bool,
     /// Takes changes of its groups, or of its distinct rows.
-    pub combine: &'a mut Combine,
+    combine: &'a mut Combine,
 }
 
 impl Out<'_> {
-    /// A post with these arrivals came (`sign` 1) or went (-1).
-    pub fn post(&mut self, seen: &Seen, arrivals: &Counts, sign: i64) {
-        if !self.node.has_rows(seen.there) {
+    /// A post came (`sign` 1) or went (-1).
+    fn post(&mut self, seen: &Seen, cells: &[i64], sign: i64) {
+        if self.needs & !seen.there != 0 {
             return;
         }
-        if !matches!(self.node.fact, Fact::Arrivals(_)) {
-            return self.row(&seen.cells, NULL, sign);
+        let cells = &cells[seen.cells..];
+        if !self.arrivals {
+            return self.combine.row(self.n, self.node, cells, NULL, sign);
         }
-        for (bucket, n) in arrivals {
-            self.row(&seen.cells, *bucket, sign * i64::from(*n));
+        for (bucket, n) in &seen.arrivals {
+            self.combine.row(self.n, self.node, cells, *bucket, sign * i64::from(*n));
         }
-    }
-
-    fn row(&mut self, cells: &[i64], bucket: i64, diff: i64) {
-        self.combine.row(self.n, self.node.first(), cells, bucket, diff);
     }
 }

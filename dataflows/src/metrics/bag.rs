@@ -57,6 +57,7 @@ pub fn updates(
 ) -> Vec<Updates> {
     let (node, mut seen) = (&plan.nodes[n], Vec::new());
     for ((index, sides), diff) in rows {
+        seen.clear();
         plan.look(index, [0, 1, 2].map(|s| node.sides[s].then_some(&sides[s][..])), &mut seen);
         combine.row(n, node.first(), &seen, NULL, diff as i64);
     }

@@ -128,9 +128,10 @@ impl Node {
         look(&self.inner, Row::Cells(distinct)).collect()
     }
 
-    /// Whether a post with these sides gives rows, a bit for each stream.
-    pub fn has_rows(&self, present: u8) -> bool {
-        Stream::ALL.iter().all(|s| !self.sides[*s as usize] || present & s.bit() != 0)
+    /// The sides that a row needs, a bit for each stream.
+    pub fn needs(&self) -> u8 {
+        let needed = Stream::ALL.into_iter().filter(|s| self.sides[*s as usize]);
+        needed.fold(0, |bits, s| bits | s.bit())
     }
 
     /// The windows that slide over arrivals, with their places.
@@ -299,16 +300,14 @@ impl Plan {
         node
     }
 
-    /// The cells of a post, in place of those that were there: of sides that are not there they
-    /// are null.
+    /// Appends the cells of a post: of sides that are not there they are null.
     pub fn look(&self, index: u64, sides: [Option<&[u8]>; 3], cells: &mut Vec<i64>) {
-        cells.clear();
         cells.extend(look(&self.cells, Row::Sides { index, sides }));
     }
 
     /// Whether a post with these sides, a bit for each stream, gives rows to any metric.
     pub fn has_rows(&self, present: u8) -> bool {
-        self.nodes.iter().any(|n| n.of_posts() && n.has_rows(present))
+        self.nodes.iter().any(|n| n.of_posts() && n.needs() & !present == 0)
     }
 
     /// Whether rows of any metric count once.

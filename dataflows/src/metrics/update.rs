@@ -32,6 +32,10 @@ const LATELY: u32 = 12;
 /// entry is seldom read.
 const NUMBER: u32 = 20;
 
+/// Where fewer than one change in so many finds the entry of its group, none is looked for until
+/// the changes of so many epochs have been drained.
+const SELDOM: u32 = 16;
+
 /// Changes of the groups of one node that one worker owns.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Updates {
@@ -78,6 +82,11 @@ struct Changed {
     /// other bits of the hash. Nothing is wrong with one of an earlier epoch: an entry is what its
     /// words say.
     lately: Vec<u32>,
+    /// How many changes there were since the last drain, and how many of them found their entry.
+    tried: u32,
+    found: u32,
+    /// For so many more drains no entry is looked for.
+    rests: u32,
 }
 
 /// What a row gives to each of its groups.
@@ -119,7 +128,7 @@ impl Combine {
             };
             let seed = (n as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15);
             let (words, parts) = (Words::of(node), (0..workers).map(part).collect());
-            Changed { words, seed, parts, lately: Vec::new() }
+            Changed { words, seed, parts, lately: Vec::new(), tried: 0, found: 0, rests: 0 }
         };
         let nodes = nodes.enumerate().map(changed).collect();
         Combine { nodes, row: Measured::default() }
@@ -144,6 +153,7 @@ impl Combine {
 
     /// Takes everything.
     pub fn drain(&mut self, give: impl FnMut(Updates)) {
+        self.nodes.iter_mut().for_each(Changed::judge);
         let parts = self.nodes.iter_mut().flat_map(|node| &mut node.parts);
         parts.filter(|part| part.entries > 0).map(Part::take).for_each(give);
     }
@@ -171,13 +181,20 @@ impl Changed {
         // Of all windows the same worker has a group: those that slide are fed by one entry.
         let owner = (u128::from(keys) * self.parts.len() as u128) >> u64::BITS;
         let part = &mut self.parts[owner as usize];
-        if self.lately.is_empty() {
-            self.lately = vec![0; 1 << LATELY];
-        }
-        let hash = hash(&[head, keys as i64]);
-        let place = &mut self.lately[(hash >> (u64::BITS - LATELY)) as usize];
-        let tag = hash as u32 & ((1 << (u32::BITS - NUMBER)) - 1);
-        let number = part.entry(&self.words, (place, tag), head, &row.keys);
+        let number = if self.rests > 0 {
+            part.add_entry(&self.words, head, &row.keys)
+        } else {
+            if self.lately.is_empty() {
+                self.lately = vec![0; 1 << LATELY];
+            }
+            let hash = hash(&[head, keys as i64]);
+            let place = &mut self.lately[(hash >> (u64::BITS - LATELY)) as usize];
+            let tag = hash as u32 & ((1 << (u32::BITS - NUMBER)) - 1);
+            let (number, found) = part.entry(&self.words, (place, tag), head, &row.keys);
+            self.tried += 1;
+            self.found += u32::from(found);
+            number
+        };
         let entry = &mut part.updates.words[number as usize * self.words.width()..];
         for (n, sum) in row.sums.iter().enumerate() {
             self.words.add(entry, n, *sum, diff);
@@ -191,10 +208,20 @@ impl Changed {
         };
         part.updates.members.extend(row.members.iter().map(member));
     }
+
+    /// Whether it is worth it to look for entries: the place of each waits for memory.
+    fn judge(&mut self) {
+        self.rests = match self.rests {
+            0 if self.tried >= 1 << LATELY && self.found < self.tried / SELDOM => SELDOM,
+            rests => rests.saturating_sub(1),
+        };
+        (self.tried, self.found) = (0, 0);
+    }
 }
 
 impl Part {
-    /// The entry of a group: the one at `place`, or if that is another's one made anew.
+    /// The entry of a group: the one at `place`, or if that is another's one made anew; and whether
+    /// it was there.
     #[inline]
     fn entry(
         &mut self,
@@ -202,15 +229,26 @@ impl Part {
         (place, tag): (&mut u32, u32),
         head: i64,
         keys: &[i64],
-    ) -> u32 {
-        let (list, width) = (&mut self.updates.words, words.width());
+    ) -> (u32, bool) {
+        let (list, width) = (&self.updates.words, words.width());
         let number = *place & ((1 << NUMBER) - 1);
         if *place >> NUMBER == tag {
             let held = list.get(number as usize * width..).and_then(|w| w.get(..width));
             if held.is_some_and(|e| e[0] == head && equal(&words.key(e)[HEAD..], keys)) {
-                return number;
+                return (number, true);
             }
         }
+        let number = self.add_entry(words, head, keys);
+        if number >> NUMBER == 0 {
+            *place = tag << NUMBER | number;
+        }
+        (number, false)
+    }
+
+    /// A new entry.
+    #[inline]
+    fn add_entry(&mut self, words: &Words, head: i64, keys: &[i64]) -> u32 {
+        let list = &mut self.updates.words;
         if list.capacity() == 0 {
             list.reserve_exact(self.usual.0);
             self.updates.members.reserve_exact(self.usual.1);
@@ -218,11 +256,8 @@ impl Part {
         let from = list.len();
         list.push(head);
         list.extend_from_slice(keys);
-        list.resize(from + width, 0);
+        list.resize(from + words.width(), 0);
         let number = self.entries;
-        if number >> NUMBER == 0 {
-            *place = tag << NUMBER | number;
-        }
         self.entries = number.checked_add(1).expect("fewer than 2^32 groups an epoch");
         number
     }
@@ -295,7 +330,8 @@ mod tests {
         let words = Words::new([(Form::Long, 0)], [false]);
         let updates = |to| Updates { to, ..Updates::default() };
         let part = |to| Part { updates: updates(to), ..Part::default() };
-        Changed { words, seed: 7, parts: (0..workers).map(part).collect(), lately: Vec::new() }
+        let parts = (0..workers).map(part).collect();
+        Changed { words, seed: 7, parts, lately: Vec::new(), tried: 0, found: 0, rests: 0 }
     }
 
     fn row(key: i64) -> Measured {

@@ -94,7 +94,7 @@ fn what_metrics_name_of_a_post_is_a_cell_once() {
     ];
     let cells = |metrics: &[Metric], sides| {
         let plan = Plan::new(metrics, &default_age_groups(), false);
-        let mut cells = vec![7; 3];
+        let mut cells = vec![];
         plan.look(5, sides, &mut cells);
         cells
     };
