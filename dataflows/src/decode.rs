@@ -13,7 +13,7 @@ use timely::dataflow::channels::pact::Exchange;
 use timely::dataflow::operators::generic::Operator;
 
 use crate::assemble::Partitions;
-use crate::assemble::recs::Recs;
+use crate::assemble::recs::{Filling, Recs};
 use crate::assemble::table::owner;
 use crate::batch::{Batch, Dealt, Ruled};
 use crate::metrics::declare::Time;
@@ -113,7 +113,7 @@ struct Desk {
     plan: Arc<Plan>,
     options: DecodeOptions,
     /// Records that are not sent on yet, by the worker that owns them.
-    recs: Vec<Recs>,
+    recs: Vec<Filling>,
     /// Whether `records`, whether `fields` are counted.
     records: bool,
     fields: bool,
@@ -128,7 +128,7 @@ impl Work {
         let all = plan.counted.fields || options.rows.is_some();
         let decoder = Decoder::new(options.rules.clone());
         let desk = Desk {
-            recs: (0..workers as u64).map(Recs::new).collect(),
+            recs: (0..workers as u64).map(Filling::new).collect(),
             records: plan.counted.records,
             fields: plan.counted.fields,
             states: [[0; WIDTH]; Column::ALL.len()],
@@ -168,7 +168,7 @@ impl Work {
     /// Gives the records that no list was full of.
     fn rest(&mut self, give: impl FnMut(Recs)) {
         let lists = self.desk.recs.iter_mut().filter(|recs| !recs.is_empty());
-        lists.map(Recs::take).for_each(give);
+        lists.map(Filling::take).for_each(give);
     }
 }
 

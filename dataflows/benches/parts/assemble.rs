@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use dataflows::assemble::recs::Recs;
+use dataflows::assemble::recs::{Filling, Recs};
 use dataflows::assemble::{Assemble, Partitions};
 use dataflows::metrics::declare::{
     Expr, Fact, Join, Key, Kind, Measure, Metric, Output, Ties, default_age_groups,
@@ -46,7 +46,7 @@ pub fn plan() -> Arc<Plan> {
 /// Records of random indexes below a bound.
 pub fn records(plan: &Plan, indexes: u64, random: &mut Random) -> Recs {
     let mut decoder = Decoder::new(Arc::new(Rules::default()));
-    let mut out = Recs::new(0);
+    let mut out = Filling::new(0);
     for position in 0..N {
         let stream = (position % 3) as usize;
         let line = line(stream, random.below(indexes), random);
@@ -58,7 +58,7 @@ pub fn records(plan: &Plan, indexes: u64, random: &mut Random) -> Recs {
             }
         });
     }
-    out
+    out.take()
 }
 
 #[divan::bench(args = [10_000, 100_000, 1_000_000])]

@@ -289,12 +289,24 @@ impl Layout {
         side.places.iter().copied().find(|p| p.kept == kept)
     }
 
-    /// Appends the kept columns of a record, packed: as many bytes as its side has.
+    /// Appends the kept columns of a record, packed: as many bytes as its side has. Texts that are
+    /// to be symbols are shown to `symbol`, with where and how their cells are to be put.
     #[inline]
-    pub fn pack(&self, fields: &Fields<'_>, out: &mut Vec<u8>) {
+    pub fn pack(
+        &self,
+        fields: &Fields<'_>,
+        out: &mut Vec<u8>,
+        mut symbol: impl FnMut(&str, usize, Place),
+    ) {
         let (side, from) = (self.side(fields.stream()), out.len());
         out.resize(from + side.bytes, 0);
         for place in &side.places {
+            if place.is_symbol()
+                && let Some(text) = project::text(fields, place.kept.column)
+            {
+                symbol(text, from, *place);
+                continue;
+            }
             let cell = project::cell(fields, place.kept.column, place.kept.form);
             place.put(&mut out[from..], cell);
         }

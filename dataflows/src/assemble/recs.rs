@@ -5,10 +5,11 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::layout::Layout;
+use super::layout::{Layout, Place};
 use super::version::HASH_MASK;
 use crate::pooled;
 use crate::record::{Origin, Record, Stream};
+use crate::symbol::Queue;
 
 /// Bits of a content's hash; the stream lies above them.
 const HASH_BITS: u32 = HASH_MASK.count_ones();
@@ -85,21 +86,6 @@ pub struct Recs {
 }
 
 impl Recs {
-    /// No records for a worker.
-    pub fn new(to: u64) -> Self {
-        Recs { to, ..Recs::default() }
-    }
-
-    /// Adds a record.
-    #[inline]
-    pub fn push(&mut self, layout: &Layout, record: &Record<'_>, origin: &Origin) {
-        if self.heads.capacity() == 0 {
-            (self.heads, self.packed) = (pooled::take(), pooled::take());
-        }
-        self.heads.push(Head::new(record, origin));
-        layout.pack(&record.fields, &mut self.packed);
-    }
-
     /// How many records there are.
     pub fn len(&self) -> usize {
         self.heads.len()
@@ -108,18 +94,6 @@ impl Recs {
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.heads.is_empty()
-    }
-
-    /// Whether no more should come in: lists are to be used again.
-    #[inline]
-    pub fn is_full(&self) -> bool {
-        self.heads.len() == self.heads.capacity() && !self.heads.is_empty()
-    }
-
-    /// What is there; from here on nothing is.
-    pub fn take(&mut self) -> Recs {
-        let to = self.to;
-        std::mem::replace(self, Recs::new(to))
     }
 
     /// The records without their columns, in order.
@@ -149,23 +123,83 @@ impl Recs {
     }
 }
 
+/// Records that come in one by one. Their texts become symbols some records later: see [`Queue`].
+#[derive(Debug)]
+pub struct Filling {
+    recs: Recs,
+    /// Where a side's packed columns begin, and the symbol's place in them.
+    texts: Queue<(usize, Place)>,
+}
+
+impl Filling {
+    /// No records for a worker.
+    pub fn new(to: u64) -> Self {
+        Filling { recs: Recs { to, ..Recs::default() }, texts: Queue::default() }
+    }
+
+    /// Adds a record.
+    #[inline]
+    pub fn push(&mut self, layout: &Layout, record: &Record<'_>, origin: &Origin) {
+        let Filling { recs, texts } = self;
+        if recs.heads.capacity() == 0 {
+            (recs.heads, recs.packed) = (pooled::take(), pooled::take());
+        }
+        recs.heads.push(Head::new(record, origin));
+        let mut many = false;
+        layout.pack(&record.fields, &mut recs.packed, |text, from, place| {
+            many |= texts.push(text, (from, place));
+        });
+        if many {
+            self.settle();
+        }
+    }
+
+    fn settle(&mut self) {
+        let Filling { recs, texts } = self;
+        texts.empty(|(from, place), sym| place.put(&mut recs.packed[from..], sym.cell()));
+    }
+
+    /// Whether there are no records.
+    pub fn is_empty(&self) -> bool {
+        self.recs.is_empty()
+    }
+
+    /// Whether no more should come in: lists are to be used again.
+    #[inline]
+    pub fn is_full(&self) -> bool {
+        let heads = &self.recs.heads;
+        heads.len() == heads.capacity() && !heads.is_empty()
+    }
+
+    /// What came in; from here on nothing has.
+    pub fn take(&mut self) -> Recs {
+        self.settle();
+        let to = self.recs.to;
+        std::mem::replace(&mut self.recs, Recs { to, ..Recs::default() })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::assemble::layout::Kept;
     use crate::record::project::Form;
     use crate::record::{Cell, Column, Fields, Geo, User};
+    use crate::symbol::intern;
 
     #[test]
     fn records_come_out_as_they_went_in() {
-        let kept = [Column::Age, Column::Latitude, Column::Longitude];
-        let layout = Layout::new(kept.map(|column| Kept { column, form: Form::Int }));
-        let mut recs = Recs::new(3);
+        let numbers = [Column::Age, Column::Latitude, Column::Longitude];
+        let kept = numbers.map(|column| Kept { column, form: Form::Int });
+        let name = Kept { column: Column::UserName, form: Form::Symbol };
+        let layout = Layout::new(kept.into_iter().chain([name]));
+        let mut recs = Filling::new(3);
         let (mut given, mut lists) = (Vec::new(), Vec::new());
         for n in 0..2000 {
             let number = Cell::Value(n % 150);
             let fields = if n % 3 == 0 {
-                let (user_name, date_joined) = (Cell::Null, Cell::Null);
+                let name = (n % 2 == 0).then(|| format!("user {}", n % 9).into());
+                let (user_name, date_joined) = (name.map_or(Cell::Null, Cell::Value), Cell::Null);
                 Fields::User(User { user_name, age: number, date_joined })
             } else {
                 let (country, timestamp) = (Cell::Null, Cell::Null);
@@ -176,7 +210,11 @@ mod tests {
             let origin = Origin { arrived_at: -n, partition: 7, position: 1 << 50, sub: n as u32 };
             recs.push(&layout, &record, &origin);
             let mut packed = Vec::new();
-            layout.pack(&record.fields, &mut packed);
+            let mut symbols = Vec::new();
+            layout.pack(&record.fields, &mut packed, |text, _, place| {
+                symbols.push((intern(text).cell(), place));
+            });
+            symbols.iter().for_each(|(cell, place)| place.put(&mut packed, *cell));
             given.push((
                 record.index,
                 record.hash & HASH_MASK,
@@ -190,7 +228,7 @@ mod tests {
             }
         }
         lists.push(recs.take());
-        assert!(lists.len() > 1 && lists.iter().all(|list| list.to == 3) && recs.to == 3);
+        assert!(lists.len() > 1 && lists.iter().all(|list| list.to == 3) && recs.recs.to == 3);
         let all = lists.iter().flat_map(|list| list.each(&layout));
         let out = all.map(|(head, packed)| {
             (head.index, head.hash(), head.stream(), head.origin(), packed.to_vec())

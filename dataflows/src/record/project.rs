@@ -68,6 +68,15 @@ fn any<'f, 'a>(fields: &'f Fields<'a>, column: Column) -> Option<Any<'f, 'a>> {
     })
 }
 
+/// The text of a column, if it has one.
+#[inline]
+pub fn text<'f>(fields: &'f Fields<'_>, column: Column) -> Option<&'f str> {
+    match any(fields, column)? {
+        Any::Text(text) => text.value().map(|text| &**text),
+        Any::Int(_) | Any::Time(_) => None,
+    }
+}
+
 /// The cell of a column in a form; [`NULL`] where there is no value, the stream does not have
 /// the column, or its type does not have the form.
 pub fn cell(fields: &Fields<'_>, column: Column, form: Form) -> i64 {

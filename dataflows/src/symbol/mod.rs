@@ -16,6 +16,7 @@ use std::sync::LazyLock;
 
 use hashbrown::HashTable;
 use parking_lot::RwLock;
+use prefetch_index::prefetch_index;
 use xxhash_rust::xxh3::xxh3_128_with_seed;
 
 /// The id of an interned text.
@@ -91,8 +92,7 @@ impl Lately {
         (hash >> u64::BITS) as usize & (self.sets.len() - 1)
     }
 
-    fn intern(&mut self, text: &str) -> Sym {
-        let hash = hash(text);
+    fn intern(&mut self, text: &str, hash: u128) -> Sym {
         let place = self.place(hash);
         let set = &mut self.sets[place];
         // All are looked at, whichever it is: where it lies cannot be guessed, and a wrong guess
@@ -126,7 +126,50 @@ fn hash(text: &str) -> u128 {
 
 /// The symbol of a text; the same one every time.
 pub fn intern(text: &str) -> Sym {
-    LATELY.with_borrow_mut(|lately| lately.intern(text))
+    LATELY.with_borrow_mut(|lately| lately.intern(text, hash(text)))
+}
+
+/// So many texts wait at most.
+const WAITING: usize = 16;
+
+/// Texts that are to become symbols, each with what it is for. Where a text is remembered the
+/// processor is asked for when it comes, and it is looked up when others have come: so none of
+/// them waits for memory.
+#[derive(Debug)]
+pub struct Queue<T> {
+    texts: String,
+    /// Their hashes and ends.
+    waiting: Vec<(u128, usize, T)>,
+}
+
+impl<T> Default for Queue<T> {
+    fn default() -> Self {
+        Queue { texts: String::new(), waiting: Vec::new() }
+    }
+}
+
+impl<T> Queue<T> {
+    /// Adds a text; true if the queue is to be emptied.
+    #[inline]
+    pub fn push(&mut self, text: &str, of: T) -> bool {
+        let hash = hash(text);
+        LATELY.with_borrow(|lately| prefetch_index(&lately.sets, lately.place(hash)));
+        self.texts.push_str(text);
+        self.waiting.push((hash, self.texts.len(), of));
+        self.waiting.len() >= WAITING
+    }
+
+    /// Gives the symbols of all; the queue is then empty.
+    pub fn empty(&mut self, mut give: impl FnMut(T, Sym)) {
+        let mut start = 0;
+        LATELY.with_borrow_mut(|lately| {
+            for (hash, end, of) in self.waiting.drain(..) {
+                give(of, lately.intern(&self.texts[start..end], hash));
+                start = end;
+            }
+        });
+        self.texts.clear();
+    }
 }
 
 /// The same for one of many texts that this thread does not see again soon: none is remembered.
@@ -210,6 +253,21 @@ mod tests {
         let syms = texts.map(intern);
         assert!(syms.is_sorted_by(|a, b| a < b), "{syms:?}");
         assert_eq!(Sym::from_cell(a.cell()).as_str(), "a");
+    }
+
+    #[test]
+    fn texts_that_waited_are_the_same_symbols() {
+        let texts: Vec<String> = (0..1000).map(|n| format!("waits {}", n % 300)).collect();
+        let (mut queue, mut given) = (Queue::default(), Vec::new());
+        for (n, text) in texts.iter().enumerate() {
+            if queue.push(text, n) {
+                queue.empty(|n, sym| given.push((n, sym)));
+            }
+        }
+        queue.empty(|n, sym| given.push((n, sym)));
+        let want = texts.iter().map(|text| intern(text)).enumerate();
+        assert!(want.eq(given));
+        queue.empty(|_, _| panic!("nothing waits"));
     }
 
     #[test]
