@@ -167,7 +167,13 @@ impl Coordinator {
         let posts = self.book.posts();
         let budget = self.budget.bytes.filter(|_| self.over)?;
         let cut = self.durable.filter(|_| self.pace.cuts_between);
-        let holders = self.report.holders();
+        let mut holders = self.report.holders();
+        let all = self.published.read_all();
+        holders.push(Operator {
+            name: "results".into(),
+            records: 0,
+            bytes: all.readings.iter().map(|r| r.table.bytes() as u64).sum(),
+        });
         Some(used_up(self.budget.used, budget, posts, cut, &holders))
     }
 }

@@ -14,7 +14,7 @@ use dataflows::symbol::Sym;
 
 use super::edges::{edges, labels};
 use super::print::{json, quoted, rfc3339, text};
-use super::rank::Ranking;
+use super::rank::{Places, Ranking};
 use super::{Event, Frontier, Progress, Reading, Row, State};
 
 /// Which rows are wanted.
@@ -55,18 +55,18 @@ pub fn answer<'a>(reading: &'a Reading, names: &'a [String], query: &Query) -> V
     if schema.windows.is_empty() {
         parts.insert((0, NULL), Vec::new());
     }
-    let wanted = Wanted::new(schema, query);
+    let (wanted, mut places) = (Wanted::new(schema, query), Places::default());
     for row in reading.table.rows().filter(|row| wanted.holds(row)) {
         let rows = parts.entry((row.window(), row.start())).or_default();
         rows.push(row);
         if let Some(limit) = query.limit
             && rows.len() >= 4 * limit + 1024
         {
-            Ranking::of(schema, rows.iter().copied()).sort(rows);
+            Ranking::of(schema, rows.iter().copied(), &mut places).sort(rows);
             rows.truncate(limit);
         }
     }
-    let ranking = Ranking::of(schema, parts.values().flatten().copied());
+    let ranking = Ranking::of(schema, parts.values().flatten().copied(), &mut places);
     let frame = |((window, start), mut rows): ((u16, i64), Vec<Row<'a>>)| {
         ranking.sort(&mut rows);
         rows.truncate(query.limit.unwrap_or(usize::MAX));

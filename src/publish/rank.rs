@@ -20,28 +20,78 @@ const MANY: usize = 1000;
 /// Keys whose places fit into one number.
 const KEYS: usize = 4;
 
+/// The places of texts in their order, of all that they were ever made for: metrics name the same
+/// texts, which are put in order once.
+#[derive(Default)]
+pub struct Places {
+    /// From 1 on, by the symbol's id; 0 of other texts.
+    by_id: Vec<u32>,
+    /// The texts, in order.
+    texts: Vec<Sym>,
+}
+
+impl Places {
+    /// Finds places for the keys of rows, which are all texts.
+    fn extend<'r>(&mut self, rows: impl Iterator<Item = Row<'r>>) {
+        let known = self.texts.len();
+        for cell in rows.flat_map(Row::each_key).filter(|cell| *cell != NULL) {
+            let text = Sym::from_cell(cell);
+            let id = text.id() as usize;
+            if self.by_id.len() <= id {
+                self.by_id.resize(id + 1, 0);
+            }
+            if self.by_id[id] == 0 {
+                self.by_id[id] = 1;
+                self.texts.push(text);
+            }
+        }
+        if self.texts.len() > known {
+            self.texts[known..].sort_unstable();
+            // Two lists in order, one behind the other: this sort looks at each text but once.
+            self.texts.sort();
+            self.texts.iter().zip(1..).for_each(|(t, place)| self.by_id[t.id() as usize] = place);
+        }
+    }
+
+    /// The places of a row's keys, the first one highest; null is 0.
+    fn of(&self, row: &Row<'_>) -> u128 {
+        let place = |cell: i64| match cell {
+            NULL => 0,
+            cell => self.by_id[Sym::from_cell(cell).id() as usize],
+        };
+        row.each_key().fold(0, |all, cell| all << u32::BITS | u128::from(place(cell)))
+    }
+}
+
 /// How rows are ordered.
 pub struct Ranking<'s> {
     schema: &'s Schema,
     /// The value that leads.
     lead: usize,
-    /// The places of texts among all texts of the rows, from 1 on, by the symbol's id.
-    places: Option<Vec<u32>>,
+    /// Those of the texts of all rows' keys, if it is worth it.
+    places: Option<&'s Places>,
 }
 
 impl<'s> Ranking<'s> {
-    /// The order of some rows; others are none of its business.
-    pub fn of<'r>(schema: &'s Schema, rows: impl Iterator<Item = Row<'r>> + Clone) -> Self {
+    /// The order of some rows; others are none of its business. Places are found for their texts.
+    pub fn of<'r>(
+        schema: &'s Schema,
+        rows: impl Iterator<Item = Row<'r>> + Clone,
+        places: &'s mut Places,
+    ) -> Self {
         let texts = schema.keys.len() <= KEYS && schema.keys.iter().all(|k| k.ty == Type::Text);
         let many = texts && rows.clone().nth(MANY).is_some();
-        Ranking { schema, lead: schema.rank(), places: many.then(|| places(rows)) }
+        if many {
+            places.extend(rows);
+        }
+        Ranking { schema, lead: schema.rank(), places: many.then_some(&*places) }
     }
 
     /// Puts rows in order.
     pub fn sort(&self, rows: &mut [Row<'_>]) {
-        match &self.places {
+        match self.places {
             Some(places) if rows.iter().all(|row| self.lead(row).is_some()) => {
-                rows.sort_by_cached_key(|row| (self.lead(row), keys(row, places)));
+                rows.sort_by_cached_key(|row| (self.lead(row), places.of(row)));
             }
             _ => rows.sort_by(|a, b| self.compare(a, b)),
         }
@@ -63,33 +113,6 @@ impl<'s> Ranking<'s> {
         };
         lead.then_with(|| by_keys(self.schema, &a.keys(), &b.keys()))
     }
-}
-
-/// The places of the texts of these rows' keys, which are all texts.
-fn places<'r>(rows: impl Iterator<Item = Row<'r>>) -> Vec<u32> {
-    let (mut places, mut texts) = (Vec::new(), Vec::new());
-    for cell in rows.flat_map(Row::each_key).filter(|cell| *cell != NULL) {
-        let text = Sym::from_cell(cell);
-        let id = text.id() as usize;
-        if places.len() <= id {
-            places.resize(id + 1, 0);
-        }
-        if std::mem::replace(&mut places[id], 1) == 0 {
-            texts.push(text);
-        }
-    }
-    texts.sort_unstable();
-    texts.iter().zip(1..).for_each(|(text, place)| places[text.id() as usize] = place);
-    places
-}
-
-/// The places of a row's keys, the first one highest; null is 0.
-fn keys(row: &Row<'_>, places: &[u32]) -> u128 {
-    let place = |cell: i64| match cell {
-        NULL => 0,
-        cell => places[Sym::from_cell(cell).id() as usize],
-    };
-    row.each_key().fold(0, |all, cell| all << u32::BITS | u128::from(place(cell)))
 }
 
 /// The order of group keys: texts by their bytes, whole numbers by their digits, times and degrees
@@ -146,7 +169,10 @@ mod tests {
             };
             let mut many: Vec<Row<'_>> = table.rows().collect();
             let mut few = many.clone();
-            let ranking = Ranking::of(&schema, table.rows());
+            let mut places = Places::default();
+            // Some have their places already.
+            places.extend(table.rows().step_by(3));
+            let ranking = Ranking::of(&schema, table.rows(), &mut places);
             prop_assert_eq!(ranking.places.is_some(), many.len() > MANY);
             ranking.sort(&mut many);
             few.sort_by(|a, b| ranking.compare(a, b));

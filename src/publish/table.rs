@@ -75,6 +75,12 @@ impl Table {
         self.groups
     }
 
+    /// Bytes held, about, of as many rows as groups: buckets grow by a quarter.
+    pub fn bytes(&self) -> usize {
+        let slots = self.groups * self.layout.stride * size_of::<u32>() * 9 / 8;
+        slots + self.buckets.len() * (size_of::<Arc<Bucket>>() + size_of::<Bucket>())
+    }
+
     /// Is told how many groups are about to be set: an empty table need not grow step by step.
     pub fn expect(&mut self, groups: usize) {
         if self.groups == 0 && groups > LOAD {

@@ -11,14 +11,15 @@ use super::order::{order, windows};
 use super::printer::{Printed, Printer};
 use super::{CHUNK, Format, Part, Row, extension, write};
 use crate::cli::Failure;
-use crate::publish::rank::Ranking;
+use crate::publish::rank::{Places, Ranking};
 use crate::publish::{self, Published, Reading, edges};
 
 /// The rows of a reading, in the order in which they are printed, at most `limit` a window (none:
 /// as many as the metric's `limit` allows).
 pub fn rows(reading: &Reading, limit: Option<usize>) -> Vec<Row> {
     let mut windows = windows(&reading.table);
-    let ranking = Ranking::of(reading.schema(), reading.table.rows());
+    let mut places = Places::default();
+    let ranking = Ranking::of(reading.schema(), reading.table.rows(), &mut places);
     windows.iter_mut().for_each(|rows| order(reading.schema(), &ranking, rows, limit));
     windows.into_iter().flatten().map(|r| row(reading, r)).collect()
 }
@@ -43,9 +44,11 @@ pub struct Prepared(Vec<Part>);
 impl Prepared {
     /// Writes what is to be `DIR/<metric>.<format>` for every metric.
     pub fn write(published: &Published, dir: &Path, format: Format) -> Result<Self, Failure> {
+        let mut places = Places::default();
         let part = |reading: Reading| {
             let name = format!("{}.{}", reading.schema().name, extension(format));
-            let part = Part::write(dir, &name, |out| write_reading(&reading, format, out));
+            let write = |out: &mut dyn Write| write_reading(&reading, format, &mut places, out);
+            let part = Part::write(dir, &name, write);
             part.map_err(|error| {
                 Failure::io(format_args!("writing {}", dir.join(&name).display()), &error)
             })
@@ -67,6 +70,7 @@ impl Prepared {
 pub(super) fn write_reading(
     reading: &Reading,
     format: Format,
+    places: &mut Places,
     out: &mut dyn Write,
 ) -> io::Result<()> {
     let schema = reading.schema();
@@ -77,7 +81,7 @@ pub(super) fn write_reading(
     printer.header(format, out)?;
     // Both look at all rows, and neither needs the other.
     let (mut windows, ranking) = thread::scope(|scope| {
-        let ranking = scope.spawn(|| Ranking::of(schema, reading.table.rows()));
+        let ranking = scope.spawn(|| Ranking::of(schema, reading.table.rows(), places));
         (windows(&reading.table), ranking.join().unwrap_or_else(|e| resume_unwind(e)))
     });
     let rows: usize = windows.iter().map(Vec::len).sum();

@@ -9,6 +9,7 @@ use dataflows::symbol::intern;
 
 use super::*;
 use crate::config::{Env, load};
+use crate::publish::rank::Places;
 use crate::publish::{Frontier, Published};
 
 fn schema(file: &str, name: &str) -> Schema {
@@ -144,7 +145,8 @@ fn packed_rows_are_printed_like_their_copies() {
     {
         let reading = published.read(metric).expect("the metric");
         let (mut packed, mut copied) = (Vec::new(), Vec::new());
-        published::write_reading(&reading, format, &mut packed).expect("memory");
+        let mut places = Places::default();
+        published::write_reading(&reading, format, &mut places, &mut packed).expect("memory");
         write(reading.schema(), &rows(&reading, None), format, &mut copied).expect("memory");
         assert_eq!(String::from_utf8(packed), String::from_utf8(copied), "{metric} {format:?}");
     }

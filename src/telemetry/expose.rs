@@ -74,6 +74,7 @@ pub const FAMILIES: &[(&str, &str, &str)] = &[
     ("pinflow_dead_letters_failures_total", "counter", "Failures of sending dead letters."),
     ("pinflow_dead_letters_waiting_bytes", "gauge", "Dead letters that are to be sent."),
     ("pinflow_published_groups", "gauge", "Groups that a metric's results hold."),
+    ("pinflow_published_bytes", "gauge", "Bytes that a metric's results take."),
     ("pinflow_published_epochs_total", "counter", "Epochs published."),
     (
         "pinflow_published_changes_total",
@@ -403,6 +404,10 @@ fn state(text: &mut Text, status: &Status, picture: &Picture) {
     text.known("pinflow_published_groups");
     for reading in &picture.readings {
         text.sample([("metric", &*reading.schema().name)], reading.table.groups());
+    }
+    text.known("pinflow_published_bytes");
+    for reading in &picture.readings {
+        text.sample([("metric", &*reading.schema().name)], reading.table.bytes());
     }
 }
 

@@ -123,6 +123,9 @@ impl Window {
 pub fn span(micros: i64) -> String {
     let units =
         [(DAY, "d"), (HOUR, "h"), (60 * SECOND, "min"), (SECOND, "s"), (1000, "ms"), (1, "us")];
+    if micros == 0 {
+        return "0s".into();
+    }
     let fits = |&&(unit, _): &&(i64, &str)| micros % unit == 0 && (unit < DAY || micros > DAY);
     let (unit, name) = units.iter().find(fits).unwrap_or(&units[5]);
     format!("{}{name}", micros / unit)

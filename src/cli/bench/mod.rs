@@ -78,6 +78,8 @@ pub struct Report {
     pub cores: usize,
     /// Timely workers.
     pub workers: usize,
+    /// The files of the configuration, and what was set beside.
+    pub config: Vec<String>,
     /// What was read.
     pub input: String,
     /// Its bytes.
@@ -112,6 +114,8 @@ pub fn bench(args: &BenchArgs, env: &Env) -> Result<(String, Option<Failure>), F
     };
     let program =
         std::env::current_exe().map_err(|e| Failure::io("finding the program that runs", &e))?;
+    let files = config.config.iter().map(|file| file.display().to_string());
+    let named = files.chain(config.set.iter().map(|set| format!("--set {set}"))).collect();
     let bench = Bench { program, config, workers, scratch: scratch.path().into() };
     let empty = bench.empty()?;
     let mut runs = Vec::new();
@@ -123,6 +127,7 @@ pub fn bench(args: &BenchArgs, env: &Env) -> Result<(String, Option<Failure>), F
         machine: cost::machine(),
         cores: std::thread::available_parallelism().map_or(1, usize::from),
         workers,
+        config: named,
         input: what,
         input_bytes: data::bytes(&input),
         empty_peak_bytes: empty,

@@ -10,11 +10,12 @@ const MIB: f64 = 1_048_576.0;
 /// The report as a table, a line a run, and their medians where there are several.
 pub fn text(report: &Report) -> String {
     let mut out = format!(
-        "pinflow {} on {} ({} cores), {} workers, durable state on\n{}, {:.0} MiB\n\n",
+        "pinflow {} on {} ({} cores), {} workers, durable state on\n{}\n{}, {:.0} MiB\n\n",
         report.version,
         report.machine,
         report.cores,
         report.workers,
+        report.config.join(", "),
         report.input,
         report.input_bytes as f64 / MIB
     );
