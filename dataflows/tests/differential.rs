@@ -305,7 +305,7 @@ proptest! {
         timely::execute_directly(move |worker| {
             let mut input = worker.dataflow::<u64, _, _>(|scope| {
                 let (input, rows) = scope.new_collection::<DistinctRow, isize>();
-                rows.distinct().inner.inspect(move |c| list.lock().unwrap().push(c.clone()));
+                rows.distinct().inner.inspect(move |c| list.lock().unwrap().push(*c));
                 input
             });
             for (e, changes) in all.into_iter().enumerate() {
