@@ -348,12 +348,9 @@ mod tests {
     #[test]
     fn every_operator_says_what_it_is_made_of() {
         let text = shown("default.toml", PlanFormat::Text);
-        for (name, made) in [
-            ("Decode", "timely"),
-            ("Assemble", "own"),
-            ("Distinct", "own"),
-            ("Groups", "own"),
-        ] {
+        for (name, made) in
+            [("Decode", "timely"), ("Assemble", "own"), ("Distinct", "own"), ("Groups", "own")]
+        {
             let line = text.lines().find(|l| l.trim_start().starts_with(&format!("{name}  ")));
             assert!(line.is_some_and(|l| l.contains(made)), "{name}: {line:?}");
         }

@@ -5,9 +5,7 @@ mod show;
 
 use std::collections::BTreeSet;
 
-use super::declare::{
-    AgeGroup, Expr, Fact, Join, Kind, Meta, Metric, Shape, Ties, Time, Window,
-};
+use super::declare::{AgeGroup, Expr, Fact, Join, Kind, Meta, Metric, Shape, Ties, Time, Window};
 use super::expr::{
     AgeLabels, Compiler, Cond, Ex, Need, Nth, Over, Row, age_labels, columns, condition_columns,
     finer, look,

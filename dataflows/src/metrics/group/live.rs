@@ -152,8 +152,8 @@ impl Live {
         self.dirty = dirty;
     }
 
-    /// Which of the changed groups hold rows and did not (1), or held some and do not (-1), when this
-    /// was asked last; groups that hold nothing leave memory.
+    /// Which of the changed groups hold rows and did not (1), or held some and do not (-1), when
+    /// this was last asked; groups that hold nothing leave memory.
     pub fn crossed(&mut self, mut give: impl FnMut(&GroupKey, i64)) {
         let mut dirty = std::mem::take(&mut self.dirty);
         for number in dirty.drain(..) {
