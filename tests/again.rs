@@ -141,3 +141,21 @@ fn a_damaged_state_is_not_shown_without_a_word() {
         assert!(shown.stderr.contains("damaged"), "{args:?}: {} {}", shown.stdout, shown.stderr);
     }
 }
+
+#[test]
+fn a_run_of_nothing_but_rejects_says_so() {
+    let place = Place::new();
+    std::fs::write(place.path("in/a.jsonl"), "no record\n").expect("a file");
+    let ended = place.run(&[]).ok();
+    let look = format!("pinflow replay --list --state {}", place.path("state").display());
+    let said = |ended: &Finished| {
+        ["no record could be used", &*look].map(|words| ended.stderr.contains(words))
+    };
+    assert_eq!(said(&ended), [true; 2], "{}", ended.stderr);
+    std::fs::write(place.path("in/b.jsonl"), "no record either\n").expect("a file");
+    place.file("c");
+    let ended = place.run(&[]).ok();
+    assert_eq!(said(&ended), [false; 2], "{}", ended.stderr);
+    let letters = look.split(' ').skip(1).map(str::to_owned);
+    assert_eq!(pinflow(letters).ok().stdout.lines().count(), 2);
+}

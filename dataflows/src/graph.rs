@@ -119,7 +119,7 @@ pub fn build(
             let counts_once = move |n: u16| plan.nodes[usize::from(n)].once.is_some();
             let (rows, others) =
                 changes.ok_err(move |u| if counts_once(u.node) { Ok(u) } else { Err(u) });
-            let work = Once(distinct.clone());
+            let work = MadeDistinct(distinct.clone());
             let distinct = taking(rows, ticks.clone(), route(), names::DISTINCT.name, work);
             changes = scope.concatenate([others, distinct]);
         }
@@ -162,17 +162,19 @@ impl Take<Updates, ()> for Grouped {
 }
 
 /// The distinct operator.
-struct Once(Rc<RefCell<Distinct>>);
+struct MadeDistinct(Rc<RefCell<Distinct>>);
 
-impl Take<Updates, Updates> for Once {
+impl Take<Updates, Updates> for MadeDistinct {
     fn take(&mut self, updates: &mut Vec<Updates>) {
         let mut distinct = self.0.borrow_mut();
         updates.drain(..).for_each(|u| distinct.update(&u));
     }
 
     fn end(&mut self, _: u64, tick: &Tick, give: &mut dyn FnMut(Updates)) -> Step {
-        self.0.borrow_mut().tick(tick).drain(give);
-        Step::Done
+        let mut distinct = self.0.borrow_mut();
+        let (combine, step) = distinct.tick(tick);
+        combine.drain(give);
+        step
     }
 }
 

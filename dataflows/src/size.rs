@@ -90,7 +90,7 @@ pub(crate) fn sizes(
     for (n, size) in groups.iter().enumerate() {
         out.push(Size::new(node_name(plan, n), size.groups, size.bytes));
         let node = &plan.nodes[n];
-        if node.sliding().next().is_some() {
+        if node.once.is_none() && node.sliding().next().is_some() {
             out.push(Size::new(bucket_name(plan, n), size.shares, size.share_bytes));
         }
     }

@@ -354,7 +354,9 @@ fn distinct_changes(
         }
         combine.drain(|updates| states[updates.to as usize].update(&updates));
         for state in &mut states {
-            state.tick(&Tick::default()).drain(|updates| {
+            let (combine, step) = state.tick(&Tick::default());
+            assert_eq!(step, Step::Done, "they are few");
+            combine.drain(|updates| {
                 for entry in updates.words.chunks_exact(form.width()) {
                     let cells = form.keys(entry)[..].try_into().unwrap();
                     let row = (window(entry[0]), start(entry[0]), cells);

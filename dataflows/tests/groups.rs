@@ -17,11 +17,13 @@ use dataflows::metrics::declare::{
     Window, default_age_groups,
 };
 use dataflows::metrics::group::Groups;
+use dataflows::metrics::group::distinct::Distinct;
 use dataflows::metrics::meta;
 use dataflows::metrics::plan::Plan;
 use dataflows::metrics::update::{self, Combine, SLIDING};
 use dataflows::metrics::value::{NULL, Value, Values};
-use dataflows::metrics::words::{HEAD, Words};
+use dataflows::metrics::words::{HEAD, Words, window};
+use dataflows::operators;
 use dataflows::record::{Column, Origin, Stream};
 use dataflows::symbol::intern;
 use dataflows::tick::Tick;
@@ -298,6 +300,53 @@ proptest! {
         }
         prop_assert_eq!((3600 * SECOND) % grain, 0);
     }
+}
+
+#[test]
+fn distinct_rows_are_given_on_in_pieces_and_leave_memory_with_their_windows() {
+    let plan = plan();
+    let (node, form) = (&plan.nodes[0], Words::of(&plan.nodes[0]));
+    let mut distinct = Distinct::new(plan.clone(), 1, i64::MIN);
+    let mut rows = Combine::of_rows(&plan, 1);
+    let now = 100 * HOUR;
+    let many = 100_000;
+    for n in 0..2 * many {
+        let cells = [intern("one").cell(), n % many, NULL];
+        for at in [(1, now), (SLIDING, now - 100 * MS)] {
+            rows.placed(0, node.first(), &cells, at, 1);
+        }
+    }
+    rows.drain(|updates| distinct.update(&updates));
+    let mut ticked = |now, last| {
+        let (mut given, mut calls, tick) = ([0; 3], 0, Tick { now, last, ..Tick::default() });
+        loop {
+            let (combine, step) = distinct.tick(&tick);
+            combine.drain(|updates| {
+                for entry in updates.words.chunks_exact(form.width()) {
+                    given[usize::from(window(entry[0]))] += form.sum(entry, 0) as i64;
+                }
+            });
+            calls += 1;
+            if step == operators::Step::Done {
+                return (given, calls, distinct.size());
+            }
+        }
+    };
+    // In the hour, and in the longer of the windows that slide.
+    let (given, calls, (held, bytes)) = ticked(now, false);
+    assert_eq!((given, held as i64), ([0, many, many], 3 * many));
+    assert!(calls > 5 && bytes > 3 * many as usize * 20, "{calls} {bytes}");
+    let (given, _, (held, _)) = ticked(now + 500 * MS, false);
+    assert_eq!((given, held as i64), ([0, 0, -many], many));
+    let (given, _, size) = ticked(now + HOUR + RETAIN, false);
+    assert_eq!((given, size), ([0, -many, 0], (0, 0)));
+    let mut one = |at| {
+        rows.placed(0, node.first(), &[NULL; 3], at, 1);
+        rows.drain(|updates| distinct.update(&updates));
+    };
+    one((1, now + 2 * HOUR));
+    let (_, step) = distinct.tick(&Tick { now: now + 2 * HOUR, last: true, ..Tick::default() });
+    assert_eq!((step, distinct.size()), (operators::Step::Done, (0, 0)));
 }
 
 #[test]

@@ -216,12 +216,12 @@ fn grouped(out: &mut String, group: &Grouped) {
     if let [_, _, ..] = &group.metrics[..] {
         line("shared by", group.metrics.join(", "));
     }
+    let row = group.distinct_row_bytes;
+    let row = row.map_or(String::new(), |b| format!(", {b} a distinct row in each of its windows"));
     let share = group.bucket_share_bytes;
     let share =
         share.map_or(String::new(), |b| format!(", and {b} for each bucket that it has rows in"));
-    let row = group.distinct_row_bytes;
-    let row = row.map_or(String::new(), |b| format!(", and {b} for each distinct row"));
-    line("memory", format!("about {} bytes a group{share}{row}", group.group_bytes));
+    line("memory", format!("about {} bytes a group{row}{share}", group.group_bytes));
 }
 
 fn post(out: &mut String, post: &PostSize) {

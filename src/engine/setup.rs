@@ -55,7 +55,7 @@ pub fn run(options: &RunOptions) -> Result<(), Failure> {
         read,
         accepted, duplicate, superseded, rejected, ignored, seconds, results, "the run is over"
     );
-    if rejected > 0 && accepted + duplicate + superseded == 0 {
+    if rejected > 0 && accepted + duplicate + superseded + ignored == 0 {
         let dir = options.config.state.dir.display();
         let look = format!("pinflow replay --list --state {dir}");
         warn!(rejected, look, "no record could be used: all were rejected");

@@ -55,17 +55,19 @@ pub fn answer<'a>(reading: &'a Reading, names: &'a [String], query: &Query) -> V
     if schema.windows.is_empty() {
         parts.insert((0, NULL), Vec::new());
     }
-    let (wanted, mut places) = (Wanted::new(schema, query), Places::default());
+    let wanted = Wanted::new(schema, query);
     for row in reading.table.rows().filter(|row| wanted.holds(row)) {
         let rows = parts.entry((row.window(), row.start())).or_default();
         rows.push(row);
         if let Some(limit) = query.limit
             && rows.len() >= 4 * limit + 1024
         {
-            Ranking::of(schema, rows.iter().copied(), &mut places).sort(rows);
+            // Places of their own: those of all others would be found anew each time.
+            Ranking::of(schema, rows.iter().copied(), &mut Places::default()).sort(rows);
             rows.truncate(limit);
         }
     }
+    let mut places = Places::default();
     let ranking = Ranking::of(schema, parts.values().flatten().copied(), &mut places);
     let frame = |((window, start), mut rows): ((u16, i64), Vec<Row<'a>>)| {
         ranking.sort(&mut rows);

@@ -21,7 +21,7 @@ const MANY: usize = 1000;
 const KEYS: usize = 4;
 
 /// The places of texts in their order, of all that they were ever made for: metrics name the same
-/// texts, which are put in order once.
+/// texts, which are put in order once. New texts cost a look at all that are known.
 #[derive(Default)]
 pub struct Places {
     /// From 1 on, by the symbol's id; 0 of other texts.

@@ -45,6 +45,7 @@ pub struct Table {
     /// The bucket that is divided next.
     split: usize,
     groups: usize,
+    rows: usize,
     /// Buckets hold what was set one after the other, not by hash.
     listed: bool,
 }
@@ -66,6 +67,7 @@ impl Table {
             base: 1,
             split: 0,
             groups: 0,
+            rows: 0,
             listed: false,
         }
     }
@@ -75,9 +77,9 @@ impl Table {
         self.groups
     }
 
-    /// Bytes held, about, of as many rows as groups: buckets grow by a quarter.
+    /// Bytes held, about: buckets grow by a quarter.
     pub fn bytes(&self) -> usize {
-        let slots = self.groups * self.layout.stride * size_of::<u32>() * 9 / 8;
+        let slots = self.rows * self.layout.stride * size_of::<u32>() * 9 / 8;
         slots + self.buckets.len() * (size_of::<Arc<Bucket>>() + size_of::<Bucket>())
     }
 
@@ -113,13 +115,14 @@ impl Table {
         let bucket = || Arc::new(Bucket { words: Vec::with_capacity(words), wide: Vec::new() });
         let buckets = if self.listed { 0 } else { self.buckets.len() };
         let buckets = std::iter::repeat_with(bucket).take(buckets).collect();
-        Table { layout, buckets, groups: 0, ..*self }
+        Table { layout, buckets, groups: 0, rows: 0, ..*self }
     }
 
     /// Takes in the groups of tables like it, none of which has another's. Buckets get as much room
     /// as they need: those that grow step by step leave gaps of all sizes behind.
     pub fn absorb(&mut self, parts: Vec<Table>) {
         self.groups += parts.iter().map(|part| part.groups).sum::<usize>();
+        self.rows += parts.iter().map(|part| part.rows).sum::<usize>();
         if self.listed {
             return parts.into_iter().for_each(|part| self.buckets.extend(part.buckets));
         }
@@ -164,6 +167,7 @@ impl Table {
         let first = list.append(layout, &layout.key(key), rows.len());
         rows.iter().enumerate().for_each(|(n, row)| list.write(layout, first + n, row));
         self.groups += usize::from(!rows.is_empty());
+        self.rows += rows.len();
     }
 
     /// Asks the processor for where a group's rows are looked for.
@@ -184,6 +188,7 @@ impl Table {
         let place = self.place(hash(key));
         let bucket = Arc::make_mut(&mut self.buckets[place]);
         let (first, count) = bucket.find(&layout, key);
+        self.rows = self.rows + rows.len() - count;
         if count != rows.len() {
             bucket.remove(&layout, first, count);
         }

@@ -66,7 +66,8 @@ impl Prepared {
     }
 }
 
-/// Writes the rows of a reading in their order; where they are many, on all cores.
+/// Writes the rows of a reading in their order; lines of separated cells on all cores, with places
+/// that other readings' texts may have found.
 pub(super) fn write_reading(
     reading: &Reading,
     format: Format,

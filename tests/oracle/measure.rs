@@ -76,8 +76,9 @@ impl Columns {
             },
             "geo_cell" => match (get("latitude"), get("longitude")) {
                 (Cell::Fixed(lat), Cell::Fixed(lon)) => {
-                    let cell = |d: i64| d.div_euclid(10_000_000);
-                    Cell::Text(format!("{},{}", cell(lat), cell(lon)).into())
+                    // No cell begins at the pole or at the date line's eastern side.
+                    let cell = |d: i64, last: i64| d.div_euclid(10_000_000).min(last);
+                    Cell::Text(format!("{},{}", cell(lat, 89), cell(lon, 179)).into())
                 }
                 _ => Cell::Null,
             },

@@ -289,7 +289,7 @@ fn declaration(n: usize, picks: &[u8]) -> String {
     if ties {
         out += "ties = \"all\"\n";
     }
-    out += &windows(&mut p, fact, bag, !distinct.is_empty());
+    out += &windows(&mut p, fact, bag);
     if bag {
         out += "join = \"bag\"\n";
     }
@@ -341,7 +341,7 @@ fn chosen(p: &mut Picks<'_>, fact: &str, of: &[Column], has: &[Column]) -> (Vec<
 }
 
 /// `windows`, `time` and `retain`.
-fn windows(p: &mut Picks<'_>, fact: &str, bag: bool, distinct: bool) -> String {
+fn windows(p: &mut Picks<'_>, fact: &str, bag: bool) -> String {
     let (arrival, event) = times(fact);
     let possible: Vec<_> = WINDOWS
         .iter()
@@ -355,8 +355,7 @@ fn windows(p: &mut Picks<'_>, fact: &str, bag: bool, distinct: bool) -> String {
     if list.is_empty() {
         return String::new();
     }
-    let retain = if distinct { "" } else { p.one(&RETAINS) };
-    windowed(time, list, retain)
+    windowed(time, list, p.one(&RETAINS))
 }
 
 fn windowed(time: &str, list: &str, retain: &str) -> String {

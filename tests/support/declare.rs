@@ -120,7 +120,7 @@ pub fn metric(name: &str, kind: &str, window: &str, random: &mut Random) -> Stri
     if random.chance(200) {
         out.push_str("keep_empty = true\n");
     }
-    out.push_str(&windows(window, distinct, random));
+    out.push_str(&windows(window, random));
     out
 }
 
@@ -165,7 +165,7 @@ fn measure(
     format!("measure = {one}")
 }
 
-fn windows(window: &str, distinct: bool, random: &mut Random) -> String {
+fn windows(window: &str, random: &mut Random) -> String {
     let units = ["\"hour\"", "\"day\"", "\"month\"", "\"year\"", "{ size = \"30min\" }"];
     let list = match window {
         "none" => return String::new(),
@@ -181,7 +181,7 @@ fn windows(window: &str, distinct: bool, random: &mut Random) -> String {
     };
     let mut out = format!("windows = [{list}]\n");
     let retained = window == "retained" || window == "arrival" && random.chance(400);
-    if retained && !distinct {
+    if retained {
         let retain = random.pick(&["1h", "3d", "90d"]);
         writeln!(out, "retain = \"{retain}\"").expect("a string takes all");
     }

@@ -34,7 +34,7 @@ use arrivals::{Arrivals, Counts};
 use codec::{Encoder, Numbers};
 use layout::{HEADER, Header, present};
 use recs::{Head, Recs};
-use rows::Batch;
+use rows::Lot;
 use table::{AHEAD, Table};
 
 /// The bits of all streams.
@@ -96,7 +96,7 @@ pub struct Assemble {
     /// The numbers of texts on disk.
     numbers: Numbers,
     /// Posts that are to be looked at by the metrics; empty between epochs.
-    moved: Batch,
+    lot: Lot,
     /// Slots that came back from disk and are to be fed to the metrics.
     unfed: Range<u32>,
     combine: Combine,
@@ -116,7 +116,7 @@ impl Assemble {
             unsaved_bytes: 0,
             before: Before::default(),
             numbers: Numbers::default(),
-            moved: Batch::default(),
+            lot: Lot::default(),
             unfed: 0..0,
             plan,
         }
@@ -149,10 +149,10 @@ impl Assemble {
             let old_arrivals = arrivals.next().unwrap_or_default();
             let old = if *is_kept { kept.next() } else { None };
             if self.changed(&plan, *slot, old.map(|old| (old, old_arrivals))) {
-                self.moved.give(&plan, &mut self.combine);
+                self.lot.give(&plan, &mut self.combine);
             }
         }
-        self.moved.give(&plan, &mut self.combine);
+        self.lot.give(&plan, &mut self.combine);
         drop(arrivals);
         before.slots.clear();
         before.bytes.clear();
@@ -243,7 +243,7 @@ impl Assemble {
     }
 
     /// A post was touched: what it gave, if it gave anything, is to be taken back, what it gives
-    /// to be added. Whether the batch of such is to be given to the metrics.
+    /// to be added. Whether the lot of such is to be given to the metrics.
     fn changed(&mut self, plan: &Plan, slot: u32, old: Option<(&[u8], Counts)>) -> bool {
         let new = self.table.settle(slot);
         if old.is_none() && !self.gives[usize::from(present(new))] {
@@ -259,7 +259,7 @@ impl Assemble {
         if same == ALL_SIDES && old.as_ref().is_some_and(|old| old.1 == arrived) {
             return false;
         }
-        self.moved.add(plan, old, (new, arrived), same)
+        self.lot.add(plan, old, (new, arrived), same)
     }
 
     /// Hands out slots to be stored.

@@ -156,7 +156,7 @@ impl Filling {
 
     fn settle(&mut self) {
         let Filling { recs, texts } = self;
-        texts.empty(|(from, place), sym| place.put(&mut recs.packed[from..], sym.cell()));
+        texts.drain(|(from, place), sym| place.put(&mut recs.packed[from..], sym.cell()));
     }
 
     /// Whether there are no records.

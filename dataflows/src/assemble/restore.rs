@@ -68,11 +68,11 @@ impl Assemble {
                 continue;
             }
             let counts = if plan.arrivals { self.arrivals.of(slot) } else { Counts::new() };
-            if self.moved.add(&plan, None, (bytes, counts), 0) {
-                self.moved.give(&plan, &mut self.combine);
+            if self.lot.add(&plan, None, (bytes, counts), 0) {
+                self.lot.give(&plan, &mut self.combine);
             }
         }
-        self.moved.give(&plan, &mut self.combine);
+        self.lot.give(&plan, &mut self.combine);
         self.unfed.start = slots.end;
         (!slots.is_empty()).then_some(&mut self.combine)
     }

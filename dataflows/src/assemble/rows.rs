@@ -24,8 +24,8 @@ struct Seen {
     arrivals: Counts,
 }
 
-/// A post that changed.
-struct Moved {
+/// A post that was touched.
+struct Touched {
     was: Option<Seen>,
     is: Seen,
     /// The sides that are as they were, a bit for each stream.
@@ -36,14 +36,14 @@ struct Moved {
 
 /// Posts that changed, put together for the metrics.
 #[derive(Default)]
-pub struct Batch {
-    posts: Vec<Moved>,
+pub struct Lot {
+    posts: Vec<Touched>,
     cells: Vec<i64>,
 }
 
-impl Batch {
+impl Lot {
     /// Adds a post: its slot as it was, if it gave anything, and as it is, with its arrivals; and
-    /// the sides that are as they were, a bit for each stream. True if the batch is to be taken.
+    /// the sides that are as they were, a bit for each stream. True if the lot is to be given.
     pub fn add(
         &mut self,
         plan: &Plan,
@@ -54,7 +54,7 @@ impl Batch {
         let arrived = was.as_ref().is_some_and(|was| was.1 == is.1);
         let was = was.map(|(slot, arrivals)| self.look(plan, slot, arrivals));
         let is = self.look(plan, is.0, is.1);
-        self.posts.push(Moved { was, is, same, arrived });
+        self.posts.push(Touched { was, is, same, arrived });
         self.posts.len() >= TOGETHER
     }
 
@@ -67,7 +67,7 @@ impl Batch {
         Seen { there, cells, arrivals }
     }
 
-    /// Gives the rows that went and came to the metrics; the batch is then empty.
+    /// Gives the rows that went and came to the metrics; the lot is then empty.
     pub fn give(&mut self, plan: &Plan, combine: &mut Combine) {
         for (n, node) in plan.nodes.iter().enumerate().filter(|(_, n)| n.of_posts()) {
             let arrivals = matches!(node.fact, Fact::Arrivals(_));

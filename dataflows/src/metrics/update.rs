@@ -4,8 +4,9 @@
 //!
 //! Promises: all changes of a group go to the one worker that owns it.
 //! Limits: of a node with more than some thousand groups some come several times in an epoch, and
-//! those behind the first 2^20 that a worker owns as often as they change. They add up to the same,
-//! which may be nothing.
+//! those behind the first 2^20 that a worker owns as often as they change; so do all of a node in
+//! the epochs after one in which hardly any changes met. They add up to the same, which may be
+//! nothing.
 
 use serde::{Deserialize, Serialize};
 
@@ -32,9 +33,12 @@ const LATELY: u32 = 12;
 /// entry is seldom read.
 const NUMBER: u32 = 20;
 
-/// Where fewer than one change in so many finds the entry of its group, none is looked for until
-/// the changes of so many epochs have been drained.
+/// Where fewer than one change in so many finds the entry of its group, none is looked for
+/// ([`RESTS`]).
 const SELDOM: u32 = 16;
+
+/// So many drains without a look.
+const RESTS: u32 = 16;
 
 /// Changes of the groups of one node that one worker owns.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -209,10 +213,10 @@ impl Changed {
         part.updates.members.extend(row.members.iter().map(member));
     }
 
-    /// Whether it is worth it to look for entries: the place of each waits for memory.
+    /// Decides whether entries are looked for: the place of each waits for memory.
     fn judge(&mut self) {
         self.rests = match self.rests {
-            0 if self.tried >= 1 << LATELY && self.found < self.tried / SELDOM => SELDOM,
+            0 if self.tried >= 1 << LATELY && self.found < self.tried / SELDOM => RESTS,
             rests => rests.saturating_sub(1),
         };
         (self.tried, self.found) = (0, 0);
@@ -354,6 +358,23 @@ mod tests {
                 assert_eq!(all.iter().map(|u| u.members.len()).sum::<usize>(), 999);
             }
         }
+    }
+
+    #[test]
+    fn where_changes_seldom_meet_none_is_looked_for_for_a_while() {
+        let mut changed = changed(1);
+        let mut drain = |keys: &mut dyn Iterator<Item = i64>| {
+            keys.for_each(|key| changed.add(&row(key), head(0, NULL), 1));
+            changed.judge();
+            let words = changed.parts[0].take().words;
+            let sum = |key| words.chunks_exact(3).filter(|e| e[1] == key).map(|e| e[2]).sum();
+            (words.len() / 3, [0, 1, 2].map(sum))
+        };
+        let few = || (0..999).map(|n| n % 3);
+        assert_eq!(drain(&mut few()), (3, [333; 3]));
+        assert_eq!(drain(&mut (0..5000)), (5000, [1; 3]));
+        (0..RESTS).for_each(|_| assert_eq!(drain(&mut few()), (999, [333; 3])));
+        assert_eq!(drain(&mut few()), (3, [333; 3]));
     }
 
     #[test]

@@ -129,8 +129,11 @@ pub fn intern(text: &str) -> Sym {
     LATELY.with_borrow_mut(|lately| lately.intern(text, hash(text)))
 }
 
-/// So many texts wait at most.
+/// From so many texts on a queue is to be drained.
 const WAITING: usize = 16;
+
+/// Room for so many bytes of texts is kept.
+const ROOM: usize = 1 << 16;
 
 /// Texts that are to become symbols, each with what it is for. Where a text is remembered the
 /// processor is asked for when it comes, and it is looked up when others have come: so none of
@@ -149,7 +152,7 @@ impl<T> Default for Queue<T> {
 }
 
 impl<T> Queue<T> {
-    /// Adds a text; true if the queue is to be emptied.
+    /// Adds a text; true if the queue is to be drained.
     #[inline]
     pub fn push(&mut self, text: &str, of: T) -> bool {
         let hash = hash(text);
@@ -159,8 +162,8 @@ impl<T> Queue<T> {
         self.waiting.len() >= WAITING
     }
 
-    /// Gives the symbols of all; the queue is then empty.
-    pub fn empty(&mut self, mut give: impl FnMut(T, Sym)) {
+    /// Gives the symbols of all; the queue is then empty. Panics if `give` interns a text.
+    pub fn drain(&mut self, mut give: impl FnMut(T, Sym)) {
         let mut start = 0;
         LATELY.with_borrow_mut(|lately| {
             for (hash, end, of) in self.waiting.drain(..) {
@@ -169,6 +172,7 @@ impl<T> Queue<T> {
             }
         });
         self.texts.clear();
+        self.texts.shrink_to(ROOM);
     }
 }
 
@@ -261,13 +265,13 @@ mod tests {
         let (mut queue, mut given) = (Queue::default(), Vec::new());
         for (n, text) in texts.iter().enumerate() {
             if queue.push(text, n) {
-                queue.empty(|n, sym| given.push((n, sym)));
+                queue.drain(|n, sym| given.push((n, sym)));
             }
         }
-        queue.empty(|n, sym| given.push((n, sym)));
+        queue.drain(|n, sym| given.push((n, sym)));
         let want = texts.iter().map(|text| intern(text)).enumerate();
         assert!(want.eq(given));
-        queue.empty(|_, _| panic!("nothing waits"));
+        queue.drain(|_, _| panic!("nothing waits"));
     }
 
     #[test]

@@ -164,10 +164,6 @@ fn distinct(s: &Section<'_>, scope: &Scope<'_>) -> Vec<(Expr, Place)> {
     }
     if s.has("distinct") {
         let place = s.place_of("distinct");
-        if s.has("retain") {
-            let hint = "leave out `retain`, or count with count_distinct";
-            s.problems.error(place, "`distinct` cannot stand beside `retain`", hint);
-        }
         if matches!(scope.fact, Fact::Records | Fact::Fields) {
             let message = "records are counted one by one; they cannot be distinct";
             s.problems.error(place, message, "leave out `distinct`");

@@ -71,7 +71,8 @@ pub struct Grouped {
     pub group_bytes: usize,
     /// Bytes of a row of those that count once, about, in each of its windows.
     pub distinct_row_bytes: Option<usize>,
-    /// Bytes of a group's share of a bucket of arrivals, about, where windows slide over them.
+    /// Bytes of a group's (or distinct row's) share of a bucket of arrivals, about, where windows
+    /// slide over them.
     pub bucket_share_bytes: Option<usize>,
 }
 
@@ -218,7 +219,7 @@ fn grouped(plan: &Plan, n: usize) -> Grouped {
         multisets: measured::sets(plan, node),
         group_bytes: size::group(node),
         distinct_row_bytes: node.once.as_deref().map(size::group),
-        bucket_share_bytes: slides.then(|| size::share(node)),
+        bucket_share_bytes: slides.then(|| size::share(node.first())),
     }
 }
 

@@ -129,6 +129,13 @@ fn operators_are_those_that_the_plan_needs() {
     assert_eq!(names(&[slides]), ["Decode", "Assemble", "Distinct", "Groups"]);
     let mut bag = plain;
     bag.join = Join::Bag;
+    let mut both = bag.clone();
+    both.distinct = vec![CATEGORY];
+    let e = explained(&[both]);
+    let [.., distinct, groups] = &e.operators[..] else { panic!("{:?}", e.operators) };
+    assert_eq!(distinct.operator.name, "Distinct");
+    assert_eq!(distinct.inputs, ["Assemble", "Bag updates", "ticks"]);
+    assert_eq!(groups.inputs, ["Assemble", "Bag updates", "Distinct", "ticks"]);
     let want = ["Decode", "Assemble", "Records as a bag", "Bag join", "Bag updates", "Groups"];
     assert_eq!(names(&[bag]), want);
     assert!(

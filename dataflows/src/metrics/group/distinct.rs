@@ -11,7 +11,11 @@ use std::sync::Arc;
 use super::super::plan::Plan;
 use super::super::update::{Combine, Updates};
 use super::NodeGroups;
+use crate::operators::Step;
 use crate::tick::Tick;
+
+/// So many rows are given on at a time: some megabytes of changes.
+const SLICE: usize = 1 << 15;
 
 /// The distinct rows of all nodes that want such, on one worker.
 pub struct Distinct {
@@ -19,6 +23,8 @@ pub struct Distinct {
     /// By the node.
     nodes: Vec<Option<NodeGroups>>,
     now: i64,
+    /// The clock has moved, and not all that this epoch changed has been given on.
+    giving: bool,
     combine: Combine,
 }
 
@@ -28,7 +34,7 @@ impl Distinct {
     pub fn new(plan: Arc<Plan>, workers: usize, now: i64) -> Self {
         let rows = plan.nodes.iter().map(|node| node.once.as_deref().map(NodeGroups::new));
         let (nodes, combine) = (rows.collect(), Combine::new(&plan, workers));
-        Distinct { plan, nodes, now, combine }
+        Distinct { plan, nodes, now, giving: false, combine }
     }
 
     /// Takes changes of rows up.
@@ -39,21 +45,29 @@ impl Distinct {
         }
     }
 
-    /// The clock moved; the changes of groups that the epoch's changes of rows make.
-    pub fn tick(&mut self, tick: &Tick) -> &mut Combine {
+    /// The clock moved; the changes of groups that some of the epoch's changes of rows make, and
+    /// whether these were the last. They are never there all at once.
+    pub fn tick(&mut self, tick: &Tick) -> (&mut Combine, Step) {
+        let (moves, mut left) = (!std::mem::replace(&mut self.giving, true), SLICE);
         self.now = tick.now;
         for (n, node) in self.plan.nodes.iter().enumerate() {
             let (Some(once), Some(rows)) = (&node.once, &mut self.nodes[n]) else { continue };
-            rows.move_on(once, tick);
-            rows.live.crossed(|row, diff| {
+            if moves {
+                rows.move_on(once, tick);
+            }
+            left -= rows.live.crossed(left, |row, diff| {
                 let (cells, at) = (node.look(&row.keys), (row.window, row.start));
                 self.combine.placed(n, node, &cells, at, diff);
             });
-            if tick.last {
-                *rows = NodeGroups::new(once);
-            }
         }
-        &mut self.combine
+        if left == 0 {
+            return (&mut self.combine, Step::More);
+        }
+        self.giving = false;
+        if tick.last {
+            self.nodes.iter_mut().for_each(|rows| *rows = None);
+        }
+        (&mut self.combine, Step::Done)
     }
 
     /// How many rows are held, those of buckets too, and their bytes, about.

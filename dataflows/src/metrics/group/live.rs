@@ -72,6 +72,7 @@ impl Live {
         }
         self.take_members(&updates.members, &numbers);
         numbers.clear();
+        numbers.shrink_to(4 * ROOM);
         self.numbers = numbers;
     }
 
@@ -153,10 +154,12 @@ impl Live {
     }
 
     /// Which of the changed groups hold rows and did not (1), or held some and do not (-1), when
-    /// this was last asked; groups that hold nothing leave memory.
-    pub fn crossed(&mut self, mut give: impl FnMut(&GroupKey, i64)) {
+    /// this was last asked; groups that hold nothing leave memory. At most so many are looked at;
+    /// how many were.
+    pub fn crossed(&mut self, most: usize, mut give: impl FnMut(&GroupKey, i64)) -> usize {
         let mut dirty = std::mem::take(&mut self.dirty);
-        for number in dirty.drain(..) {
+        let looked = most.min(dirty.len());
+        for number in dirty.drain(dirty.len() - looked..) {
             let Some(mut group) = self.groups.get_mut(number) else { continue };
             group.set_dirty(false);
             let (holds, gone) = (group.sum(0) > 0, group.is_gone());
@@ -169,6 +172,7 @@ impl Live {
         }
         dirty.shrink_to(ROOM);
         self.dirty = dirty;
+        looked
     }
 
     /// The rows of changed groups; groups that hold nothing leave memory.

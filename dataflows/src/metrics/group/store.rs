@@ -20,9 +20,9 @@ use crate::index::Index;
 const CHUNK: usize = 1024;
 /// There is a group of this number.
 const LIVE: i64 = FLAGS[0];
-/// It changed since it was last published.
+/// It changed since it was last published, or given on.
 const DIRTY: i64 = FLAGS[1];
-/// Rows of it are published.
+/// Rows of it are published; or, of a distinct row, that it is there was given on.
 const SHOWN: i64 = FLAGS[2];
 const ALL_FLAGS: i64 = LIVE | DIRTY | SHOWN;
 
