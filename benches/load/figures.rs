@@ -59,12 +59,10 @@ pub fn run() -> Result<(), Failure> {
     let rate = super::number("FIGURES_RATE", half);
     if wanted("P6") {
         let set = |n| ["--set".to_owned(), format!("engine.max_epoch_records={n}")];
-        let small = figures.once("epochs", &set(4_000))?.seconds;
-        let large = figures.once("epochs", &set(20_000))?.seconds;
+        let [ratio, small, large] = figures.pairs(&set(4_000), &set(20_000), |c| c.seconds)?;
         println!(
-            "| P6 | wall with epochs of 4 000 records / of 20 000 | {:.2} ({small:.2} s, \
-             {large:.2} s) |",
-            small / large
+            "| P6 | wall with epochs of 4 000 records / of 20 000 | {ratio:.2} ({small:.2} s, \
+             {large:.2} s) |"
         );
     }
     if wanted("P7") {
@@ -84,7 +82,7 @@ pub fn run() -> Result<(), Failure> {
         figures.daemons()?;
     }
     if wanted("P13") {
-        figures.declared(&plain)?;
+        figures.declared()?;
     }
     if wanted("P14") {
         figures.written()?;
@@ -127,20 +125,39 @@ impl Figures {
 
     /// Runs over the posts to the end; the run of the median wall time.
     fn once(&self, name: &str, more: &[String]) -> Result<Cost, Failure> {
-        let mut costs = Vec::new();
-        for _ in 0..self.runs.max(1) {
-            let dir = self.fresh(name)?;
-            let _ = std::fs::remove_dir_all(self.dir.join("cleaned"));
-            let mut args: Vec<OsString> = vec!["run".into(), "--once".into()];
-            args.extend(config().into_iter().chain(more.iter().cloned()).map(OsString::from));
-            args.extend(["--input".into(), self.input.clone().into()]);
-            args.extend(["--state".into(), dir.join("state").into()]);
-            args.extend(["--results".into(), dir.join("out").into()]);
-            costs.push(measure(Path::new(env!("CARGO_BIN_EXE_pinflow")), &args, &dir.join("log"))?);
-        }
+        let runs = 0..self.runs.max(1);
+        let mut costs = runs.map(|_| self.one(name, more)).collect::<Result<Vec<Cost>, _>>()?;
         let middle = median(costs.iter().map(|c| c.seconds).collect()).unwrap_or(0.0);
         costs.sort_by(|a, b| (a.seconds - middle).abs().total_cmp(&(b.seconds - middle).abs()));
         Ok(costs[0])
+    }
+
+    /// One run over the posts to the end.
+    fn one(&self, name: &str, more: &[String]) -> Result<Cost, Failure> {
+        let dir = self.fresh(name)?;
+        let _ = std::fs::remove_dir_all(self.dir.join("cleaned"));
+        let mut args: Vec<OsString> = vec!["run".into(), "--once".into()];
+        args.extend(config().into_iter().chain(more.iter().cloned()).map(OsString::from));
+        args.extend(["--input".into(), self.input.clone().into()]);
+        args.extend(["--state".into(), dir.join("state").into()]);
+        args.extend(["--results".into(), dir.join("out").into()]);
+        measure(Path::new(env!("CARGO_BIN_EXE_pinflow")), &args, &dir.join("log"))
+    }
+
+    /// Runs of two kinds in turn, so that both are of the machine as it is then: the medians of
+    /// their ratios, of the first and of the second.
+    fn pairs(
+        &self,
+        first: &[String],
+        second: &[String],
+        of: fn(&Cost) -> f64,
+    ) -> Result<[f64; 3], Failure> {
+        let mut columns = [const { Vec::new() }; 3];
+        for _ in 0..self.runs.max(1) {
+            let (a, b) = (of(&self.one("first", first)?), of(&self.one("second", second)?));
+            columns.iter_mut().zip([a / b, a, b]).for_each(|(column, value)| column.push(value));
+        }
+        Ok(columns.map(|column| median(column).unwrap_or(0.0)))
     }
 
     fn latency(&self, rate: f64, posts: u64, set: &[&str]) -> Result<Latency, Failure> {
@@ -184,12 +201,12 @@ impl Figures {
     }
 
     /// What metrics cost that are declared beside.
-    fn declared(&self, plain: &Cost) -> Result<(), Failure> {
+    fn declared(&self) -> Result<(), Failure> {
         let metrics = built_in()?;
-        let cpu = |c: &Cost| c.cpu_seconds.unwrap_or(0.0);
         let percent = |some: &[String]| {
-            let more = self.once("more", &["--config".into(), self.more(some)?])?;
-            Ok::<f64, Failure>((cpu(&more) / cpu(plain) - 1.0) * 100.0)
+            let more = ["--config".into(), self.more(some)?];
+            let [ratio, ..] = self.pairs(&more, &[], |c| c.cpu_seconds.unwrap_or(0.0))?;
+            Ok::<f64, Failure>((ratio - 1.0) * 100.0)
         };
         let (first, all) = (percent(metrics.get(..MORE).unwrap_or(&metrics))?, percent(&metrics)?);
         println!(
