@@ -142,8 +142,14 @@ impl Work {
         let Work { decoder, desk } = self;
         let mut left = Left::default();
         if desk.options.rows.is_some() {
-            let table =
-                |t| CleanRows { table: t, partition: batch.partition, ..Default::default() };
+            // Of most batches one table gets all: more bytes than were read, and those a row more.
+            let room = batch.extent().len() * 2;
+            let table = |t| CleanRows {
+                table: t,
+                partition: batch.partition,
+                bytes: Vec::with_capacity(room),
+                ..Default::default()
+            };
             left.rows = (0..3).map(table).collect();
         }
         let extent = batch.extent();

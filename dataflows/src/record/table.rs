@@ -5,12 +5,24 @@
 //! numbers exactly, times as RFC 3339 in UTC. A row of JSON is one line; a row of CSV may have
 //! line feeds inside of quotes.
 
+use std::sync::LazyLock;
+
 use super::column::Stream;
 use super::{Cell, Fields, Geo, Moment, Origin, Pin, Record, Text, User};
 use crate::time::text;
 
 /// The columns that say where a row came from, behind the cleaned ones.
 const PROVENANCE: [&str; 5] = ["_source", "_partition", "_position", "_sub", "_arrived_at"];
+
+/// What stands before each value of a JSON object, by stream.
+static KEYS: LazyLock<[Vec<String>; 3]> = LazyLock::new(|| {
+    Stream::ALL.map(|stream| {
+        let names = columns(stream).iter().chain(&PROVENANCE);
+        let key =
+            |(n, name): (usize, &&str)| format!("{}\"{name}\":", if n == 0 { '{' } else { ',' });
+        names.enumerate().map(key).collect()
+    })
+});
 
 /// The columns of a cleaned table, in order, without those that say where a row came from.
 pub fn columns(stream: Stream) -> &'static [&'static str] {
@@ -42,16 +54,9 @@ pub fn write_json(
     partition: &str,
     out: &mut Vec<u8>,
 ) {
-    let names = columns(record.fields.stream()).iter().chain(&PROVENANCE);
-    let mut separator = b'{';
-    let mut names = names.copied();
+    let mut keys = KEYS[record.fields.stream() as usize].iter();
     each(record, origin, source, partition, |value| {
-        let name = names.next().expect("a name for every value");
-        out.push(separator);
-        separator = b',';
-        out.push(b'"');
-        out.extend_from_slice(name.as_bytes());
-        out.extend_from_slice(b"\":");
+        out.extend_from_slice(keys.next().expect("a key for every value").as_bytes());
         match value {
             Value::Null => out.extend_from_slice(b"null"),
             Value::Text(text) => serde_json::to_writer(&mut *out, text).expect(TAKES),
