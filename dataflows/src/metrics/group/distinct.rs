@@ -1,5 +1,5 @@
 //! Rows that are equal in the declared columns count once, however many posts give them, until the
-//! last of these is taken back. They are groups of their own ([`Node::once`]), whose keys are the
+//! last of these is taken back. They are groups of their own (`Node::once`), whose keys are the
 //! columns; what a group gives on is that it has come to hold rows, or that it holds none any more.
 //!
 //! Promises: at the end of each epoch what was given adds up to the distinct rows of each window.
