@@ -236,15 +236,21 @@ impl Known {
         let mut inodes = HashSet::new();
         let rest = self.match_known(source, seen, bounded, memos, &mut matched, &mut inodes)?;
         for file in rest {
-            if file.size == 0 || file.renamed || !inodes.insert(file.inode) {
-                // Nothing to tell it by yet; another file with a known one's inode, which by its
-                // name is not read; or a second path to what is known.
+            if file.renamed || !inodes.insert(file.inode) {
+                // Another file with a known one's inode, which by its name is not read; or a
+                // second path to what is known.
                 continue;
             }
-            if let Some(old) = self.by_path.get(&file.text).copied()
-                && !matched.contains(&old)
+            let old = self.by_path.get(&file.text).copied().filter(|id| !matched.contains(id));
+            // An empty one is followed for what comes, which tells it; nothing comes in a bounded
+            // run.
+            if let Some(old) = old
+                && (bounded || file.size > 0)
             {
                 self.changed(source, old, bounded, counts)?;
+            }
+            if file.size == 0 {
+                continue;
             }
             let head = Disk::open(&file.path).and_then(|disk| Head::of(&disk, file.size));
             match head {

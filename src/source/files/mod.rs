@@ -117,12 +117,13 @@ impl Source for FilesSource {
             is_known: &|inode| self.known.has_inode(inode),
         };
         let seen = scan::scan(&told, &self.config, &self.routes, &mut self.troubles)?;
-        if bounded && seen.iter().all(|file| file.size == 0) {
-            self.nothing();
-        }
+        let empty = seen.iter().all(|file| file.size == 0);
         let now = (self.setup.clock)();
         let mut memos = self.known.finished();
         let found = self.known.resolve(&self.name, seen, now, bounded, &self.counts, &mut memos)?;
+        if bounded && empty {
+            self.nothing();
+        }
         self.troubles.append(&mut self.known.unreadable);
         self.took = start.elapsed();
         self.scanned = true;

@@ -98,6 +98,36 @@ fn a_file_is_itself_by_inode_and_head() {
     assert!(matches!(refused, Err(SourceError::Changed { .. })));
 }
 
+/// A file of which nothing was left was taken for one that had not begun, and the run ended well.
+#[test]
+fn an_emptied_file_is_refused_and_followed_for_what_comes() {
+    for name in ["log.jsonl", "log.jsonl.gz"] {
+        let packed = |rows: &str| {
+            if name.ends_with("gz") { gz(rows.as_bytes()) } else { rows.as_bytes().to_vec() }
+        };
+        let place = Place::new();
+        place.put(name, packed("1\n2\n"));
+        place.put("other.jsonl", "5\n");
+        let first = place.start(false, None).expect("readable");
+        place.put(name, "");
+        for other in ["5\n6\n", "5\n"] {
+            place.put("other.jsonl", other);
+            let refused = place.start(true, Some(&first));
+            assert!(matches!(refused, Err(SourceError::Changed { .. })), "{name}");
+        }
+        let mut second = place.start(false, Some(&first)).expect("readable");
+        assert_eq!(second.texts(), Vec::<String>::new());
+        assert_eq!(second.source.counters()["files_changed"], 0);
+        place.put(name, packed("3\n"));
+        second.go().expect("readable");
+        assert_eq!(second.texts(), ["3"], "{name}");
+        assert_eq!(second.source.counters()["files_changed"], 1);
+        // One that never held anything is no other.
+        place.put("new.jsonl", "");
+        assert!(place.start(true, Some(&second)).is_ok());
+    }
+}
+
 /// Rotated while nobody looked, and the new name says nothing: what is left is read, once.
 #[test]
 fn a_rotated_file_is_read_on_under_any_name() {
