@@ -8,6 +8,7 @@
 
 use std::collections::BTreeMap;
 
+use prefetch_index::prefetch_index;
 use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
 
@@ -16,32 +17,27 @@ use crate::metrics::group::size::hashed;
 /// Counts of a slot that lie in the hash table itself.
 const INLINE: usize = 2;
 
+/// A bucket, and how many arrived in it.
+pub type Count = (i64, u32);
 /// Counts by bucket, ascending.
-pub type Counts = SmallVec<[(i64, u32); INLINE]>;
+pub type Counts = SmallVec<[Count; INLINE]>;
 
 /// Slots a chunk.
 const CHUNK: usize = 4096;
 
 /// Bytes of a slot with arrivals, about.
-pub const FIRST: usize = size_of::<Only>();
+pub const FIRST: usize = size_of::<Count>();
 /// Bytes more of a slot with arrivals in several buckets, about.
 pub const SEVERAL: usize = hashed(size_of::<(u32, Counts)>());
 /// Bytes of each bucket of a slot, about.
 pub const BUCKET: usize = 2 * size_of::<u32>();
 
-/// The arrivals of a slot that has them in one bucket.
-#[derive(Clone, Copy, Default)]
-struct Only {
-    bucket: i64,
-    /// 0 = there are none, or several buckets.
-    n: u32,
-}
-
 /// Slots whose numbers follow each other.
 #[derive(Default)]
 struct Chunk {
-    /// Empty before the first arrival, and again after the last.
-    slots: Vec<Only>,
+    /// The arrivals of those that have them in one bucket, of the others none. Empty before the
+    /// first arrival, and again after the last.
+    slots: Vec<Count>,
     /// How many have arrivals in one bucket.
     live: usize,
 }
@@ -58,11 +54,20 @@ pub struct Arrivals {
 
 impl Arrivals {
     /// What is held of a slot.
-    pub fn of(&self, slot: u32) -> Counts {
+    #[inline]
+    pub fn of(&self, slot: u32) -> &[Count] {
         let chunk = self.chunks.get(slot as usize / CHUNK);
         match chunk.and_then(|chunk| chunk.slots.get(slot as usize % CHUNK)) {
-            Some(only) if only.n > 0 => Counts::from_iter([(only.bucket, only.n)]),
-            _ => self.several.get(&slot).cloned().unwrap_or_default(),
+            Some(only) if only.1 > 0 => std::slice::from_ref(only),
+            _ => self.several.get(&slot).map_or(&[], |counts| counts),
+        }
+    }
+
+    /// Asks the processor for what is held of a slot.
+    #[inline]
+    pub fn near(&self, slot: u32) {
+        if let Some(chunk) = self.chunks.get(slot as usize / CHUNK) {
+            prefetch_index(&chunk.slots, slot as usize % CHUNK);
         }
     }
 
@@ -74,7 +79,7 @@ impl Arrivals {
         }
         let chunk = &mut self.chunks[at];
         if chunk.slots.is_empty() {
-            chunk.slots = vec![Only::default(); CHUNK];
+            chunk.slots = vec![Count::default(); CHUNK];
         }
         chunk
     }
@@ -89,15 +94,15 @@ impl Arrivals {
         } else {
             let chunk = self.chunk(slot);
             let only = &mut chunk.slots[slot as usize % CHUNK];
-            if only.n == 0 {
-                *only = Only { bucket, n };
+            if only.1 == 0 {
+                *only = (bucket, n);
                 chunk.live += 1;
-            } else if only.bucket == bucket {
-                return only.n += n;
+            } else if only.0 == bucket {
+                return only.1 += n;
             } else {
-                let mut counts = Counts::from_iter([(only.bucket, only.n), (bucket, n)]);
+                let mut counts = Counts::from_iter([*only, (bucket, n)]);
                 counts.sort_unstable();
-                *only = Only::default();
+                *only = Count::default();
                 chunk.live -= 1;
                 self.several.insert(slot, counts);
             }
@@ -110,15 +115,15 @@ impl Arrivals {
     /// theirs, [`Arrivals::index`] is due.
     pub fn set(&mut self, slot: u32, counts: Counts) {
         let only = match counts[..] {
-            [(bucket, n)] => Only { bucket, n },
-            _ => Only::default(),
+            [only] => only,
+            _ => Count::default(),
         };
         let chunk = self.chunks.get(slot as usize / CHUNK);
-        if only.n > 0 || chunk.is_some_and(|chunk| !chunk.slots.is_empty()) {
+        if only.1 > 0 || chunk.is_some_and(|chunk| !chunk.slots.is_empty()) {
             let chunk = self.chunk(slot);
             let place = &mut chunk.slots[slot as usize % CHUNK];
-            chunk.live += usize::from(only.n > 0);
-            chunk.live -= usize::from(place.n > 0);
+            chunk.live += usize::from(only.1 > 0);
+            chunk.live -= usize::from(place.1 > 0);
             *place = only;
         }
         if counts.len() > 1 {
@@ -131,7 +136,7 @@ impl Arrivals {
     /// Finds out which of so many slots each bucket has.
     pub fn index(&mut self, slots: u32) {
         for slot in 0..slots {
-            for (bucket, _) in self.of(slot) {
+            for (bucket, _) in Counts::from_slice(self.of(slot)) {
                 self.entries += 1;
                 self.buckets.entry(bucket).or_default().push(slot);
             }
@@ -147,7 +152,7 @@ impl Arrivals {
             let (bucket, slots) = entry.remove_entry();
             self.entries -= slots.len();
             for slot in slots {
-                let mut counts = self.of(slot);
+                let mut counts = Counts::from_slice(self.of(slot));
                 counts.retain(|c| c.0 != bucket);
                 self.set(slot, counts);
             }
@@ -192,7 +197,7 @@ mod tests {
     fn check(arrivals: &Arrivals, plain: &BTreeMap<(u32, i64), u32>) {
         for slot in SLOTS {
             let want = plain.range((slot, i64::MIN)..=(slot, i64::MAX));
-            assert!(arrivals.of(slot).into_iter().eq(want.map(|((_, b), n)| (*b, *n))));
+            assert!(arrivals.of(slot).iter().copied().eq(want.map(|((_, b), n)| (*b, *n))));
         }
         assert_eq!((arrivals.len(), arrivals.is_empty()), (plain.len(), plain.is_empty()));
         assert!(arrivals.bytes() >= plain.len() * BUCKET);
@@ -221,7 +226,7 @@ mod tests {
             let mut back = Arrivals::default();
             back.set(SLOTS[0], Counts::from_iter([(7, 7), (8, 8)]));
             back.set(SLOTS[1], Counts::from_iter([(9, 9)]));
-            SLOTS.iter().for_each(|slot| back.set(*slot, arrivals.of(*slot)));
+            SLOTS.iter().for_each(|slot| back.set(*slot, Counts::from_slice(arrivals.of(*slot))));
             back.index(SLOTS[3] + 1);
             check(&back, &plain);
             back.retire(i64::MAX);

@@ -18,7 +18,7 @@ use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
 
-use super::arrivals::Counts;
+use super::arrivals::{Count, Counts};
 use super::block::{self, Block, Entry, VARINT, put, take_varint, unzigzag, zigzag};
 use super::layout::{HEADER, Header, Layout, Place, Side};
 use super::version::Versions;
@@ -164,7 +164,7 @@ impl<'a> Encoder<'a> {
         (index, header): (u64, Header),
         slot: &[u8],
         stream: Stream,
-        arrivals: &Counts,
+        arrivals: &[Count],
     ) {
         let part = &self.layout.part(slot, stream)[HEADER..];
         let places = &self.layout.side(stream).places;

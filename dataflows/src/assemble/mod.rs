@@ -30,7 +30,7 @@ use crate::record::{Origin, Stream};
 use crate::sealed::{Sealed, Tally};
 use crate::tick::{CutKind, Tick};
 use crate::time::floor;
-use arrivals::{Arrivals, Counts};
+use arrivals::{Arrivals, Count};
 use codec::{Encoder, Numbers};
 use layout::{HEADER, Header, present};
 use recs::{Head, Recs};
@@ -62,19 +62,23 @@ pub fn newer(a: &Origin, b: &Origin, partitions: &Partitions) -> bool {
 /// What an epoch has touched, as it was before.
 #[derive(Default)]
 struct Before {
-    /// The slots, and whether their bytes are kept: not of a post that gave no rows.
-    slots: Vec<(u32, bool)>,
-    /// The slots' bytes, one after the other.
+    /// The slots; those of posts that gave rows with how many arrivals are kept of them.
+    slots: Vec<(u32, Option<u32>)>,
+    /// The kept slots' bytes, one after the other.
     bytes: Vec<u8>,
-    arrivals: Vec<Counts>,
+    /// Likewise their arrivals.
+    arrivals: Vec<Count>,
 }
 
 impl Before {
-    /// Keeps a slot as it is, if it gave rows; and its arrivals, if they count.
-    fn remember(&mut self, slot: u32, bytes: Option<&[u8]>, arrivals: Option<&Arrivals>) {
-        self.slots.push((slot, bytes.is_some()));
-        self.bytes.extend_from_slice(bytes.unwrap_or_default());
-        self.arrivals.extend(arrivals.map(|a| a.of(slot)));
+    /// Keeps a slot as it is, if it gave rows, with its arrivals.
+    #[inline]
+    fn remember(&mut self, slot: u32, gave: Option<(&[u8], &[Count])>) {
+        self.slots.push((slot, gave.map(|(_, arrivals)| arrivals.len() as u32)));
+        if let Some((bytes, arrivals)) = gave {
+            self.bytes.extend_from_slice(bytes);
+            self.arrivals.extend(arrivals);
+        }
     }
 }
 
@@ -142,20 +146,26 @@ impl Assemble {
         self.arrivals.retire(self.oldest(tick.now));
         let mut before = std::mem::take(&mut self.before);
         let mut kept = before.bytes.chunks_exact(plan.layout.stride);
-        let mut arrivals = before.arrivals.drain(..);
-        for (n, (slot, is_kept)) in before.slots.iter().enumerate() {
+        let mut arrivals = &before.arrivals[..];
+        for (n, (slot, kept_arrivals)) in before.slots.iter().enumerate() {
             // The epoch's records have driven most slots out of the cache by now.
-            before.slots.get(n + SOON).into_iter().for_each(|(slot, _)| self.table.near(*slot));
-            let old_arrivals = arrivals.next().unwrap_or_default();
-            let old = if *is_kept { kept.next() } else { None };
-            if self.changed(&plan, *slot, old.map(|old| (old, old_arrivals))) {
+            if let Some((slot, _)) = before.slots.get(n + SOON) {
+                self.table.near(*slot);
+                self.arrivals.near(*slot);
+            }
+            let old = kept_arrivals.and_then(|n| {
+                let (old, rest) = arrivals.split_at(n as usize);
+                arrivals = rest;
+                Some((kept.next()?, old))
+            });
+            if self.changed(&plan, *slot, old) {
                 self.lot.give(&plan, &mut self.combine);
             }
         }
         self.lot.give(&plan, &mut self.combine);
-        drop(arrivals);
         before.slots.clear();
         before.bytes.clear();
+        before.arrivals.clear();
         self.before = before;
         self.cut(tick.cut, sealed);
         sealed.unsaved_bytes = self.unsaved_bytes;
@@ -173,6 +183,9 @@ impl Assemble {
         let (mut packed, mut slots) = (recs.packed(), [0; AHEAD]);
         for heads in recs.heads().chunks(AHEAD) {
             let slots = self.table.find_or_add_all(layout, heads, |head| head.index, &mut slots);
+            if plan.arrivals {
+                slots.iter().for_each(|slot| self.arrivals.near(*slot));
+            }
             for (head, slot) in heads.iter().zip(slots) {
                 if tallies.last().is_none_or(|t| t.0 != head.partition()) {
                     tallies.push((head.partition(), Tally::default()));
@@ -196,8 +209,7 @@ impl Assemble {
         let (bytes, versions) = self.table.slot_and_versions(slot);
         if table::touch(bytes) {
             let gave = self.gives[usize::from(present(bytes))];
-            let arrivals = self.plan.arrivals.then_some(&self.arrivals);
-            self.before.remember(slot, gave.then_some(bytes), arrivals);
+            self.before.remember(slot, gave.then(|| (&*bytes, self.arrivals.of(slot))));
         }
         let arrives = self.plan.arrivals && stream == Stream::Pin;
         if arrives {
@@ -244,22 +256,18 @@ impl Assemble {
 
     /// A post was touched: what it gave, if it gave anything, is to be taken back, what it gives
     /// to be added. Whether the lot of such is to be given to the metrics.
-    fn changed(&mut self, plan: &Plan, slot: u32, old: Option<(&[u8], Counts)>) -> bool {
+    fn changed(&mut self, plan: &Plan, slot: u32, old: Option<(&[u8], &[Count])>) -> bool {
         let new = self.table.settle(slot);
         if old.is_none() && !self.gives[usize::from(present(new))] {
             return false;
         }
         let is_same = |s: &Stream| {
-            let Some((old, _)) = &old else { return false };
+            let Some((old, _)) = old else { return false };
             let (a, b) = (plan.layout.part(old, *s), plan.layout.part(new, *s));
             Header::is_there(a) == Header::is_there(b) && a[HEADER..] == b[HEADER..]
         };
-        let same = Stream::ALL.iter().filter(|s| is_same(s)).fold(0, |bits, s| bits | s.bit());
-        let arrived = if plan.arrivals { self.arrivals.of(slot) } else { Counts::new() };
-        if same == ALL_SIDES && old.as_ref().is_some_and(|old| old.1 == arrived) {
-            return false;
-        }
-        self.lot.add(plan, old, (new, arrived), same)
+        let changed = Stream::ALL.iter().filter(|s| !is_same(s)).fold(0, |bits, s| bits | s.bit());
+        self.lot.add(plan, old, (new, self.arrivals.of(slot)), changed)
     }
 
     /// Hands out slots to be stored.
@@ -275,15 +283,18 @@ impl Assemble {
         }
         let mut encoder = Encoder::new(&self.plan.layout, &mut self.numbers);
         for (n, slot) in self.unsaved.iter().enumerate() {
-            self.unsaved.get(n + SOON).into_iter().for_each(|slot| self.table.near(*slot));
+            if let Some(slot) = self.unsaved.get(n + SOON) {
+                self.table.near(*slot);
+                self.arrivals.near(*slot);
+            }
             let marks = self.table.take_marks(*slot);
             let (bytes, index) = (self.table.slot(*slot), self.table.index_of(*slot));
             for stream in Stream::ALL.into_iter().filter(|s| full || marks & s.bit() != 0) {
                 let side = self.plan.layout.side(stream).offset;
                 let Some(header) = self.table.header(*slot, side) else { continue };
-                let pin = self.plan.arrivals && stream == Stream::Pin;
-                let counts = if pin { self.arrivals.of(*slot) } else { Counts::new() };
-                encoder.side((index, header), bytes, stream, &counts);
+                let pin = stream == Stream::Pin;
+                let counts = if pin { self.arrivals.of(*slot) } else { &[] };
+                encoder.side((index, header), bytes, stream, counts);
             }
         }
         self.unsaved.clear();

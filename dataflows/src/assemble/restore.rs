@@ -1,11 +1,10 @@
 //! The state of record as it comes back from disk.
 
-use super::Assemble;
-use super::arrivals::Counts;
 use super::block::{self, Entry};
 use super::codec::{self, CodecError, Numbers, Texts};
 use super::layout::present;
 use super::table::{AHEAD, owner};
+use super::{ALL_SIDES, Assemble};
 use crate::metrics::update::Combine;
 use crate::record::Stream;
 
@@ -67,8 +66,7 @@ impl Assemble {
             if !self.gives[usize::from(present(bytes))] {
                 continue;
             }
-            let counts = if plan.arrivals { self.arrivals.of(slot) } else { Counts::new() };
-            if self.lot.add(&plan, None, (bytes, counts), 0) {
+            if self.lot.add(&plan, None, (bytes, self.arrivals.of(slot)), ALL_SIDES) {
                 self.lot.give(&plan, &mut self.combine);
             }
         }

@@ -149,6 +149,13 @@ pub enum Cond {
 }
 
 impl Cond {
+    /// The cell that it is on.
+    pub fn cell(&self) -> Nth {
+        match self {
+            Cond::Int(n, ..) | Cond::Text(n, ..) | Cond::IsNull(n, _) => *n,
+        }
+    }
+
     /// Whether it holds; a comparison with null never does.
     #[inline]
     pub fn holds(&self, cells: &[i64]) -> bool {

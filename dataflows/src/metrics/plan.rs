@@ -1,6 +1,7 @@
 //! From declarations to a plan: group nodes that metrics share, the columns that slots keep, the
 //! buckets that arrivals are counted in.
 
+mod looks;
 mod show;
 
 use std::collections::BTreeSet;
@@ -18,6 +19,8 @@ use crate::assemble::layout::{Kept, Layout};
 use crate::record::project::Form;
 use crate::record::{Column, Stream, Type};
 use crate::time::HOUR;
+pub use looks::Asked;
+use looks::Looks;
 pub use show::Show;
 use show::{show, with_ratios};
 
@@ -158,8 +161,8 @@ pub struct Plan {
     pub metrics: Vec<MetricPlan>,
     /// The group nodes.
     pub nodes: Vec<Node>,
-    /// What they look at of a post, each once.
-    cells: Vec<Ex>,
+    /// What they look at of a post.
+    looks: Looks,
     /// How slots lie in memory.
     pub layout: Layout,
     /// Arrivals are counted in buckets of this width, microseconds.
@@ -199,7 +202,7 @@ impl Plan {
         let mut plan = Plan {
             metrics: Vec::new(),
             nodes: Vec::new(),
-            cells: Vec::new(),
+            looks: Looks::default(),
             bucket: bucket(metrics),
             arrivals: metrics.iter().any(|m| matches!(m.fact, Fact::Arrivals(_))),
             horizon: horizon(metrics),
@@ -213,6 +216,7 @@ impl Plan {
         for metric in metrics {
             plan.add(metric, &ages);
         }
+        plan.looks.list(&plan.nodes);
         plan
     }
 
@@ -232,7 +236,7 @@ impl Plan {
         let mut inner = std::mem::take(&mut held.inner);
         let mut compiler = Compiler {
             over: over(metric, &distinct, &self.layout),
-            cells: if distinct.is_empty() { &mut self.cells } else { &mut inner },
+            cells: if distinct.is_empty() { &mut self.looks.exprs } else { &mut inner },
             ages: ages.clone(),
         };
         let measures = metric.measures.iter().filter(|m| !matches!(m.kind, Kind::Ratio(..)));
@@ -255,7 +259,7 @@ impl Plan {
     /// The bare node of a metric, without measures.
     fn node(&mut self, metric: &Metric, ages: &AgeLabels) -> Node {
         let distinct = distinct_exprs(metric);
-        let Plan { layout, cells, .. } = self;
+        let Plan { layout, looks: Looks { exprs: cells, .. }, .. } = self;
         let over_posts = over(metric, &[], layout);
         let mut outer = Compiler { over: over_posts, cells, ages: ages.clone() };
         let filter = outer.conds(&metric.filter);
@@ -300,7 +304,20 @@ impl Plan {
 
     /// Appends the cells of a post: of sides that are not there they are null.
     pub fn look(&self, index: u64, sides: [Option<&[u8]>; 3], cells: &mut Vec<i64>) {
-        cells.extend(look(&self.cells, Row::Sides { index, sides }));
+        cells.extend(look(&self.looks.exprs, Row::Sides { index, sides }));
+    }
+
+    /// Appends those that are asked for, and nulls in place of the others; false, and nothing, if
+    /// no node gets a row.
+    #[inline]
+    pub fn look_for(
+        &self,
+        asked: Asked,
+        index: u64,
+        sides: [Option<&[u8]>; 3],
+        cells: &mut Vec<i64>,
+    ) -> bool {
+        self.looks.some(asked, &Row::Sides { index, sides }, cells)
     }
 
     /// Whether a post with these sides, a bit for each stream, gives rows to any metric.

@@ -8,6 +8,7 @@
 use std::collections::BTreeMap;
 
 use hashbrown::HashTable;
+use prefetch_index::prefetch_index;
 
 use super::super::plan::Node;
 use super::super::update::{Member, Updates, slides};
@@ -16,6 +17,9 @@ use super::super::window::Edges;
 use super::super::words::{HEAD, Words, equal, hash, head, start};
 use super::live::Live;
 use crate::tick::Tick;
+
+/// So many shares are looked up at a time.
+const AHEAD: usize = 64;
 
 /// So many members are never put together.
 const FEW: usize = 64;
@@ -49,10 +53,15 @@ impl Buckets {
     /// Takes up what arrived; what that changes in the windows that hold the buckets.
     pub fn arrive(&mut self, node: &Node, updates: &Updates) -> Updates {
         let mut changed = Updates::default();
-        let entries = updates.words.chunks_exact(self.form.width());
+        let width = self.form.width();
         let (mut shares, mut firsts) = (Vec::new(), Vec::new());
         let mut number = 0;
-        for entry in entries {
+        for (n, entry) in updates.words.chunks_exact(width).enumerate() {
+            // In steps, so that none of the look-ups waits for another's memory.
+            if n.is_multiple_of(AHEAD) {
+                let rest = &updates.words[n * width..];
+                self.near(&rest[..rest.len().min(AHEAD * width)]);
+            }
             firsts.push(number);
             let (slides, bucket) = (slides(entry), start(entry[0]));
             shares.push((bucket, slides.then(|| self.share(bucket, entry))));
@@ -75,6 +84,20 @@ impl Buckets {
             changed.members.extend(windows.map(|entry| Member { entry, ..*member }));
         }
         changed
+    }
+
+    /// Asks the processor for the shares that some entries are most likely added to.
+    fn near(&self, entries: &[i64]) {
+        let width = self.form.width();
+        let mut likely = [None; AHEAD];
+        for (likely, entry) in likely.iter_mut().zip(entries.chunks_exact(width)) {
+            let bucket = self.buckets.get(&start(entry[0])).filter(|_| slides(entry));
+            let keys = &self.form.key(entry)[HEAD..];
+            *likely = bucket.and_then(|b| Some((b, *b.numbers.find(hash(keys), |_| true)?)));
+        }
+        for (bucket, number) in likely.into_iter().flatten() {
+            prefetch_index(&bucket.words, number as usize * width);
+        }
     }
 
     /// Adds to a group's share; its number in the bucket.
