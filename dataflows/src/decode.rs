@@ -19,10 +19,11 @@ use crate::batch::{Batch, Dealt, Ruled};
 use crate::metrics::declare::Time;
 use crate::metrics::meta::{Ledger, MetaKey};
 use crate::metrics::plan::Plan;
-use crate::metrics::value::{Cells, NULL};
+use crate::metrics::value::NULL;
 use crate::outbox::Outbox;
+use crate::record::project::State;
 use crate::record::{
-    Column, Decoded, Decoder, Defect, Fields, Messages, Origin, Record, Rule, Rules, project, table,
+    Column, Decoded, Decoder, Fields, Messages, Origin, Record, Rule, Rules, Stream, project, table,
 };
 use crate::sealed::{CleanRows, Counters, Reject, Sealed, Tally};
 use crate::symbol::intern;
@@ -98,10 +99,14 @@ impl Left {
     }
 }
 
-/// States of a field, as places in the counts.
-const STATES: [&str; 3] = ["value", "null", "placeholder"];
-/// States and defects.
-const WIDTH: usize = STATES.len() + Defect::ALL.len();
+/// What was seen of the records kept in one bucket.
+#[derive(Default)]
+struct Seen {
+    /// Records by stream, if they are counted.
+    kept: [i64; Stream::ALL.len()],
+    /// Fields by column and [`State`], if they are.
+    states: [[i64; State::ALL.len()]; Column::ALL.len()],
+}
 
 struct Work {
     decoder: Decoder,
@@ -117,8 +122,10 @@ struct Desk {
     /// Whether `records`, whether `fields` are counted.
     records: bool,
     fields: bool,
-    /// Field states of the current bucket.
-    states: [[i64; WIDTH]; Column::ALL.len()],
+    /// Of the current bucket.
+    seen: Seen,
+    /// The metrics that a record may come too late for.
+    retained: Vec<usize>,
 }
 
 impl Work {
@@ -131,7 +138,8 @@ impl Work {
             recs: (0..workers as u64).map(Filling::new).collect(),
             records: plan.counted.records,
             fields: plan.counted.fields,
-            states: [[0; WIDTH]; Column::ALL.len()],
+            seen: Seen::default(),
+            retained: retained(&plan),
             plan,
             options,
         };
@@ -159,14 +167,14 @@ impl Work {
             let arrived_at = batch.arrival(n);
             let here = floor(arrived_at, desk.plan.bucket);
             if here != bucket {
-                desk.flush_states(bucket, &mut left.ledger);
+                desk.flush(bucket, &mut left.ledger);
                 bucket = here;
             }
             let place = batch.place(n);
             let at = place.start - extent.start..place.end - extent.start;
             desk.message((&mut messages, at), (batch, n), bucket, &mut left, &mut give);
         }
-        desk.flush_states(bucket, &mut left.ledger);
+        desk.flush(bucket, &mut left.ledger);
         left.counters.extend(decoder.take_notes());
         left
     }
@@ -189,8 +197,8 @@ impl Desk {
         give: &mut impl FnMut(Recs),
     ) {
         let (position, arrived_at) = (batch.position(n), batch.arrival(n));
-        let (plan, options, states) = (&self.plan, &self.options, &mut self.states);
-        let all = &mut self.recs;
+        let (plan, options, seen) = (&self.plan, &self.options, &mut self.seen);
+        let (all, retained) = (&mut self.recs, &self.retained);
         let (records, fields) = (self.records, self.fields);
         let first = batch.first_sub;
         let rule = batch.rule(n);
@@ -198,12 +206,9 @@ impl Desk {
             let sub = first + sub;
             left.tally.read += 1;
             let origin = Origin { arrived_at, partition: batch.partition, position, sub };
-            let mut count = |stream: Option<&str>, outcome: &str, reason: Option<&str>| {
+            let mut count = |stream, outcome, reason| {
                 if records {
-                    let cell = |t: Option<&str>| t.map_or(NULL, |t| intern(t).cell());
-                    let cells = [cell(stream), cell(Some(outcome)), cell(reason)];
-                    let key = MetaKey { bucket, fields: false, cells: Cells::from_slice(&cells) };
-                    *left.ledger.entry(key).or_insert(0) += 1;
+                    count_records(&mut left.ledger, bucket, [stream, Some(outcome), reason], 1);
                 }
             };
             match decoded {
@@ -229,11 +234,15 @@ impl Desk {
                     });
                 }
                 Decoded::Record(record) => {
-                    count(Some(record.fields.stream().name()), "kept", None);
+                    seen.kept[record.fields.stream() as usize] += i64::from(records);
                     if fields {
-                        count_states(&record.fields, states);
+                        project::states(&record.fields, |column, state| {
+                            seen.states[column as usize][state.number()] += 1;
+                        });
                     }
-                    count_late(plan, &record.fields, arrived_at, &mut left.counters);
+                    for metric in retained {
+                        count_late(plan, *metric, &record.fields, arrived_at, &mut left.counters);
+                    }
                     if let Some(format) = options.rows {
                         write_row(format, options, record, &origin, &mut left.rows);
                     }
@@ -248,55 +257,64 @@ impl Desk {
         });
     }
 
-    /// Moves the counted field states into the ledger.
-    fn flush_states(&mut self, bucket: i64, ledger: &mut Ledger) {
+    /// Moves what was seen into the ledger.
+    fn flush(&mut self, bucket: i64, ledger: &mut Ledger) {
+        let Seen { kept, states } = std::mem::take(&mut self.seen);
+        for (stream, n) in Stream::ALL.iter().zip(kept).filter(|(_, n)| *n != 0) {
+            count_records(ledger, bucket, [Some(stream.name()), Some("kept"), None], n);
+        }
         if !self.fields {
             return;
         }
-        for (column, states) in Column::ALL.iter().zip(&mut self.states) {
-            for (state, count) in states.iter_mut().enumerate().filter(|(_, n)| **n != 0) {
-                let (state, reason) = match STATES.get(state) {
-                    Some(state) => (*state, NULL),
-                    None => {
-                        let defect = Defect::ALL[state - STATES.len()];
-                        ("defect", intern(defect.name()).cell())
-                    }
-                };
-                let texts = [column.stream().name(), column.name(), state];
-                let mut cells: Cells = texts.iter().map(|t| intern(t).cell()).collect();
-                cells.push(reason);
-                let key = MetaKey { bucket, fields: true, cells };
-                *ledger.entry(key).or_insert(0) += std::mem::take(count);
+        for (column, states) in Column::ALL.iter().zip(states) {
+            for (state, n) in State::ALL.iter().zip(states).filter(|(_, n)| *n != 0) {
+                let (state, reason) = state.names();
+                let names =
+                    [Some(column.stream().name()), Some(column.name()), Some(state), reason];
+                *ledger.entry(meta_key(bucket, true, &names)).or_insert(0) += n;
             }
         }
     }
 }
 
-fn count_states(fields: &Fields<'_>, states: &mut [[i64; WIDTH]; Column::ALL.len()]) {
-    project::states(fields, |column, state, defect| {
-        let place = match defect {
-            Some(defect) => STATES.len() + defect as usize,
-            None => STATES.iter().position(|s| *s == state).unwrap_or(0),
-        };
-        states[column as usize][place] += 1;
-    });
+/// Counts records of a stream, an outcome and a reason.
+fn count_records(ledger: &mut Ledger, bucket: i64, names: [Option<&str>; 3], n: i64) {
+    *ledger.entry(meta_key(bucket, false, &names)).or_insert(0) += n;
 }
 
-/// Counts a geo record whose windows had left `retain` when it arrived, by metric.
-fn count_late(plan: &Plan, fields: &Fields<'_>, arrived_at: i64, counters: &mut Counters) {
+fn meta_key(bucket: i64, fields: bool, names: &[Option<&str>]) -> MetaKey {
+    let cells = names.iter().map(|name| name.map_or(NULL, |name| intern(name).cell()));
+    MetaKey { bucket, fields, cells: cells.collect() }
+}
+
+/// The metrics with windows over event time that retire.
+fn retained(plan: &Plan) -> Vec<usize> {
+    let retires = |m: &usize| {
+        let node = &plan.nodes[plan.metrics[*m].node];
+        node.retain.is_some() && node.windows.iter().any(|w| w.time == Time::Event)
+    };
+    (0..plan.metrics.len()).filter(retires).collect()
+}
+
+/// Counts a geo record whose windows of a metric had left `retain` when it arrived.
+fn count_late(
+    plan: &Plan,
+    metric: usize,
+    fields: &Fields<'_>,
+    arrived_at: i64,
+    counters: &mut Counters,
+) {
     let Fields::Geo(geo) = fields else { return };
     let Some(moment) = geo.timestamp.value() else { return };
-    for metric in &plan.metrics {
-        let node = &plan.nodes[metric.node];
-        let Some(retain) = node.retain else { continue };
-        let late = node.windows.iter().filter(|w| w.time == Time::Event).any(|w| {
-            let last = w.starts(moment.micros).last();
-            last.is_some_and(|start| arrived_at >= w.end(start).saturating_add(retain))
-        });
-        if late {
-            let name = format!("late:{}", metric.schema.name);
-            *counters.entry(name).or_insert(0) += 1;
-        }
+    let metric = &plan.metrics[metric];
+    let node = &plan.nodes[metric.node];
+    let Some(retain) = node.retain else { return };
+    let late = node.windows.iter().filter(|w| w.time == Time::Event).any(|w| {
+        let last = w.starts(moment.micros).last();
+        last.is_some_and(|start| arrived_at >= w.end(start).saturating_add(retain))
+    });
+    if late {
+        *counters.entry(format!("late:{}", metric.schema.name)).or_insert(0) += 1;
     }
 }
 

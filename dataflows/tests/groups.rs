@@ -292,6 +292,12 @@ proptest! {
                 if !slides || (from..to).contains(&bucket) {
                     out.push((window, if slides { NULL } else { start }));
                 }
+                // And in what is rolled up from it.
+                let rolls = plan.nodes[0].roll_ups.iter().enumerate().filter(|_| !slides);
+                for (to, _) in rolls.filter(|(_, from)| **from == Some(usize::from(window))) {
+                    let starts = plan.nodes[0].windows[to].starts(start);
+                    out.extend(starts.map(|start| (to as u16, start)));
+                }
             });
             out
         };
@@ -393,7 +399,7 @@ fn what_comes_back_holds_no_arrivals_that_no_window_reaches() {
     let plan = Arc::new(Plan::new(&[metric], &default_age_groups(), false));
     let (mut numbers, slot) = (Numbers::default(), vec![0; plan.layout.stride]);
     let origin = Origin { arrived_at: 500 * MS, partition: 0, position: 0, sub: 0 };
-    let counts = [(500 * MS, 1), (600 * MS, 2)].into_iter().collect();
+    let counts = [(500 * MS, 1), (600 * MS, 2)];
     let mut encoder = Encoder::new(&plan.layout, &mut numbers);
     encoder.side((7, Header { origin, hash: 7 }), &slot, Stream::Pin, &counts);
     let (blocks, named) = encoder.finish();

@@ -196,7 +196,9 @@ fn grouped(out: &mut String, group: &Grouped) {
     line("distinct", group.distinct.join(", "));
     line("by", group.keys.join(", "));
     for window in &group.windows {
-        let shape = format!("{}: {}, over {} time", window.name, window.shape, window.time);
+        let from = window.rolled_up_from.as_ref();
+        let from = from.map(|from| format!(", rolled up from {from}")).unwrap_or_default();
+        let shape = format!("{}: {}, over {} time{from}", window.name, window.shape, window.time);
         line("window", shape);
     }
     line("retain", group.retain.clone().unwrap_or_default());

@@ -156,7 +156,7 @@ fn times(fact: &str) -> (bool, bool) {
 }
 
 /// Kinds of windows: none, over arrivals, over events.
-pub const WINDOWS: [(&str, &str); 9] = [
+pub const WINDOWS: [(&str, &str); 10] = [
     ("", ""),
     ("arrival", r#"[{ size = "1min", every = "10s" }, { size = "10min", every = "5min" }]"#),
     ("arrival", r#"[{ size = "90s" }, "day"]"#),
@@ -164,6 +164,7 @@ pub const WINDOWS: [(&str, &str); 9] = [
     ("arrival", r#"["month", "year"]"#),
     ("event", r#"["hour", "day"]"#),
     ("event", r#"["month", "year"]"#),
+    ("event", r#"["month", "hour", "year", "day"]"#),
     ("event", r#"[{ size = "30min", every = "10min" }, { size = "6h" }]"#),
     ("event", r#"[{ size = "2h", every = "1h" }]"#),
 ];

@@ -10,6 +10,7 @@
 mod buckets;
 pub mod distinct;
 mod live;
+mod rolls;
 mod rows;
 pub mod size;
 mod store;
@@ -83,6 +84,9 @@ impl NodeGroups {
             self.live.take(node, &buckets.arrive(node, updates), now);
         }
         self.live.take(node, updates, now);
+        if let Some(rolled_up) = rolls::rolled_up(node, self.live.groups.form(), updates) {
+            self.live.take(node, &rolled_up, now);
+        }
     }
 
     /// The clock moved: windows slide and retire. Whether any did.

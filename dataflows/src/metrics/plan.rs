@@ -13,7 +13,7 @@ use super::expr::{
 };
 use super::schema::Schema;
 use super::value::Cells;
-use super::window::gcd;
+use super::window::{gcd, roll_ups};
 use super::words::Form as KeyForm;
 use crate::assemble::layout::{Kept, Layout};
 use crate::record::project::Form;
@@ -99,6 +99,9 @@ pub struct Node {
     pub keys: Vec<(KeyForm, Nth)>,
     /// Windows; empty = one without edges.
     pub windows: Vec<Window>,
+    /// Of each the one that its groups are rolled up from where they are held; no row is placed in
+    /// it then.
+    pub roll_ups: Vec<Option<usize>>,
     /// The event time.
     pub event: Option<Nth>,
     /// How long a window stays beyond its end.
@@ -276,6 +279,7 @@ impl Plan {
             filter,
             keys: forms(&mut outer, first),
             windows: metric.windows.clone(),
+            roll_ups: roll_ups(&metric.windows),
             event,
             retain: metric.retain,
             adds: vec![Add { what: Adds::Rows, filter: Vec::new() }],
@@ -295,6 +299,8 @@ impl Plan {
         if !distinct.is_empty() {
             node.once = Some(Box::new(node.clone()));
             (node.filter, node.event) = (Vec::new(), None);
+            // What is distinct in an hour need not be so in a day.
+            node.roll_ups.fill(None);
             let (over, ages) = (Over::Cells(&distinct), ages.clone());
             let mut within = Compiler { over, cells: &mut node.inner, ages };
             node.keys = forms(&mut within, &keys);

@@ -275,8 +275,8 @@ impl Part {
     }
 }
 
-/// The windows of a node that hold a row, as (window, start); for those that slide over arrivals
-/// once ([`SLIDING`], bucket).
+/// The windows of a node that hold a row, as (window, start), without those that are rolled up
+/// from others; for those that slide over arrivals once ([`SLIDING`], bucket).
 pub fn placements(node: &Node, cells: &[i64], bucket: i64, mut each: impl FnMut(u16, i64)) {
     if node.windows.is_empty() {
         return each(0, NULL);
@@ -285,7 +285,8 @@ pub fn placements(node: &Node, cells: &[i64], bucket: i64, mut each: impl FnMut(
         each(SLIDING, bucket);
     }
     let event = node.event.map_or(NULL, |e| cells[e]);
-    for (w, window) in node.windows.iter().enumerate().filter(|(_, w)| !w.slides()) {
+    let windows = node.windows.iter().zip(&node.roll_ups).enumerate();
+    for (w, (window, _)) in windows.filter(|(_, (w, from))| from.is_none() && !w.slides()) {
         let t = if window.time == Time::Event { event } else { bucket };
         if t != NULL {
             window.starts(t).for_each(|start| each(w as u16, start));

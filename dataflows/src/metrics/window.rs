@@ -39,6 +39,19 @@ impl Window {
         }
     }
 
+    /// Whether each of these windows lies within one of the others, which are longer.
+    fn nests_in(&self, of: &Window) -> bool {
+        self.time == of.time
+            && match (self.shape, of.shape) {
+                (Shape::Tumbling { size }, Shape::Tumbling { size: of }) => {
+                    of > size && of % size == 0
+                }
+                (Shape::Tumbling { size }, Shape::Month | Shape::Year) => DAY % size == 0,
+                (Shape::Month, Shape::Year) => true,
+                _ => false,
+            }
+    }
+
     /// Whether it slides over arrivals, so that its edges follow from `now` and buckets move in and
     /// out of it.
     pub fn slides(&self) -> bool {
@@ -60,6 +73,15 @@ impl Window {
             Shape::Month | Shape::Year => DAY,
         }
     }
+}
+
+/// Of each window the finest one that it is rolled up from, if there is any: each of that one's
+/// lies within one of its own.
+pub fn roll_ups(windows: &[Window]) -> Vec<Option<usize>> {
+    let all = || windows.iter().enumerate();
+    let is_finest = |of: &Window| !windows.iter().any(|finer| finer.nests_in(of));
+    let finest = |of: &Window| all().find(|(_, w)| w.nests_in(of) && is_finest(w)).map(|(n, _)| n);
+    windows.iter().map(finest).collect()
 }
 
 /// The edges that the windows of a node are at which slide over arrivals.
@@ -139,5 +161,36 @@ mod tests {
         }
         let n = |size, every, t| window(Shape::Sliding { size, every }).starts(t).count();
         assert_eq!((n(10, 5, 0), n(10, 5, 3), n(3, 10, 3), n(3, 10, 8)), (2, 2, 0, 1));
+    }
+
+    #[test]
+    fn windows_are_rolled_up_from_the_finest_within_them() {
+        let tumbling = |size| window(Shape::Tumbling { size });
+        let (month, year) = (window(Shape::Month), window(Shape::Year));
+        let hour = tumbling(crate::time::HOUR);
+        let check = |windows: &[Window], want: &[Option<usize>]| {
+            assert_eq!(roll_ups(windows), want, "{windows:?}");
+            for (n, from) in want.iter().enumerate() {
+                let Some(from) = from else { continue };
+                for t in
+                    [-DAY * 366, -1, 0, DAY - 1, DAY, DAY * 59, DAY * 365 - 1, DAY * 20_000 + 7]
+                {
+                    let start = windows[*from].starts(t).next().expect("one");
+                    assert!(windows[n].starts(start).eq(windows[n].starts(t)));
+                }
+            }
+        };
+        check(&[month, hour, year, tumbling(DAY)], &[Some(1), None, Some(1), Some(1)]);
+        check(&[year, month], &[Some(1), None]);
+        check(
+            &[tumbling(4), tumbling(6), tumbling(12), tumbling(2)],
+            &[Some(3), Some(3), Some(3), None],
+        );
+        check(&[tumbling(4), tumbling(6), tumbling(12)], &[None, None, Some(0)]);
+        // Days that are no multiple, weeks in months, what slides, equal ones, another time.
+        check(&[tumbling(7 * DAY), month, tumbling(7)], &[Some(2), None, None]);
+        check(&[window(Shape::Sliding { size: 60, every: 10 }), tumbling(60)], &[None, None]);
+        let arrival = Window { time: Time::Arrival, shape: Shape::Month };
+        check(&[hour, hour, arrival], &[None, None, None]);
     }
 }

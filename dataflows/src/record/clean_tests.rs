@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::project::{Form, cell, states};
+use super::project::{Form, State, cell, states};
 use super::*;
 use crate::metrics::value::NULL;
 use crate::symbol::intern;
@@ -36,9 +36,11 @@ fn state(column: Column, field: &str, value: &str) -> String {
     let json = format!("{{\"ind\":1,\"{field}\":{value}{}}}", tell.concat());
     with_fields(Rules::default(), None, &json, |fields| {
         let mut out = String::new();
-        states(fields, |c, state, defect| {
+        states(fields, |c, state| {
             if c == column {
-                out = defect.map_or(state, |d| d.name()).to_string();
+                let (name, defect) = state.names();
+                out = defect.unwrap_or(name).to_string();
+                assert_eq!(State::ALL[state.number()], state);
             }
         });
         if out == "value" {

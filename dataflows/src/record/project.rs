@@ -107,24 +107,70 @@ pub(crate) fn characters(text: &str) -> usize {
     if text.is_ascii() { text.len() } else { text.chars().count() }
 }
 
-/// Calls `each` for every column of the record's stream, in order, with its state (`value`,
-/// `null`, `placeholder` or `defect`) and the defect, if it is one.
-pub fn states(fields: &Fields<'_>, mut each: impl FnMut(Column, &'static str, Option<Defect>)) {
-    fn state<T>(cell: &Cell<T>) -> (&'static str, Option<Defect>) {
+/// What a column of a record holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    /// A value.
+    Value,
+    /// Null, or it is not there.
+    Null,
+    /// A text that stands for null.
+    Placeholder,
+    /// What could not be read.
+    Defect(Defect),
+}
+
+impl State {
+    /// All of them.
+    pub const ALL: [State; 3 + Defect::ALL.len()] = {
+        let mut all = [State::Value; 3 + Defect::ALL.len()];
+        (all[1], all[2]) = (State::Null, State::Placeholder);
+        let mut n = 0;
+        while n < Defect::ALL.len() {
+            all[3 + n] = State::Defect(Defect::ALL[n]);
+            n += 1;
+        }
+        all
+    };
+
+    /// Its place among all.
+    pub fn number(self) -> usize {
+        match self {
+            State::Value => 0,
+            State::Null => 1,
+            State::Placeholder => 2,
+            State::Defect(defect) => 3 + defect as usize,
+        }
+    }
+
+    /// Its name in the column `state`, and the defect, if it is one.
+    pub fn names(self) -> (&'static str, Option<&'static str>) {
+        match self {
+            State::Value => ("value", None),
+            State::Null => ("null", None),
+            State::Placeholder => ("placeholder", None),
+            State::Defect(defect) => ("defect", Some(defect.name())),
+        }
+    }
+}
+
+/// Calls `each` for every column of the record's stream, in order, with its state.
+pub fn states(fields: &Fields<'_>, mut each: impl FnMut(Column, State)) {
+    fn state<T>(cell: &Cell<T>) -> State {
         match cell {
-            Cell::Value(_) => ("value", None),
-            Cell::Null => ("null", None),
-            Cell::Placeholder => ("placeholder", None),
-            Cell::Defect(defect) => ("defect", Some(*defect)),
+            Cell::Value(_) => State::Value,
+            Cell::Null => State::Null,
+            Cell::Placeholder => State::Placeholder,
+            Cell::Defect(defect) => State::Defect(*defect),
         }
     }
     for column in Column::of(fields.stream()) {
-        let (state, defect) = match any(fields, column) {
+        let state = match any(fields, column) {
             Some(Any::Text(t)) => state(t),
             Some(Any::Int(n)) => state(n),
             Some(Any::Time(m)) => state(m),
             None => continue,
         };
-        each(column, state, defect);
+        each(column, state);
     }
 }

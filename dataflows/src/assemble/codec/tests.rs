@@ -70,9 +70,8 @@ fn encoded(
     for made in list {
         let (index, stream, (arrived_at, partition, position, sub), hash, ..) = *made;
         let header = Header { origin: Origin { arrived_at, partition, position, sub }, hash };
-        let arrivals = made.5.iter().copied().collect();
         let slot = slot(layout, made, &mut Versions::default());
-        encoder.side((index, header), &slot, Stream::ALL[stream], &arrivals);
+        encoder.side((index, header), &slot, Stream::ALL[stream], &made.5);
     }
     encoder.finish()
 }

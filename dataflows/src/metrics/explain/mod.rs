@@ -11,7 +11,7 @@ use serde::Serialize;
 use self::measured::{Cell, Set};
 use super::declare::{Expr, Join, Kind, Metric, Time, Window};
 use super::group::size;
-use super::plan::{Plan, metric_columns};
+use super::plan::{Node, Plan, metric_columns};
 use crate::assemble::arrivals;
 use crate::assemble::layout::{HEADER, Place};
 use crate::names::{self, Operator};
@@ -85,6 +85,8 @@ pub struct WindowLine {
     pub time: &'static str,
     /// How it lies.
     pub shape: String,
+    /// The window whose groups its own are rolled up from, if there is one.
+    pub rolled_up_from: Option<String>,
 }
 
 /// What is held of a post, in bytes.
@@ -213,7 +215,7 @@ fn grouped(plan: &Plan, n: usize) -> Grouped {
         filter: text::conditions(&first.filter),
         distinct: exprs(&super::plan::distinct_exprs(first)),
         keys: exprs(&keys),
-        windows: node.windows.iter().map(window).collect(),
+        windows: windows(node.first()),
         retain: node.retain.map(super::schema::span),
         cells: measured::cells(plan, node),
         multisets: measured::sets(plan, node),
@@ -223,12 +225,14 @@ fn grouped(plan: &Plan, n: usize) -> Grouped {
     }
 }
 
-fn window(window: &Window) -> WindowLine {
-    WindowLine {
+fn windows(node: &Node) -> Vec<WindowLine> {
+    let line = |(window, from): (&Window, &Option<usize>)| WindowLine {
         name: window.label(),
         time: if window.time == Time::Arrival { "arrival" } else { "event" },
         shape: text::shape(window, window.slides()),
-    }
+        rolled_up_from: from.map(|from| node.windows[from].label()),
+    };
+    node.windows.iter().zip(&node.roll_ups).map(line).collect()
 }
 
 fn post(plan: &Plan) -> PostSize {
