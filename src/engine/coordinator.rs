@@ -399,7 +399,8 @@ impl Coordinator {
         }
         self.unpublished = !publish;
         let ended = last == Some(true);
-        let tick = Tick { now, publish, cut, ended, last: last.is_some() && self.lets_go() };
+        let (ahead, last) = (self.encode_ahead(), last.is_some() && self.lets_go());
+        let tick = Tick { now, publish, cut, ahead, ended, last };
         if let Some(flight) = self.epochs.flight(epoch) {
             flight.tick = Some(tick);
         }

@@ -13,6 +13,9 @@ use super::rebuild;
 use crate::cli::{Failure, exit};
 use crate::store::Cut;
 
+/// So many changed slots are encoded in a millisecond or two.
+const LEFT: u32 = 4096;
+
 impl Coordinator {
     /// Whether an epoch is a cut: when one is due and no other is under way.
     pub(super) fn cut_kind(&self, last: bool) -> CutKind {
@@ -25,6 +28,15 @@ impl Coordinator {
             true if self.full_wanted => CutKind::Full,
             true => CutKind::Changed,
         }
+    }
+
+    /// How many changed slots are left to be encoded at the next cut, once half of the way there is
+    /// behind us.
+    pub(super) fn encode_ahead(&self) -> Option<u32> {
+        let (pace, unsaved) = (&self.pace, self.unsaved_bytes.iter().sum::<usize>());
+        let half = 2 * self.last_cut.elapsed() >= pace.cut_interval
+            || unsaved.saturating_mul(2) >= pace.cut_bytes;
+        (half && pace.cuts_between && self.book.dirty).then_some(LEFT)
     }
 
     /// Hands a cut to the keeper: of an epoch (up to which it then goes, with its outputs), or one

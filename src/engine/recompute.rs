@@ -9,7 +9,7 @@ use dataflows::assemble::codec::{self, CodecError};
 use dataflows::decode::DecodeOptions;
 use dataflows::graph;
 use dataflows::metrics::plan::Plan;
-use dataflows::tick::{CutKind, Tick};
+use dataflows::tick::Tick;
 use rustc_hash::FxHashMap;
 use serde_json::Value;
 use tracing::warn;
@@ -146,7 +146,7 @@ fn replayed(plan: Plan, mut state: ReadOnly) -> Result<Published, EngineError> {
     let head = std::mem::take(&mut state.restored.head);
     let book = Book::new(&head, 1);
     let ended = head.marks.get(ENDED) == Some(&Value::Bool(true));
-    let tick = Tick { now: head.now, publish: true, cut: CutKind::No, ended, last: true };
+    let tick = Tick { now: head.now, publish: true, ended, last: true, ..Tick::default() };
     let options =
         DecodeOptions { rules: Arc::default(), partitions: book.partitions.clone(), rows: None };
     let restore = Arc::new(restore(state.restored, head.now)?);

@@ -11,6 +11,7 @@
 pub mod arrivals;
 pub mod block;
 pub mod codec;
+mod cut;
 pub mod layout;
 pub mod recs;
 mod restore;
@@ -28,10 +29,11 @@ use crate::metrics::plan::Plan;
 use crate::metrics::update::Combine;
 use crate::record::{Origin, Stream};
 use crate::sealed::{Sealed, Tally};
-use crate::tick::{CutKind, Tick};
+use crate::tick::Tick;
 use crate::time::floor;
 use arrivals::{Arrivals, Count};
-use codec::{Encoder, Numbers};
+use codec::Numbers;
+use cut::Unsaved;
 use layout::{HEADER, Header, present};
 use recs::{Head, Recs};
 use rows::Lot;
@@ -92,9 +94,8 @@ pub struct Assemble {
     gives: [bool; 1 << Stream::ALL.len()],
     /// How many slots have each side.
     present: [u64; 3],
-    /// Slots with sides that changed since the last cut, and the bytes of these sides.
-    unsaved: Vec<u32>,
-    unsaved_bytes: usize,
+    /// What the next cut hands out.
+    unsaved: Unsaved,
     /// What the epoch has touched; empty between epochs.
     before: Before,
     /// The numbers of texts on disk.
@@ -116,8 +117,7 @@ impl Assemble {
             arrivals: Arrivals::default(),
             gives: std::array::from_fn(|sides| plan.has_rows(sides as u8)),
             present: [0; 3],
-            unsaved: Vec::new(),
-            unsaved_bytes: 0,
+            unsaved: Unsaved::default(),
             before: Before::default(),
             numbers: Numbers::default(),
             lot: Lot::default(),
@@ -167,8 +167,8 @@ impl Assemble {
         before.bytes.clear();
         before.arrivals.clear();
         self.before = before;
-        self.cut(tick.cut, sealed);
-        sealed.unsaved_bytes = self.unsaved_bytes;
+        self.cut(tick, sealed);
+        sealed.unsaved_bytes = self.unsaved.bytes;
         sealed.posts = (self.table.len() as u64, self.present);
         if tick.last {
             self.table = Table::new(&self.plan.layout);
@@ -241,9 +241,9 @@ impl Assemble {
             }
             let (slot_is_new, side_is_new) = table::mark(bytes, stream);
             if slot_is_new {
-                self.unsaved.push(slot);
+                self.unsaved.slots.push(slot);
             }
-            self.unsaved_bytes += if side_is_new { HEADER + side.bytes } else { 0 };
+            self.unsaved.bytes += if side_is_new { HEADER + side.bytes } else { 0 };
         }
         behind
     }
@@ -268,38 +268,6 @@ impl Assemble {
         };
         let changed = Stream::ALL.iter().filter(|s| !is_same(s)).fold(0, |bits, s| bits | s.bit());
         self.lot.add(plan, old, (new, self.arrivals.of(slot)), changed)
-    }
-
-    /// Hands out slots to be stored.
-    fn cut(&mut self, kind: CutKind, sealed: &mut Sealed) {
-        if kind == CutKind::No {
-            return;
-        }
-        let full = kind == CutKind::Full;
-        if full {
-            self.numbers.hold_none();
-            self.unsaved.clear();
-            self.unsaved.extend(0..self.table.len() as u32);
-        }
-        let mut encoder = Encoder::new(&self.plan.layout, &mut self.numbers);
-        for (n, slot) in self.unsaved.iter().enumerate() {
-            if let Some(slot) = self.unsaved.get(n + SOON) {
-                self.table.near(*slot);
-                self.arrivals.near(*slot);
-            }
-            let marks = self.table.take_marks(*slot);
-            let (bytes, index) = (self.table.slot(*slot), self.table.index_of(*slot));
-            for stream in Stream::ALL.into_iter().filter(|s| full || marks & s.bit() != 0) {
-                let side = self.plan.layout.side(stream).offset;
-                let Some(header) = self.table.header(*slot, side) else { continue };
-                let pin = stream == Stream::Pin;
-                let counts = if pin { self.arrivals.of(*slot) } else { &[] };
-                encoder.side((index, header), bytes, stream, counts);
-            }
-        }
-        self.unsaved.clear();
-        self.unsaved_bytes = 0;
-        (sealed.slots, sealed.texts) = encoder.finish();
     }
 
     /// A post as the state holds it: its sides' headers and cells by name.

@@ -35,7 +35,7 @@ const NUMBER: u32 = 20;
 
 /// Where fewer than one change in so many finds the entry of its group, none is looked for
 /// ([`RESTS`]).
-const SELDOM: u32 = 16;
+const SELDOM: u32 = 6;
 
 /// So many drains without a look.
 const RESTS: u32 = 16;

@@ -1,0 +1,38 @@
+//! Windows that are rolled up: what changed in an hour changed in its day, month and year. Only
+//! the changes of the finest window travel.
+
+use super::super::plan::Node;
+use super::super::update::{Member, Updates, slides};
+use super::super::words::{HEAD, Words, head, start, window};
+
+/// What changes of a node's groups change in the windows that are rolled up from theirs; none if
+/// no window is.
+pub fn rolled_up(node: &Node, form: &Words, updates: &Updates) -> Option<Updates> {
+    let (roll_ups, windows) = (node.roll_ups.iter(), node.windows.iter());
+    let rolls = roll_ups.zip(windows).enumerate();
+    let rolls = rolls.filter_map(|(to, (from, window))| Some((usize::from((*from)?), to, window)));
+    let rolls: Vec<_> = rolls.collect();
+    if rolls.is_empty() {
+        return None;
+    }
+    let mut changed = Updates::default();
+    // Of each entry the number of its first one here.
+    let (mut firsts, mut number) = (vec![0], 0);
+    for entry in updates.words.chunks_exact(form.width()) {
+        let of = usize::from(window(entry[0]));
+        for (_, to, window) in rolls.iter().filter(|(from, ..)| *from == of && !slides(entry)) {
+            for start in window.starts(start(entry[0])) {
+                changed.words.push(head(*to as u16, start));
+                changed.words.extend_from_slice(&entry[HEAD..]);
+                number += 1;
+            }
+        }
+        firsts.push(number);
+    }
+    for member in &updates.members {
+        let e = member.entry as usize;
+        let entries = firsts[e]..firsts[e + 1];
+        changed.members.extend(entries.map(|entry| Member { entry, ..*member }));
+    }
+    Some(changed)
+}
