@@ -174,7 +174,7 @@ fn fed(ops: &[Op], saved: &Saved, messages: &[Vec<Message>; 3], end: bool) -> Ar
     if end {
         let mut tick = |latest, ended| {
             now = now.max(latest);
-            Tick { now, publish: true, cut: CutKind::Changed, ended, last: ended }
+            Tick { now, publish: true, cut: CutKind::Changed, ended, last: ended, ahead: None }
         };
         epoch([usize::MAX / 2; 3], &mut |latest| tick(latest, false));
         epoch([0; 3], &mut |latest| tick(latest, true));
