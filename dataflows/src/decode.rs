@@ -23,7 +23,8 @@ use crate::metrics::value::NULL;
 use crate::outbox::Outbox;
 use crate::record::project::State;
 use crate::record::{
-    Column, Decoded, Decoder, Fields, Messages, Origin, Record, Rule, Rules, Stream, project, table,
+    Column, Decoded, Decoder, Fields, Geo, Messages, Origin, Record, Rule, Rules, Stream, project,
+    table,
 };
 use crate::sealed::{CleanRows, Counters, Reject, Sealed, Tally};
 use crate::symbol::intern;
@@ -240,8 +241,10 @@ impl Desk {
                             seen.states[column as usize][state.number()] += 1;
                         });
                     }
-                    for metric in retained {
-                        count_late(plan, *metric, &record.fields, arrived_at, &mut left.counters);
+                    if let Fields::Geo(geo) = &record.fields {
+                        for metric in retained {
+                            count_late(plan, *metric, geo, arrived_at, &mut left.counters);
+                        }
                     }
                     if let Some(format) = options.rows {
                         write_row(format, options, record, &origin, &mut left.rows);
@@ -297,14 +300,7 @@ fn retained(plan: &Plan) -> Vec<usize> {
 }
 
 /// Counts a geo record whose windows of a metric had left `retain` when it arrived.
-fn count_late(
-    plan: &Plan,
-    metric: usize,
-    fields: &Fields<'_>,
-    arrived_at: i64,
-    counters: &mut Counters,
-) {
-    let Fields::Geo(geo) = fields else { return };
+fn count_late(plan: &Plan, metric: usize, geo: &Geo<'_>, arrived_at: i64, counters: &mut Counters) {
     let Some(moment) = geo.timestamp.value() else { return };
     let metric = &plan.metrics[metric];
     let node = &plan.nodes[metric.node];

@@ -96,12 +96,11 @@ pub struct Sealed {
     pub slots: Vec<Block>,
     /// Texts that the slots use and that no earlier cut held, by the numbers that name them.
     pub texts: Vec<(u64, &'static str)>,
-    /// Changes of the counts that metrics over `records` and `fields` keep, if this is a cut.
     /// How many more records and fields of each kind there are, for metrics over them.
     pub ledger: Ledger,
     /// Named counters.
     pub counters: Counters,
-    /// Bytes of slots that no cut holds yet.
+    /// Bytes of slots that no cut holds yet; of those encoded ahead that changed again twice.
     pub unsaved_bytes: usize,
     /// Posts held, and how many of them have a pin, a geo, a user.
     pub posts: (u64, [u64; 3]),

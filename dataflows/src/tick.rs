@@ -23,8 +23,9 @@ pub struct Tick {
     pub publish: bool,
     /// Slots are handed out.
     pub cut: CutKind,
-    /// Slots will be handed out soon: if more than so many have changed, some are encoded already.
-    pub ahead: Option<u32>,
+    /// Slots will be handed out soon: where more than so many of a worker have changed, some are
+    /// encoded already.
+    pub encode_beyond: Option<u32>,
     /// The bounded run ends with this epoch: sliding windows reach beyond `now`.
     pub ended: bool,
     /// No epoch comes after this one and nobody asks: posts and groups are let go once they are

@@ -21,7 +21,7 @@ use dataflows::metrics::group::distinct::Distinct;
 use dataflows::metrics::meta;
 use dataflows::metrics::plan::Plan;
 use dataflows::metrics::update::{self, Combine, SLIDING};
-use dataflows::metrics::value::{NULL, Value, Values};
+use dataflows::metrics::value::{Change, NULL, Value, Values};
 use dataflows::metrics::words::{HEAD, Words, window};
 use dataflows::operators;
 use dataflows::record::{Column, Origin, Stream};
@@ -387,6 +387,39 @@ fn what_comes_back_makes_no_group_of_a_window_that_has_retired() {
         all.drain();
         assert_eq!(all.groups[0].sizes()[0].groups, groups, "as of {now}");
     }
+}
+
+/// Of a window that has retired nothing is taken up, of one that is rolled up from it all.
+#[test]
+fn what_is_too_late_for_an_hour_counts_in_its_day() {
+    let mut metric = plan().metrics[0].schema.metric.clone();
+    let tumbling = |size| Window { time: Time::Arrival, shape: Shape::Tumbling { size } };
+    metric.windows = vec![tumbling(HOUR), tumbling(24 * HOUR)];
+    metric.distinct = vec![];
+    metric.measures.truncate(3);
+    let plan = Arc::new(Plan::new(&[metric], &default_age_groups(), false));
+    let (mut combine, mut groups) = (Combine::new(&plan, 1), Groups::new(plan.clone(), 0));
+    let mut step = |start, followers, diff, now| {
+        let cells = [intern("one").cell(), followers, NULL];
+        combine.placed(0, &plan.nodes[0], &cells, (0, start), diff);
+        combine.drain(|updates| groups.update(&updates));
+        let mut changes = Changes::default();
+        groups.tick(&Tick { now, publish: true, ..Tick::default() }, &mut changes);
+        let shown = |c: &Change| {
+            let row = c.rows.first().map(|row| row.to_vec());
+            (c.key.window, c.key.start, row)
+        };
+        let mut list: Vec<_> = changes.list().iter().map(shown).collect();
+        list.sort_by_key(|(window, start, _)| (*window, *start));
+        list
+    };
+    let row = |rows, sum, median| Some([rows, sum, median].map(Value::Int).to_vec());
+    assert_eq!(step(0, 5, 1, HOUR / 2), [(0, 0, row(1, 5, 5)), (1, 0, row(1, 5, 5))]);
+    let now = HOUR + RETAIN;
+    let want = [(0, 0, None), (0, HOUR, row(1, 7, 7)), (1, 0, row(2, 12, 5))];
+    assert_eq!(step(HOUR, 7, 1, now), want);
+    assert_eq!(step(0, 9, 1, now), [(1, 0, row(3, 21, 7))]);
+    assert_eq!(step(0, 5, -1, now), [(1, 0, row(2, 16, 7))]);
 }
 
 #[test]

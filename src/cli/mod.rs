@@ -379,7 +379,7 @@ pub struct BenchArgs {
     pub input: Option<PathBuf>,
     /// So many records are generated
     #[arg(long, value_name = "N", default_value = "900000", conflicts_with = "input")]
-    pub records: u64,
+    pub records: std::num::NonZeroU64,
     /// Equal seeds give equal data
     #[arg(long, value_name = "N", default_value = "1", conflicts_with = "input")]
     pub seed: u64,

@@ -399,8 +399,8 @@ impl Coordinator {
         }
         self.unpublished = !publish;
         let ended = last == Some(true);
-        let (ahead, last) = (self.encode_ahead(), last.is_some() && self.lets_go());
-        let tick = Tick { now, publish, cut, ahead, ended, last };
+        let (encode_beyond, last) = (self.encode_beyond(), last.is_some() && self.lets_go());
+        let tick = Tick { now, publish, cut, encode_beyond, ended, last };
         if let Some(flight) = self.epochs.flight(epoch) {
             flight.tick = Some(tick);
         }

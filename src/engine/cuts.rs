@@ -14,7 +14,7 @@ use crate::cli::{Failure, exit};
 use crate::store::Cut;
 
 /// So many changed slots are encoded in a millisecond or two.
-const LEFT: u32 = 4096;
+const FEW: u32 = 4096;
 
 impl Coordinator {
     /// Whether an epoch is a cut: when one is due and no other is under way.
@@ -30,13 +30,15 @@ impl Coordinator {
         }
     }
 
-    /// How many changed slots are left to be encoded at the next cut, once half of the way there is
-    /// behind us.
-    pub(super) fn encode_ahead(&self) -> Option<u32> {
+    /// Beyond how many changed slots of a worker some are encoded ahead: once half of the way to the
+    /// next cut is behind us. What is encoded is held: while a cut waits for the disk no more of it
+    /// than two cuts have.
+    pub(super) fn encode_beyond(&self) -> Option<u32> {
         let (pace, unsaved) = (&self.pace, self.unsaved_bytes.iter().sum::<usize>());
         let half = 2 * self.last_cut.elapsed() >= pace.cut_interval
             || unsaved.saturating_mul(2) >= pace.cut_bytes;
-        (half && pace.cuts_between && self.book.dirty).then_some(LEFT)
+        let held = self.cutting.is_none() && unsaved < pace.cut_bytes.saturating_mul(2);
+        (half && held && pace.cuts_between && self.book.dirty).then_some(FEW)
     }
 
     /// Hands a cut to the keeper: of an epoch (up to which it then goes, with its outputs), or one
@@ -232,6 +234,30 @@ mod tests {
             coordinator.pace.cuts_between = between;
             assert_eq!(coordinator.idle_due() <= Instant::now(), between);
         }
+    }
+
+    #[test]
+    fn sides_are_encoded_ahead_from_half_of_the_way_to_a_cut_and_no_more_than_two_cuts_have() {
+        let mut coordinator = coordinator(&SharedStatus::default());
+        let (interval, bytes) = (coordinator.pace.cut_interval, coordinator.pace.cut_bytes);
+        let mut ahead = |elapsed, unsaved, change: fn(&mut Coordinator)| {
+            let began = Instant::now().checked_sub(elapsed).expect("it is up");
+            (coordinator.last_cut, coordinator.unsaved_bytes[0]) = (began, unsaved);
+            (coordinator.book.dirty, coordinator.pace.cuts_between) = (true, true);
+            coordinator.cutting = None;
+            change(&mut coordinator);
+            coordinator.encode_beyond().is_some()
+        };
+        let nothing = |_: &mut Coordinator| {};
+        assert!(!ahead(interval / 4, bytes / 4, nothing));
+        assert!(ahead(interval / 2, bytes / 4, nothing));
+        assert!(ahead(interval / 4, bytes / 2, nothing));
+        assert!(ahead(interval * 9, 2 * bytes - 1, nothing));
+        assert!(!ahead(interval * 9, 2 * bytes, nothing));
+        assert!(!ahead(interval, bytes, |c| c.book.dirty = false));
+        assert!(!ahead(interval, bytes, |c| c.pace.cuts_between = false));
+        let cutting = |c: &mut Coordinator| c.cutting = Some((1, Instant::now(), CutKind::Changed));
+        assert!(!ahead(interval, bytes, cutting));
     }
 
     /// A sync of two seconds held up the results of two seconds.

@@ -167,14 +167,21 @@ fn fed(ops: &[Op], saved: &Saved, messages: &[Vec<Message>; 3], end: bool) -> Ar
         epoch(take.map(usize::from), &mut |latest| {
             now = if *arrival { now.max(latest) } else { now } + i64::from(*advance) * SECOND;
             // Few slots change here: some are encoded ahead where it is one or two already.
-            let ahead = advance.is_multiple_of(2).then_some(u32::from(take[0] % 3));
-            Tick { now, publish: *publish, cut: *cut, ahead, ..Tick::default() }
+            let encode_beyond = advance.is_multiple_of(2).then_some(u32::from(take[0] % 3));
+            Tick { now, publish: *publish, cut: *cut, encode_beyond, ..Tick::default() }
         });
     }
     if end {
         let mut tick = |latest, ended| {
             now = now.max(latest);
-            Tick { now, publish: true, cut: CutKind::Changed, ended, last: ended, ahead: None }
+            Tick {
+                now,
+                publish: true,
+                cut: CutKind::Changed,
+                ended,
+                last: ended,
+                encode_beyond: None,
+            }
         };
         epoch([usize::MAX / 2; 3], &mut |latest| tick(latest, false));
         epoch([0; 3], &mut |latest| tick(latest, true));

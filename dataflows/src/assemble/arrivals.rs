@@ -176,7 +176,7 @@ impl Arrivals {
         slots * FIRST
             + self.several.len() * SEVERAL
             + self.entries * BUCKET
-            + spilt * size_of::<(i64, u32)>()
+            + spilt * size_of::<Count>()
     }
 
     /// Whether nothing is held.

@@ -3,6 +3,8 @@
 //! Promises: of a side that is encoded twice the later one is as it is.
 //! When a cut comes soon some of it is encoded ahead, a little each epoch: no epoch waits for all
 //! of it.
+//! Limits: what is encoded ahead is held until the cut, each time that a side changed again; whoever
+//! ticks sees to it that it is not for long ([`Unsaved::bytes`] has counted it).
 
 use super::Assemble;
 use super::block::Block;
@@ -16,7 +18,7 @@ use crate::tick::{CutKind, Tick};
 pub struct Unsaved {
     /// Slots with sides that changed, in the order in which they did, without those encoded.
     pub slots: Vec<u32>,
-    /// The bytes of all sides that changed.
+    /// The bytes of all sides that changed; of those encoded ahead that changed again twice.
     pub bytes: usize,
     /// What is encoded ahead.
     blocks: Vec<Block>,
@@ -28,10 +30,10 @@ impl Assemble {
     /// Hands out what is to be stored at the end of an epoch, or encodes some of it ahead.
     pub(super) fn cut(&mut self, tick: &Tick, sealed: &mut Sealed) {
         if tick.cut == CutKind::No {
-            let left = tick.ahead.map_or(usize::MAX, |left| left as usize);
+            let beyond = tick.encode_beyond.map_or(usize::MAX, |beyond| beyond as usize);
             let changed = self.unsaved.slots.len();
-            if changed > left {
-                self.encode(left.max(changed / 4).min(changed), false);
+            if changed > beyond {
+                self.encode(beyond.max(changed / 4).max(1), false);
             }
             return;
         }

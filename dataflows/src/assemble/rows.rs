@@ -1,24 +1,26 @@
 //! What posts give to the metrics: their rows, for each node whose sides are there.
 //!
-//! Promises: what metrics name of a post is found out once a post, for all of them. Some posts are
-//! looked at by one node before the next one's turn: so its code and what it sums up stay near.
+//! Promises: what metrics name of a post is found out once a post, for all of them that what changed
+//! of it matters to. Some posts are looked at by one node before the next one's turn: so its code
+//! and what it sums up stay near.
 
 use std::ops::Range;
 
 use super::arrivals::Count;
 use super::layout::{HEADER, present};
 use super::table;
-use crate::metrics::plan::{Asked, Plan};
+use crate::metrics::plan::{Plan, Touched};
 use crate::metrics::update::Combine;
 use crate::metrics::value::NULL;
 use crate::record::Stream;
 
-/// So many posts are put together; with their cells they take some tens of kilobytes.
+/// So many posts are put together, as they were or as they are; with their cells they take some tens
+/// of kilobytes.
 const TOGETHER: usize = 128;
 
 /// A post as it was, or as it is, where any metric gets rows of it.
 struct Seen {
-    asked: Asked,
+    touched: Touched,
     /// Whether it came (1) or went (-1).
     sign: i8,
     /// Where its cells begin; see [`Plan::look_for`].
@@ -63,12 +65,12 @@ impl Lot {
         let there = present(slot);
         let sides = Stream::ALL
             .map(|s| (there & s.bit() != 0).then(|| &plan.layout.part(slot, s)[HEADER..]));
-        let (asked, cells) = (Asked { there, changed, arrived }, self.cells.len() as u32);
-        if plan.look_for(asked, table::index(slot), sides, &mut self.cells) {
+        let (touched, cells) = (Touched { there, changed, arrived }, self.cells.len() as u32);
+        if plan.look_for(touched, table::index(slot), sides, &mut self.cells) {
             let before = self.arrivals.len() as u32;
             self.arrivals.extend(arrivals);
             let arrivals = before..self.arrivals.len() as u32;
-            self.posts.push(Seen { asked, sign, cells, arrivals });
+            self.posts.push(Seen { touched, sign, cells, arrivals });
         }
     }
 
@@ -76,7 +78,7 @@ impl Lot {
     pub fn give(&mut self, plan: &Plan, combine: &mut Combine) {
         for (n, node) in plan.nodes.iter().enumerate().filter(|(_, n)| n.of_posts()) {
             let (wants, first) = (node.wants(), node.first());
-            for seen in self.posts.iter().filter(|seen| wants.is_met(seen.asked)) {
+            for seen in self.posts.iter().filter(|seen| wants.is_met(seen.touched)) {
                 let (cells, sign) = (&self.cells[seen.cells as usize..], i64::from(seen.sign));
                 if !wants.arrivals {
                     combine.row(n, first, cells, NULL, sign);

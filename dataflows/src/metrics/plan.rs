@@ -19,8 +19,8 @@ use crate::assemble::layout::{Kept, Layout};
 use crate::record::project::Form;
 use crate::record::{Column, Stream, Type};
 use crate::time::HOUR;
-pub use looks::Asked;
 use looks::Looks;
+pub use looks::Touched;
 pub use show::Show;
 use show::{show, with_ratios};
 
@@ -219,7 +219,7 @@ impl Plan {
         for metric in metrics {
             plan.add(metric, &ages);
         }
-        plan.looks.list(&plan.nodes);
+        plan.looks.find(&plan.nodes);
         plan
     }
 
@@ -313,17 +313,17 @@ impl Plan {
         cells.extend(look(&self.looks.exprs, Row::Sides { index, sides }));
     }
 
-    /// Appends those that are asked for, and nulls in place of the others; false, and nothing, if
-    /// no node gets a row.
+    /// Appends those that what was touched of the post matters to, and nulls in place of the others;
+    /// false, and nothing, if no node gets a row.
     #[inline]
     pub fn look_for(
         &self,
-        asked: Asked,
+        touched: Touched,
         index: u64,
         sides: [Option<&[u8]>; 3],
         cells: &mut Vec<i64>,
     ) -> bool {
-        self.looks.some(asked, &Row::Sides { index, sides }, cells)
+        self.looks.append(touched, &Row::Sides { index, sides }, cells)
     }
 
     /// Whether a post with these sides, a bit for each stream, gives rows to any metric.

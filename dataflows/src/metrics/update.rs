@@ -5,7 +5,7 @@
 //! Promises: all changes of a group go to the one worker that owns it.
 //! Limits: of a node with more than some thousand groups some come several times in an epoch, and
 //! those behind the first 2^20 that a worker owns as often as they change; so do all of a node in
-//! the epochs after one in which hardly any changes met. They add up to the same, which may be
+//! the epochs after one in which few changes met. They add up to the same, which may be
 //! nothing.
 
 use serde::{Deserialize, Serialize};
@@ -149,8 +149,10 @@ impl Combine {
         }
     }
 
-    /// The same for a row that has passed the filter and whose window is known.
+    /// The same for a row that has passed the filter and whose window is known: one that is not
+    /// rolled up from another, or it would count twice.
     pub fn placed(&mut self, n: usize, node: &Node, cells: &[i64], at: (u16, i64), diff: i64) {
+        debug_assert!(node.roll_ups.get(usize::from(at.0)).is_none_or(Option::is_none));
         self.row.measure(node, &self.nodes[n].words, cells);
         self.nodes[n].add(&self.row, head(at.0, at.1), diff);
     }
@@ -182,7 +184,8 @@ impl Changed {
     /// A row with these measures came into the window of a head or went out of it.
     fn add(&mut self, row: &Measured, head: i64, diff: i64) {
         let keys = row.hash.wrapping_add(self.seed);
-        // Of all windows the same worker has a group: those that slide are fed by one entry.
+        // Of all windows the same worker has a group: those that slide, and those that are rolled
+        // up from another, are fed by one entry.
         let owner = (u128::from(keys) * self.parts.len() as u128) >> u64::BITS;
         let part = &mut self.parts[owner as usize];
         let number = if self.rests > 0 {

@@ -53,6 +53,8 @@ pub struct Run {
     pub cost: Cost,
     /// Records read.
     pub records: u64,
+    /// Of these so many were rejected.
+    pub rejected: u64,
     /// Posts held at the end.
     pub posts: u64,
     /// Records a second.
@@ -109,7 +111,7 @@ pub fn bench(args: &BenchArgs, env: &Env) -> Result<(String, Option<Failure>), F
         (dir.clone(), dir.display().to_string())
     } else {
         let dir = scratch.path().join("input");
-        data::demo(&dir, args.records, args.seed)?;
+        data::demo(&dir, args.records.get(), args.seed)?;
         (dir, format!("{} records of the demo, seed {}", args.records, args.seed))
     };
     let program =
@@ -199,11 +201,13 @@ impl Bench {
         let state_bytes = data::bytes(&state);
         let status = crate::engine::stored_status(&state)?;
         let posts = crate::engine::stored_posts(&state)?;
-        let records = status["totals"]["read"].as_u64().unwrap_or(0);
+        let total = |name| status["totals"][name].as_u64().unwrap_or(0);
+        let records = total("read");
         let held = cost.peak_bytes.zip(empty).map(|(peak, empty)| peak.saturating_sub(empty));
         let wrong = reference.map(|dir| wrong(dir, &self.scratch.join("out"))).transpose()?;
         Ok(Run {
             records,
+            rejected: total("rejected"),
             posts,
             records_per_second: records as f64 / cost.seconds,
             bytes_per_post: held.filter(|_| posts > 0).map(|held| held as f64 / posts as f64),

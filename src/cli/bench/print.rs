@@ -31,7 +31,12 @@ pub fn text(report: &Report) -> String {
         line(&mut out, "median", &report.runs);
     }
     if let Some(run) = report.runs.first() {
-        let _ = write!(out, "\n{} records, {} posts", run.records, run.posts);
+        let rejected = match run.rejected {
+            0 => String::new(),
+            n if n == run.records => ", all rejected".to_string(),
+            n => format!(", {n} of them rejected"),
+        };
+        let _ = write!(out, "\n{} records{rejected}, {} posts", run.records, run.posts);
         if let Some(empty) = report.empty_peak_bytes {
             let _ = write!(out, "; {:.1} MiB without any", empty as f64 / MIB);
         }

@@ -215,7 +215,7 @@ fn grouped(plan: &Plan, n: usize) -> Grouped {
         filter: text::conditions(&first.filter),
         distinct: exprs(&super::plan::distinct_exprs(first)),
         keys: exprs(&keys),
-        windows: windows(node.first()),
+        windows: windows(node),
         retain: node.retain.map(super::schema::span),
         cells: measured::cells(plan, node),
         multisets: measured::sets(plan, node),

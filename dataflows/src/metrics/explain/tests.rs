@@ -4,6 +4,7 @@ use super::*;
 use crate::metrics::declare::{
     Condition, Constant, Fact, Key, Measure, Op, Output, Shape, Ties, default_age_groups,
 };
+use crate::metrics::plan::Touched;
 use crate::metrics::value::NULL;
 use crate::record::Column;
 use crate::time::{HOUR, SECOND};
@@ -109,6 +110,52 @@ fn what_metrics_name_of_a_post_is_a_cell_once() {
     distinct.distinct = vec![CATEGORY, FOLLOWERS];
     let plan = Plan::new(&[distinct], &default_age_groups(), false);
     assert_eq!(plan.nodes[0].look(&[3, 4]).to_vec(), [3, 4]);
+}
+
+#[test]
+fn a_node_that_gets_a_row_finds_all_that_it_reads() {
+    let (pin, geo) = ([true, false, false], [false, true, false]);
+    let both = [true, true, false];
+    let country = Expr::Column(Column::Country);
+    let mut metrics = [
+        metric("a", Fact::Sides(pin), &[("mean", Kind::Mean(FOLLOWERS))]),
+        metric("b", Fact::Arrivals(both), &[("top", Kind::Top { k: 1, of: country })]),
+        metric("c", Fact::Sides(geo), &[("n", Kind::CountOf(country))]),
+        metric("d", Fact::Sides(both), &[("n", Kind::Count)]),
+        metric("e", Fact::People, &[("n", Kind::Count)]),
+    ];
+    metrics[3].distinct = vec![CATEGORY, country];
+    metrics[4].keys[0].expr = Expr::AgeGroup;
+    let plan = Plan::new(&metrics, &default_age_groups(), false);
+    let packed = Stream::ALL.map(|s| vec![1; plan.layout.side(s).bytes]);
+    let mut rows = 0;
+    for (there, changed, arrived) in (0..128).map(|n| (n % 8, n / 8 % 8, n / 64 > 0)) {
+        let sides = Stream::ALL.map(|s| (there & s.bit() != 0).then(|| &packed[s as usize][..]));
+        let (touched, mut full, mut some) = (Touched { there, changed, arrived }, vec![], vec![]);
+        plan.look(5, sides, &mut full);
+        let any = plan.look_for(touched, 5, sides, &mut some);
+        let met: Vec<&Node> = plan.nodes.iter().filter(|n| n.wants().is_met(touched)).collect();
+        assert_eq!((any, some.len()), (!met.is_empty(), if any { full.len() } else { 0 }));
+        for cell in met.iter().flat_map(|node| node.first().reads()) {
+            assert_eq!(some[cell], full[cell], "{touched:?}");
+            rows += 1;
+        }
+    }
+    assert!(rows > 100);
+}
+
+#[test]
+fn windows_tell_what_they_are_rolled_up_from() {
+    let mut one = metric("a", Fact::Sides([true, true, false]), &[("n", Kind::Count)]);
+    let tumbling = |size| Window { time: Time::Event, shape: Shape::Tumbling { size } };
+    one.windows = vec![tumbling(24 * HOUR), tumbling(HOUR)];
+    let from = |one: &Metric| -> Vec<Option<String>> {
+        let windows = explained(std::slice::from_ref(one)).groups.remove(0).windows;
+        windows.into_iter().map(|w| w.rolled_up_from).collect()
+    };
+    assert_eq!(from(&one), [Some("hour".to_owned()), None]);
+    one.distinct = vec![CATEGORY];
+    assert_eq!(from(&one), [None, None]);
 }
 
 #[test]

@@ -84,7 +84,11 @@ pub fn shape(window: &Window, slides: bool) -> String {
         Shape::Sliding { size, every } if slides => {
             format!("the last {}, moving every {}", span(size), span(every))
         }
-        Shape::Sliding { size, every } => format!("{} each, one every {}", span(size), span(every)),
+        Shape::Sliding { size, every } => {
+            let most = size / every + i64::from(size % every > 0);
+            let held = if most > 1 { format!(", {most} hold a row") } else { String::new() };
+            format!("{} each, one every {}{held}", span(size), span(every))
+        }
         Shape::Month => "calendar months".into(),
         Shape::Year => "calendar years".into(),
     }

@@ -2,7 +2,7 @@
 //! the changes of the finest window travel.
 
 use super::super::plan::Node;
-use super::super::update::{Member, Updates, slides};
+use super::super::update::{Member, Updates};
 use super::super::words::{HEAD, Words, head, start, window};
 
 /// What changes of a node's groups change in the windows that are rolled up from theirs; none if
@@ -20,7 +20,7 @@ pub fn rolled_up(node: &Node, form: &Words, updates: &Updates) -> Option<Updates
     let (mut firsts, mut number) = (vec![0], 0);
     for entry in updates.words.chunks_exact(form.width()) {
         let of = usize::from(window(entry[0]));
-        for (_, to, window) in rolls.iter().filter(|(from, ..)| *from == of && !slides(entry)) {
+        for (_, to, window) in rolls.iter().filter(|(from, ..)| *from == of) {
             for start in window.starts(start(entry[0])) {
                 changed.words.push(head(*to as u16, start));
                 changed.words.extend_from_slice(&entry[HEAD..]);

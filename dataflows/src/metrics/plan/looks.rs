@@ -8,24 +8,24 @@ use std::collections::BTreeSet;
 use super::super::declare::Fact;
 use super::super::expr::{Cond, Ex, Nth, Row};
 use super::super::value::NULL;
-use super::{Adds, Node};
+use super::{Add, Adds, Node, Set};
 use crate::record::Stream;
 
 /// Sets of sides.
 const SETS: usize = 1 << Stream::ALL.len();
 
-/// What of a post is to be looked at.
+/// What of a post changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Asked {
+pub struct Touched {
     /// The sides that are there, a bit for each stream.
     pub there: u8,
-    /// Of the post the sides that changed, likewise.
+    /// The sides that changed, likewise.
     pub changed: u8,
     /// Whether its arrivals changed.
     pub arrived: bool,
 }
 
-impl Asked {
+impl Touched {
     fn number(self) -> usize {
         let of = |sides: u8| usize::from(sides) % SETS;
         (usize::from(self.arrived) * SETS + of(self.changed)) * SETS + of(self.there)
@@ -37,15 +37,15 @@ impl Asked {
 pub(super) struct Looks {
     /// Each once, whatever number of nodes reads it.
     pub exprs: Vec<Ex>,
-    /// By what is asked, of each whether it is looked at; none where no node gets a row.
+    /// By what changed, of each whether it is looked at; none where no node gets a row.
     wanted: Vec<Option<Vec<bool>>>,
 }
 
 impl Looks {
     /// Finds out what each of these nodes reads.
-    pub fn list(&mut self, nodes: &[Node]) {
-        let list = |asked: Asked| {
-            let touched = |n: &&Node| n.of_posts() && n.wants().is_met(asked);
+    pub fn find(&mut self, nodes: &[Node]) {
+        let list = |of: Touched| {
+            let touched = |n: &&Node| n.of_posts() && n.wants().is_met(of);
             let mut all = nodes.iter().filter(touched).peekable();
             all.peek()?;
             let cells: BTreeSet<Nth> = all.flat_map(|n| n.first().reads()).collect();
@@ -54,18 +54,18 @@ impl Looks {
         let every = [false, true].map(|arrived| {
             from_fn::<_, SETS, _>(|changed| {
                 from_fn::<_, SETS, _>(|there| {
-                    list(Asked { there: there as u8, changed: changed as u8, arrived })
+                    list(Touched { there: there as u8, changed: changed as u8, arrived })
                 })
             })
         });
         self.wanted = every.into_iter().flatten().flatten().collect();
     }
 
-    /// Appends the cells that are asked for, and nulls in place of the others; false, and nothing,
+    /// Appends the cells that a change is for, and nulls in place of the others; false, and nothing,
     /// where no node gets a row.
     #[inline]
-    pub fn some(&self, asked: Asked, row: &Row<'_>, cells: &mut Vec<i64>) -> bool {
-        let Some(wanted) = &self.wanted[asked.number()] else { return false };
+    pub fn append(&self, touched: Touched, row: &Row<'_>, cells: &mut Vec<i64>) -> bool {
+        let Some(wanted) = &self.wanted[touched.number()] else { return false };
         let exprs = self.exprs.iter().zip(wanted);
         cells.extend(exprs.map(|(ex, wanted)| if *wanted { ex.eval(row) } else { NULL }));
         true
@@ -83,9 +83,9 @@ pub struct Wants {
 impl Wants {
     /// Whether a post gives a row that is another one than before.
     #[inline]
-    pub fn is_met(self, asked: Asked) -> bool {
-        let changed = self.sides & asked.changed != 0 || self.arrivals && asked.arrived;
-        self.sides & !asked.there == 0 && changed
+    pub fn is_met(self, of: Touched) -> bool {
+        let changed = self.sides & of.changed != 0 || self.arrivals && of.arrived;
+        self.sides & !of.there == 0 && changed
     }
 }
 
@@ -96,22 +96,22 @@ impl Node {
     }
 
     /// The cells of a row that it reads.
-    fn reads(&self) -> Vec<Nth> {
+    pub(in crate::metrics) fn reads(&self) -> Vec<Nth> {
         let of = |conds: &[Cond]| conds.iter().map(Cond::cell).collect::<Vec<_>>();
         let mut cells = of(&self.filter);
         cells.extend(self.keys.iter().map(|key| key.1));
         cells.extend(self.event);
-        for add in &self.adds {
-            cells.extend(of(&add.filter));
-            match add.what {
+        for Add { what, filter } in &self.adds {
+            cells.extend(of(filter));
+            match *what {
                 Adds::Rows => {}
                 Adds::Values(n) | Adds::Sum(n) => cells.push(n),
             }
         }
-        for set in &self.sets {
-            cells.extend(of(&set.filter));
-            cells.push(set.value);
-            cells.extend(set.with);
+        for Set { order: _, value, with, filter } in &self.sets {
+            cells.extend(of(filter));
+            cells.push(*value);
+            cells.extend(*with);
         }
         cells
     }
