@@ -10,7 +10,7 @@ use super::super::words::{HEAD, Words, head, start, window};
 pub fn rolled_up(node: &Node, form: &Words, updates: &Updates) -> Option<Updates> {
     let (roll_ups, windows) = (node.roll_ups.iter(), node.windows.iter());
     let rolls = roll_ups.zip(windows).enumerate();
-    let rolls = rolls.filter_map(|(to, (from, window))| Some((usize::from((*from)?), to, window)));
+    let rolls = rolls.filter_map(|(to, (from, window))| Some(((*from)?, to, window)));
     let rolls: Vec<_> = rolls.collect();
     if rolls.is_empty() {
         return None;
