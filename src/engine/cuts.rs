@@ -30,9 +30,9 @@ impl Coordinator {
         }
     }
 
-    /// Beyond how many changed slots of a worker some are encoded ahead: once half of the way to the
-    /// next cut is behind us. What is encoded is held: while a cut waits for the disk no more of it
-    /// than two cuts have.
+    /// Beyond how many changed slots of a worker some are encoded ahead: once half of the way to
+    /// the next cut is behind us. What is encoded is held: while a cut waits for the disk no more
+    /// of it than two cuts have.
     pub(super) fn encode_beyond(&self) -> Option<u32> {
         let (pace, unsaved) = (&self.pace, self.unsaved_bytes.iter().sum::<usize>());
         let half = 2 * self.last_cut.elapsed() >= pace.cut_interval

@@ -3,8 +3,8 @@
 //! Promises: of a side that is encoded twice the later one is as it is.
 //! When a cut comes soon some of it is encoded ahead, a little each epoch: no epoch waits for all
 //! of it.
-//! Limits: what is encoded ahead is held until the cut, each time that a side changed again; whoever
-//! ticks sees to it that it is not for long ([`Unsaved::bytes`] has counted it).
+//! Limits: what is encoded ahead is held until the cut, each time that a side changed again;
+//! whoever ticks sees to it that it is not for long ([`Unsaved::bytes`] has counted it).
 
 use super::Assemble;
 use super::block::Block;

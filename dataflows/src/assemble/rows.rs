@@ -1,8 +1,8 @@
 //! What posts give to the metrics: their rows, for each node whose sides are there.
 //!
-//! Promises: what metrics name of a post is found out once a post, for all of them that what changed
-//! of it matters to. Some posts are looked at by one node before the next one's turn: so its code
-//! and what it sums up stay near.
+//! Promises: what metrics name of a post is found out once a post, for all of them that what
+//! changed of it matters to. Some posts are looked at by one node before the next one's turn: so
+//! its code and what it sums up stay near.
 
 use std::ops::Range;
 
@@ -14,8 +14,8 @@ use crate::metrics::update::Combine;
 use crate::metrics::value::NULL;
 use crate::record::Stream;
 
-/// So many posts are put together, as they were or as they are; with their cells they take some tens
-/// of kilobytes.
+/// So many posts are put together, as they were or as they are; with their cells they take some
+/// tens of kilobytes.
 const TOGETHER: usize = 128;
 
 /// A post as it was, or as it is, where any metric gets rows of it.

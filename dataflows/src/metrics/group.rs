@@ -1,9 +1,9 @@
 //! Groups: the state of every node's groups on one worker, and what is published of it.
 //!
 //! Promises: what is shown is a function of the updates taken and of `now`; the order of updates
-//! within an epoch does not matter. Windows that others lie within are rolled up from them. Windows
-//! leave memory when `now` passes their end and `retain`, buckets of arrivals when no window reaches
-//! them any more.
+//! within an epoch does not matter. Windows that others lie within are rolled up from them.
+//! Windows leave memory when `now` passes their end and `retain`, buckets of arrivals when no
+//! window reaches them any more.
 //! An own operator: counts that arrive summed by key need no sorted batches, and multisets need
 //! their cursors (see [`super::multiset`]); differential's operators on the same rows cost twice
 //! the CPU and five times the memory.

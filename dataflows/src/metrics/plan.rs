@@ -313,8 +313,8 @@ impl Plan {
         cells.extend(look(&self.looks.exprs, Row::Sides { index, sides }));
     }
 
-    /// Appends those that what was touched of the post matters to, and nulls in place of the others;
-    /// false, and nothing, if no node gets a row.
+    /// Appends those that what was touched of the post matters to, and nulls for the others; false,
+    /// and nothing, if no node gets a row.
     #[inline]
     pub fn look_for(
         &self,

@@ -247,7 +247,7 @@ impl Known {
             if let Some(old) = old
                 && (bounded || file.size > 0)
             {
-                self.changed(source, old, bounded, counts)?;
+                self.changed(source, (old, file.size), bounded, counts)?;
             }
             if file.size == 0 {
                 continue;
@@ -365,7 +365,7 @@ impl Known {
     fn changed(
         &mut self,
         source: &str,
-        id: usize,
+        (id, now): (usize, u64),
         bounded: bool,
         counts: &Counts,
     ) -> Result<(), SourceError> {
@@ -374,8 +374,8 @@ impl Known {
         if bounded {
             let name = &file.name;
             let what = format!(
-                "reading {name} for source {source}: it is not the file of which {at} bytes were \
-                 read before; put that one back, or use --rebuild or another --state"
+                "reading {name} for source {source}: it has {now} bytes, and is not the file of \
+                 which {at} were read before; where it has fewer now, --rebuild needs --accept-gap"
             );
             return Err(SourceError::Changed { what });
         }

@@ -61,7 +61,7 @@ impl Looks {
         self.wanted = every.into_iter().flatten().flatten().collect();
     }
 
-    /// Appends the cells that a change is for, and nulls in place of the others; false, and nothing,
+    /// Appends the cells that a change is for, and nulls for the others; false, and nothing,
     /// where no node gets a row.
     #[inline]
     pub fn append(&self, touched: Touched, row: &Row<'_>, cells: &mut Vec<i64>) -> bool {
