@@ -53,13 +53,18 @@ impl Places {
         }
     }
 
-    /// The places of a row's keys, the first one highest; null is 0.
-    fn of(&self, row: &Row<'_>) -> u128 {
+    /// Bits of a place.
+    fn bits(&self) -> u32 {
+        usize::BITS - self.texts.len().leading_zeros()
+    }
+
+    /// The places of a row's keys in so many bits each, the first one highest; null is 0.
+    fn of(&self, row: &Row<'_>, bits: u32) -> u128 {
         let place = |cell: i64| match cell {
             NULL => 0,
             cell => self.by_id[Sym::from_cell(cell).id() as usize],
         };
-        row.each_key().fold(0, |all, cell| all << u32::BITS | u128::from(place(cell)))
+        row.each_key().fold(0, |all, cell| all << bits | u128::from(place(cell)))
     }
 }
 
@@ -89,11 +94,20 @@ impl<'s> Ranking<'s> {
 
     /// Puts rows in order.
     pub fn sort(&self, rows: &mut [Row<'_>]) {
-        match self.places {
-            Some(places) if rows.iter().all(|row| self.lead(row).is_some()) => {
-                rows.sort_by_cached_key(|row| (self.lead(row), places.of(row)));
-            }
-            _ => rows.sort_by(|a, b| self.compare(a, b)),
+        let leads = rows.iter().try_fold((i64::MAX, i64::MIN), |(least, most), row| {
+            self.lead(row).map(|lead| (lead.min(least), lead.max(most)))
+        });
+        let (Some(places), Some((least, most))) = (self.places, leads) else {
+            return rows.sort_by(|a, b| self.compare(a, b));
+        };
+        let above = |lead: i64| lead.wrapping_sub(least) as u64;
+        let lead = |row: &Row<'_>| above(self.lead(row).unwrap_or(i64::MAX));
+        let keys = places.bits() * self.schema.keys.len() as u32;
+        if keys < above(most).leading_zeros() {
+            // All of it in one number, as most are.
+            rows.sort_by_cached_key(|row| lead(row) << keys | places.of(row, places.bits()) as u64);
+        } else {
+            rows.sort_by_cached_key(|row| (lead(row), places.of(row, u32::BITS)));
         }
     }
 
@@ -149,6 +163,9 @@ mod tests {
                 (0u16..300, prop::option::of(0u16..40), any::<u8>()),
                 0..3000,
             ),
+            // What leads may take all of a number, or few of its bits.
+            far in any::<bool>(),
+            nulls in any::<bool>(),
         ) {
             let lead = measure("max", Kind::Max(Expr::Column(Column::Age)));
             let schema = Schema::of(&metric("m", &["country", "category"], vec![lead], Vec::new()));
@@ -157,8 +174,11 @@ mod tests {
                 let text = |n: u16| intern(&format!("{}x{n}", n % 7)).cell();
                 let keys = [text(a), b.map_or(NULL, text)].into_iter().collect();
                 let value = match value {
-                    0..50 => Value::Null,
+                    0..50 if nulls => Value::Null,
                     50 => Value::Int(i64::MIN.into()),
+                    51 | 52 if far => {
+                        Value::Int(i128::from(i64::MAX / 2) * (103 - 2 * i128::from(value)))
+                    }
                     v => Value::Int(i128::from(v % 5) - 2),
                 };
                 let key = GroupKey { window: 0, start: NULL, keys };

@@ -8,6 +8,7 @@
 //! the whole table to be moved.
 //! Limits: memory is bounded by the groups that the dataflow keeps.
 
+mod placed;
 mod slot;
 
 use std::hash::Hasher;
@@ -31,7 +32,7 @@ const LISTED: usize = 1024;
 struct Bucket {
     /// Slots; those of one group stand together, in the order to be shown.
     words: Vec<u32>,
-    /// Values that a cell cannot hold, by slot and column.
+    /// Values that a cell cannot hold, in the order of slots and columns.
     wide: Vec<(usize, usize, Value)>,
 }
 
@@ -272,8 +273,7 @@ impl Table {
             let new = to.words.len() / layout.stride;
             to.reserve(layout.stride);
             to.words.extend_from_slice(words);
-            let wide = from.wide.iter().filter(|w| w.0 == slot);
-            to.wide.extend(wide.map(|w| (new, w.1, w.2)));
+            to.wide.extend(from.wide_of(slot).iter().map(|w| (new, w.1, w.2)));
         }
     }
 }
@@ -328,15 +328,28 @@ impl Bucket {
                 put(&mut words[col.at + 2..], den);
             }
             if cell == WIDE && den == 0 {
-                self.wide.push((slot, n, value));
+                let at = self.wide.partition_point(|w| (w.0, w.1) < (slot, n));
+                self.wide.insert(at, (slot, n, value));
             }
         }
+    }
+
+    /// Those values of a slot that a cell cannot hold.
+    fn wide_of(&self, slot: usize) -> &[(usize, usize, Value)] {
+        let from = self.wide.partition_point(|wide| wide.0 < slot);
+        let count = self.wide[from..].iter().take_while(|wide| wide.0 == slot).count();
+        &self.wide[from..][..count]
     }
 }
 
 impl<'a> Row<'a> {
     fn words(&self) -> &'a [u32] {
         &self.bucket.words[self.slot * self.layout.stride..][..self.layout.stride]
+    }
+
+    /// Its place in a list made by [`Table::placed`].
+    pub fn place(&self) -> usize {
+        self.slot
     }
 
     /// The place of its window in the metric's list.
@@ -372,8 +385,8 @@ impl<'a> Row<'a> {
             cell if den > 0 => Value::Ratio(cell.into(), den.into()),
             NULL => Value::Null,
             WIDE => {
-                let wide = self.bucket.wide.iter().find(|w| w.0 == self.slot && w.1 == n);
-                wide.map_or(Value::Null, |w| w.2)
+                let wide = self.bucket.wide_of(self.slot).iter().find(|wide| wide.1 == n);
+                wide.map_or(Value::Null, |wide| wide.2)
             }
             cell if col.form == Form::Text => Value::Text(Sym::from_cell(cell)),
             cell => Value::Int(cell.into()),

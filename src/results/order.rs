@@ -1,41 +1,88 @@
 //! The order in which rows are shown: windows as they are declared and by start, then the first
 //! measure descending (nulls last), then the keys, as the API has them.
+//!
+//! Promises: the rows of a window lie side by side before they are put in order and printed, so
+//! that of many rows none is waited for twice.
 
 use dataflows::metrics::schema::Schema;
 use rustc_hash::FxHashMap;
 
+use crate::publish::Table;
 use crate::publish::rank::Ranking;
-use crate::publish::{Row, Table};
 
-/// The rows of each window, windows in their order, rows in none.
-pub fn windows(table: &Table) -> Vec<Vec<Row<'_>>> {
-    let mut places: FxHashMap<(u16, i64), usize> = FxHashMap::default();
-    let mut windows: Vec<((u16, i64), Vec<Row<'_>>)> = Vec::new();
-    let mut at = 0;
-    for row in table.rows() {
-        let window = (row.window(), row.start());
-        // Most rows follow one of their window.
-        if windows.get(at).is_none_or(|w| w.0 != window) {
-            at = *places.entry(window).or_insert(windows.len());
-            if at == windows.len() {
-                windows.push((window, Vec::new()));
-            }
-        }
-        windows[at].1.push(row);
-    }
-    windows.sort_unstable_by_key(|(window, _)| *window);
-    windows.into_iter().map(|(_, rows)| rows).collect()
+/// The rows of a table, those of each window together, windows in their order.
+pub struct Windows {
+    table: Table,
+    /// The places of rows in `table`.
+    rows: Vec<usize>,
+    /// Where those of each window end.
+    ends: Vec<usize>,
 }
 
-/// Puts the rows of a window into their order and leaves the first `limit` (none: those that the
-/// metric's `limit` allows). Rows of one group that are equal in the first measure keep their
-/// order.
-pub fn order(
-    schema: &Schema,
-    ranking: &Ranking<'_>,
-    rows: &mut Vec<Row<'_>>,
-    limit: Option<usize>,
-) {
-    ranking.sort(rows);
-    rows.truncate(limit.or(schema.metric.limit).unwrap_or(usize::MAX));
+impl Windows {
+    /// Those of a table, the rows of a window in no order.
+    pub fn of(table: &Table) -> Self {
+        let mut numbers: FxHashMap<(u16, i64), u32> = FxHashMap::default();
+        // Windows as they are met, with how many rows they have; and the window of each row.
+        let mut met: Vec<((u16, i64), usize)> = Vec::new();
+        let (mut of, mut at) = (Vec::new(), 0_u32);
+        for row in table.rows() {
+            let window = (row.window(), row.start());
+            // Many rows follow one of their window.
+            if met.get(at as usize).is_none_or(|(last, _)| *last != window) {
+                at = *numbers.entry(window).or_insert(met.len() as u32);
+                if at as usize == met.len() {
+                    met.push((window, 0));
+                }
+            }
+            met[at as usize].1 += 1;
+            of.push(at);
+        }
+        let mut order: Vec<usize> = (0..met.len()).collect();
+        order.sort_unstable_by_key(|n| met[*n].0);
+        // Where the next row of each window goes.
+        let (mut next, mut ends, mut end) = (vec![0; met.len()], Vec::with_capacity(met.len()), 0);
+        for n in order {
+            next[n] = end;
+            end += met[n].1;
+            ends.push(end);
+        }
+        let place = |at: u32| {
+            let next = &mut next[at as usize];
+            *next += 1;
+            *next - 1
+        };
+        Windows { table: table.placed(of.into_iter().map(place)), rows: (0..end).collect(), ends }
+    }
+
+    /// How many rows there are, and windows.
+    pub fn len(&self) -> (usize, usize) {
+        (self.rows.len(), self.ends.len())
+    }
+
+    /// The places of each window's rows, and the table that they are in.
+    pub fn each(&mut self) -> (&Table, impl Iterator<Item = &mut [usize]>) {
+        let (mut rest, mut begin) = (&mut self.rows[..], 0);
+        let each = self.ends.iter().map(move |end| {
+            let (window, behind) = std::mem::take(&mut rest).split_at_mut(end - begin);
+            (rest, begin) = (behind, *end);
+            window
+        });
+        (&self.table, each)
+    }
+}
+
+/// Puts a window's rows in order. Those of one group that are equal in the first measure keep
+/// theirs.
+pub fn sort(table: &Table, ranking: &Ranking<'_>, rows: &mut [usize]) {
+    let mut sorted: Vec<_> = rows.iter().map(|place| table.at(*place)).collect();
+    ranking.sort(&mut sorted);
+    rows.iter_mut().zip(sorted).for_each(|(place, row)| *place = row.place());
+}
+
+/// The rows of a window that are shown, of all in order: the first `limit` (none: those that the
+/// metric's `limit` allows).
+pub fn shown<'w>(schema: &Schema, rows: &'w [usize], limit: Option<usize>) -> &'w [usize] {
+    let limit = limit.or(schema.metric.limit).unwrap_or(usize::MAX);
+    &rows[..rows.len().min(limit)]
 }

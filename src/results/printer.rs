@@ -19,8 +19,8 @@ use super::{Format, Row};
 /// So many rows are brought near before they are printed.
 const AHEAD: usize = 32;
 
-/// A window, and its edges as text.
-type Edges = Option<((u16, i64), [Vec<u8>; 2])>;
+/// A window, and its name and edges as text.
+type Edges = Option<((u16, i64), [Vec<u8>; 3])>;
 
 /// A row that can be printed.
 pub(super) trait Printed {
@@ -189,10 +189,9 @@ impl<'a> Printer<'a> {
         for (n, column) in self.columns.iter().enumerate() {
             out.extend_from_slice(if n > 0 { separator(format) } else { b"" });
             match column.from {
-                From::Start | From::End => {
-                    let edges = self.edges(row, edges, format);
-                    out.extend_from_slice(&edges[usize::from(matches!(column.from, From::End))]);
-                }
+                From::Window => out.extend_from_slice(&self.edges(row, edges, format)[0]),
+                From::Start => out.extend_from_slice(&self.edges(row, edges, format)[1]),
+                From::End => out.extend_from_slice(&self.edges(row, edges, format)[2]),
                 From::Key(i) if self.schema.keys[i].ty == Type::Text => match row.key(i) {
                     NULL => {}
                     key => text(Sym::from_cell(key).as_str(), format, out),
@@ -209,23 +208,22 @@ impl<'a> Printer<'a> {
         out.push(b'\n');
     }
 
-    /// The edges of a row's window as text: those at hand, or made anew.
+    /// A row's window as text: what is at hand, or made anew.
     fn edges<'e>(
         &self,
         row: &impl Printed,
         at_hand: &'e mut Edges,
         format: Format,
-    ) -> &'e [Vec<u8>; 2] {
+    ) -> &'e [Vec<u8>; 3] {
         let window = row.window();
         let held = at_hand.take().filter(|held| held.0 == window);
         let made = || {
-            let (start, end) = row.edges();
-            let edge = |at| {
+            let made = |from| {
                 let mut text = Vec::new();
-                put(&self.edge(at), format, &mut text);
+                put(&self.cell(row, from), format, &mut text);
                 text
             };
-            (window, [edge(start), edge(end)])
+            (window, [From::Window, From::Start, From::End].map(made))
         };
         &at_hand.insert(held.unwrap_or_else(made)).1
     }

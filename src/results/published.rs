@@ -7,7 +7,7 @@ use std::thread;
 
 use dataflows::metrics::value::{NULL, Value};
 
-use super::order::{order, windows};
+use super::order::{Windows, shown, sort};
 use super::printer::{Printed, Printer};
 use super::{CHUNK, Format, Part, Row, extension, write};
 use crate::cli::Failure;
@@ -17,11 +17,15 @@ use crate::publish::{self, Published, Reading, edges};
 /// The rows of a reading, in the order in which they are printed, at most `limit` a window (none:
 /// as many as the metric's `limit` allows).
 pub fn rows(reading: &Reading, limit: Option<usize>) -> Vec<Row> {
-    let mut windows = windows(&reading.table);
+    let mut windows = Windows::of(&reading.table);
     let mut places = Places::default();
     let ranking = Ranking::of(reading.schema(), reading.table.rows(), &mut places);
-    windows.iter_mut().for_each(|rows| order(reading.schema(), &ranking, rows, limit));
-    windows.into_iter().flatten().map(|r| row(reading, r)).collect()
+    let (table, windows) = windows.each();
+    let shown = windows.flat_map(|rows| {
+        sort(table, &ranking, rows);
+        shown(reading.schema(), rows, limit)
+    });
+    shown.map(|place| row(reading, table.at(*place))).collect()
 }
 
 fn edges_of(reading: &Reading, row: publish::Row<'_>) -> (i64, i64) {
@@ -83,17 +87,21 @@ pub(super) fn write_reading(
     // Both look at all rows, and neither needs the other.
     let (mut windows, ranking) = thread::scope(|scope| {
         let ranking = scope.spawn(|| Ranking::of(schema, reading.table.rows(), places));
-        (windows(&reading.table), ranking.join().unwrap_or_else(|e| resume_unwind(e)))
+        (Windows::of(&reading.table), ranking.join().unwrap_or_else(|e| resume_unwind(e)))
     });
-    let rows: usize = windows.iter().map(Vec::len).sum();
-    let each = (windows.len() * CHUNK).div_ceil(rows.max(1)).max(1);
-    let ordered = |windows: &mut [Vec<publish::Row<'_>>]| {
-        windows.iter_mut().for_each(|rows| order(schema, &ranking, rows, None));
+    let (rows, count) = windows.len();
+    let each = (count * CHUNK).div_ceil(rows.max(1)).max(1);
+    let (table, windows) = windows.each();
+    let mut windows: Vec<&mut [usize]> = windows.collect();
+    let in_some = |some: &mut [&mut [usize]]| {
+        some.iter_mut().for_each(|rows| sort(table, &ranking, rows));
     };
-    in_order(windows.chunks_mut(each), ordered, |()| io::Result::Ok(()))?;
-    let lines = |parts: Vec<&[publish::Row<'_>]>| {
+    in_order(windows.chunks_mut(each), in_some, |()| io::Result::Ok(()))?;
+    let windows: Vec<_> = windows.into_iter().map(|rows| shown(schema, rows, None)).collect();
+    let lines = |parts: Vec<&[usize]>| {
         let mut lines = Vec::new();
-        let rows = parts.into_iter().flatten().map(|row| Shown { reading, row: *row });
+        let rows = parts.into_iter().flatten();
+        let rows = rows.map(|place| Shown { reading, row: table.at(*place) });
         printer.lines(rows, format, &mut lines);
         lines
     };
@@ -129,7 +137,7 @@ impl Printed for Shown<'_> {
 }
 
 /// Windows, in parts of about [`CHUNK`] rows: of many small ones, or of one.
-fn parts<T>(windows: &[Vec<T>]) -> impl Iterator<Item = Vec<&[T]>> {
+fn parts<'w, T>(windows: &[&'w [T]]) -> impl Iterator<Item = Vec<&'w [T]>> {
     let mut pieces = windows.iter().flat_map(|rows| rows.chunks(CHUNK));
     std::iter::from_fn(move || {
         let (mut part, mut rows) = (Vec::new(), 0);
@@ -177,6 +185,7 @@ mod tests {
             let mut next = 0..;
             let windows: Vec<Vec<usize>> =
                 sizes.iter().map(|n| next.by_ref().take(*n).collect()).collect();
+            let windows: Vec<&[usize]> = windows.iter().map(Vec::as_slice).collect();
             let parts: Vec<Vec<&[usize]>> = parts(&windows).collect();
             let rows = |part: &Vec<&[usize]>| part.iter().map(|piece| piece.len()).sum::<usize>();
             assert!(parts.iter().all(|part| rows(part) < 2 * CHUNK));

@@ -13,6 +13,7 @@ use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
 
 use crate::metrics::group::size::hashed;
+use crate::metrics::value::NULL;
 
 /// Counts of a slot that lie in the hash table itself.
 const INLINE: usize = 2;
@@ -24,6 +25,10 @@ pub type Counts = SmallVec<[Count; INLINE]>;
 
 /// Slots a chunk.
 const CHUNK: usize = 4096;
+
+/// What is held of a slot without arrivals, or with some in several buckets. It is not zero: pages
+/// of zeros that are read before they are written to cost the kernel twice, and stop all cores.
+const NO_ONE: Count = (NULL, 0);
 
 /// Bytes of a slot with arrivals, about.
 pub const FIRST: usize = size_of::<Count>();
@@ -79,7 +84,7 @@ impl Arrivals {
         }
         let chunk = &mut self.chunks[at];
         if chunk.slots.is_empty() {
-            chunk.slots = vec![Count::default(); CHUNK];
+            chunk.slots = vec![NO_ONE; CHUNK];
         }
         chunk
     }
@@ -102,7 +107,7 @@ impl Arrivals {
             } else {
                 let mut counts = Counts::from_iter([*only, (bucket, n)]);
                 counts.sort_unstable();
-                *only = Count::default();
+                *only = NO_ONE;
                 chunk.live -= 1;
                 self.several.insert(slot, counts);
             }
@@ -116,7 +121,7 @@ impl Arrivals {
     pub fn set(&mut self, slot: u32, counts: Counts) {
         let only = match counts[..] {
             [only] => only,
-            _ => Count::default(),
+            _ => NO_ONE,
         };
         let chunk = self.chunks.get(slot as usize / CHUNK);
         if only.1 > 0 || chunk.is_some_and(|chunk| !chunk.slots.is_empty()) {

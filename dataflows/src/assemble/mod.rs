@@ -290,7 +290,7 @@ impl Assemble {
 }
 
 /// So many slots before one is worked on the processor is asked for it.
-const SOON: usize = 8;
+const SOON: usize = 16;
 
 /// A post as the state holds it.
 #[derive(Clone, Debug)]

@@ -2,7 +2,8 @@
 //! whatever number of metrics name it. What metrics hold of an expression is the cell's place.
 
 use std::cmp::Ordering;
-use std::sync::{Arc, LazyLock, OnceLock};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
 use super::declare::{AgeGroup, Condition, Constant, Expr, Meta, Op};
 use super::value::NULL;
@@ -123,12 +124,20 @@ impl Ex {
 /// The symbol of the whole-degree cell, `lat,lon` of its south-west corner. The outermost edges
 /// at 90 and 180 degrees belong to the last cells.
 fn geo_cell(lat: i64, lon: i64) -> i64 {
-    static CELLS: LazyLock<Vec<OnceLock<Sym>>> =
-        LazyLock::new(|| (0..180 * 360).map(|_| OnceLock::new()).collect());
+    /// One more than the symbol's id; 0 = not made yet.
+    static CELLS: [AtomicU32; 180 * 360] = [const { AtomicU32::new(0) }; 180 * 360];
     let lat = lat.div_euclid(10_000_000).clamp(-90, 89);
     let lon = lon.div_euclid(10_000_000).clamp(-180, 179);
     let n = ((lat + 90) * 360 + lon + 180) as usize;
-    CELLS[n].get_or_init(|| intern(&format!("{lat},{lon}"))).cell()
+    match CELLS[n].load(Relaxed) {
+        0 => {
+            let cell = intern(&format!("{lat},{lon}"));
+            // Whoever makes it at the same time makes the same.
+            CELLS[n].store(cell.id() + 1, Relaxed);
+            cell.cell()
+        }
+        id => i64::from(id - 1),
+    }
 }
 
 /// The cells of these expressions in a row.

@@ -8,6 +8,8 @@
 //! the epochs after one in which few changes met. They add up to the same, which may be
 //! nothing.
 
+use std::ops::RangeInclusive;
+
 use serde::{Deserialize, Serialize};
 
 use super::declare::Time;
@@ -26,8 +28,9 @@ pub(super) fn slides(entry: &[i64]) -> bool {
     window(entry[0]) == SLIDING
 }
 
-/// Groups of a node that a change is looked for among, as a power of two: some kilobytes a node.
-const LATELY: u32 = 12;
+/// Groups of a node that a change is looked for among, as powers of two: at first, and at most,
+/// which takes some kilobytes a node.
+const LATELY: RangeInclusive<u32> = 6..=12;
 
 /// Bits of the number of an entry that is looked for. Those above are of the hash: another group's
 /// entry is seldom read.
@@ -84,7 +87,7 @@ struct Changed {
     parts: Vec<Part>,
     /// By hash, which entry of its part may be that of a group: `tag:12|number:20`, the tag of
     /// other bits of the hash. Nothing is wrong with one of an earlier epoch: an entry is what its
-    /// words say.
+    /// words say. It is as long as the groups of an epoch need: many nodes' are to stay near.
     lately: Vec<u32>,
     /// How many changes there were since the last drain, and how many of them found their entry.
     tried: u32,
@@ -109,7 +112,7 @@ struct Measured {
 struct Part {
     updates: Updates,
     entries: u32,
-    /// How many words and members there were when this was last drained.
+    /// Room for the words and members of an epoch like the last one.
     usual: (usize, usize),
 }
 
@@ -131,8 +134,7 @@ impl Combine {
                 Part { updates, ..Part::default() }
             };
             let seed = (n as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15);
-            let (words, parts) = (Words::of(node), (0..workers).map(part).collect());
-            Changed { words, seed, parts, lately: Vec::new(), tried: 0, found: 0, rests: 0 }
+            Changed::new(Words::of(node), seed, (0..workers).map(part).collect())
         };
         let nodes = nodes.enumerate().map(changed).collect();
         Combine { nodes, row: Measured::default() }
@@ -181,6 +183,11 @@ impl Measured {
 }
 
 impl Changed {
+    fn new(words: Words, seed: u64, parts: Vec<Part>) -> Self {
+        let lately = vec![0; 1 << LATELY.start()];
+        Changed { words, seed, parts, lately, tried: 0, found: 0, rests: 0 }
+    }
+
     /// A row with these measures came into the window of a head or went out of it.
     fn add(&mut self, row: &Measured, head: i64, diff: i64) {
         let keys = row.hash.wrapping_add(self.seed);
@@ -191,11 +198,9 @@ impl Changed {
         let number = if self.rests > 0 {
             part.add_entry(&self.words, head, &row.keys)
         } else {
-            if self.lately.is_empty() {
-                self.lately = vec![0; 1 << LATELY];
-            }
             let hash = hash(&[head, keys as i64]);
-            let place = &mut self.lately[(hash >> (u64::BITS - LATELY)) as usize];
+            let at = (hash >> (u64::BITS - *LATELY.end())) as usize & (self.lately.len() - 1);
+            let place = &mut self.lately[at];
             let tag = hash as u32 & ((1 << (u32::BITS - NUMBER)) - 1);
             let (number, found) = part.entry(&self.words, (place, tag), head, &row.keys);
             self.tried += 1;
@@ -203,9 +208,7 @@ impl Changed {
             number
         };
         let entry = &mut part.updates.words[number as usize * self.words.width()..];
-        for (n, sum) in row.sums.iter().enumerate() {
-            self.words.add(entry, n, *sum, diff);
-        }
+        self.words.add_all(entry, &row.sums, diff);
         let member = |(set, value, with): &(u16, i64, i64)| Member {
             entry: number,
             set: *set,
@@ -216,12 +219,17 @@ impl Changed {
         part.updates.members.extend(row.members.iter().map(member));
     }
 
-    /// Decides whether entries are looked for: the place of each waits for memory.
+    /// Decides among how many entries one is looked for, and whether any is: the place of each
+    /// waits for memory.
     fn judge(&mut self) {
-        self.rests = match self.rests {
-            0 if self.tried >= 1 << LATELY && self.found < self.tried / SELDOM => RESTS,
-            rests => rests.saturating_sub(1),
-        };
+        // Four places an entry: few of them meet.
+        let places = (4 * (self.tried - self.found)).next_power_of_two().min(1 << LATELY.end());
+        if places as usize > self.lately.len() {
+            self.lately = vec![0; places as usize];
+        } else {
+            let seldom = self.tried >= 1 << LATELY.end() && self.found < self.tried / SELDOM;
+            self.rests = if seldom { RESTS } else { self.rests.saturating_sub(1) };
+        }
         (self.tried, self.found) = (0, 0);
     }
 }
@@ -273,7 +281,9 @@ impl Part {
     fn take(&mut self) -> Updates {
         let Updates { to, node, .. } = self.updates;
         self.entries = 0;
-        self.usual = (self.updates.words.len(), self.updates.members.len());
+        // An epoch is like the one before, more or less.
+        let room = |len: usize| len + len / 8;
+        self.usual = (room(self.updates.words.len()), room(self.updates.members.len()));
         std::mem::replace(&mut self.updates, Updates { to, node, ..Updates::default() })
     }
 }
@@ -338,8 +348,7 @@ mod tests {
         let words = Words::new([(Form::Long, 0)], [false]);
         let updates = |to| Updates { to, ..Updates::default() };
         let part = |to| Part { updates: updates(to), ..Part::default() };
-        let parts = (0..workers).map(part).collect();
-        Changed { words, seed: 7, parts, lately: Vec::new(), tried: 0, found: 0, rests: 0 }
+        Changed::new(words, 7, (0..workers).map(part).collect())
     }
 
     fn row(key: i64) -> Measured {

@@ -148,7 +148,8 @@ impl Bucket {
         if self.members.len() < FEW.max(2 * self.left) {
             return;
         }
-        self.members.sort_unstable_by_key(|m| (m.entry, m.set, m.value, m.with));
+        // Those that were left are in order, which this sort makes use of.
+        self.members.sort_by_key(|m| (m.entry, m.set, m.value, m.with));
         self.members.dedup_by(|b, a| {
             let same = (a.entry, a.set, a.value, a.with) == (b.entry, b.set, b.value, b.with);
             a.diff += if same { b.diff } else { 0 };

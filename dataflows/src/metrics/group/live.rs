@@ -46,34 +46,41 @@ impl Live {
     /// Takes changes up, but for those of buckets.
     pub fn take(&mut self, node: &Node, updates: &Updates, now: i64) {
         let width = self.groups.form().width();
-        let entries = || updates.words.chunks_exact(width);
         let mut numbers = std::mem::take(&mut self.numbers);
+        let (mut halves, mut likely) = ([0; AHEAD], [None; AHEAD]);
         // In steps, so that none of the look-ups waits for another's memory.
         for some in updates.words.chunks(AHEAD * width) {
             let some = || some.chunks_exact(width);
-            some().filter(|entry| !slides(entry)).for_each(|entry| self.groups.near(entry));
-            let first = numbers.len();
-            let likely = |entry| if slides(entry) { None } else { self.groups.likely(entry) };
-            numbers.extend(some().map(likely));
-            for (entry, number) in some().zip(&mut numbers[first..]) {
-                if slides(entry) || retired(node, entry[0], now) {
-                    *number = None;
-                } else if number.is_none_or(|number| !self.groups.is(number, entry)) {
-                    *number = Some(self.find_or_add(node, entry));
-                }
+            for (half, entry) in halves.iter_mut().zip(some()).filter(|(_, e)| !slides(e)) {
+                *half = self.groups.near(entry);
             }
-        }
-        for (entry, number) in entries().zip(&numbers) {
-            let Some(mut group) = number.and_then(|n| self.groups.get_mut(n)) else { continue };
-            group.add(entry);
-            if !group.set_dirty(true) {
-                self.dirty.extend(*number);
+            for ((likely, half), entry) in likely.iter_mut().zip(halves).zip(some()) {
+                *likely = if slides(entry) { None } else { self.groups.likely(half) };
             }
+            let found = halves.into_iter().zip(likely).zip(some());
+            numbers.extend(found.map(|((half, likely), entry)| {
+                let skipped = slides(entry) || retired(node, entry[0], now);
+                (!skipped).then(|| self.add(node, entry, half, likely))
+            }));
         }
         self.take_members(&updates.members, &numbers);
         numbers.clear();
         numbers.shrink_to(4 * ROOM);
         self.numbers = numbers;
+    }
+
+    /// Adds an entry of this half to its group, which is made if need be; the group's number.
+    #[inline]
+    fn add(&mut self, node: &Node, entry: &[i64], half: u32, likely: Option<u32>) -> u32 {
+        let likely = likely.filter(|number| self.groups.is(*number, entry));
+        let number = likely.unwrap_or_else(|| self.find_or_add(node, half, entry));
+        if let Some(mut group) = self.groups.get_mut(number) {
+            group.add(entry);
+            if !group.set_dirty(true) {
+                self.dirty.push(number);
+            }
+        }
+        number
     }
 
     /// What comes into multisets of the groups of these numbers. Sets lie behind pointers: they are
@@ -96,8 +103,8 @@ impl Live {
         }
     }
 
-    fn find_or_add(&mut self, node: &Node, entry: &[i64]) -> u32 {
-        let (number, new) = self.groups.find_or_add(entry);
+    fn find_or_add(&mut self, node: &Node, half: u32, entry: &[i64]) -> u32 {
+        let (number, new) = self.groups.find_or_add(half, entry);
         if new && node.retain.is_some() {
             let (window, start) = (window(entry[0]), start(entry[0]));
             if start != NULL {

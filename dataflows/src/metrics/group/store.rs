@@ -80,19 +80,24 @@ impl Store {
         self.index.len()
     }
 
-    /// Asks the processor for where the group of an entry is looked for.
+    /// Half of the hash of an entry's key, by which its group is found; the processor is asked for
+    /// where that is looked for.
     #[inline]
-    pub fn near(&self, entry: &[i64]) {
-        self.index.near(half(self.form.key(entry)));
+    pub fn near(&self, entry: &[i64]) -> u32 {
+        let half = half(self.form.key(entry));
+        self.index.near(half);
+        half
     }
 
-    /// The group that an entry is most likely of, if there is any; the processor is asked for its
-    /// first words.
+    /// The group that an entry of this half is most likely of, if there is any; the processor is
+    /// asked for its first words and its last.
     #[inline]
-    pub fn likely(&self, entry: &[i64]) -> Option<u32> {
-        let number = self.index.likely(half(self.form.key(entry)))?;
-        let at = number as usize;
-        prefetch_index(&self.chunks[at / CHUNK], at % CHUNK * self.form.width());
+    pub fn likely(&self, half: u32) -> Option<u32> {
+        let number = self.index.likely(half)?;
+        let (at, width) = (number as usize, self.form.width());
+        let (chunk, first) = (&self.chunks[at / CHUNK], at % CHUNK * width);
+        prefetch_index(chunk, first);
+        prefetch_index(chunk, first + width - 1);
         Some(number)
     }
 
@@ -122,16 +127,16 @@ impl Store {
         is(words(&self.chunks, self.form.width(), number), self.form.key(entry))
     }
 
-    /// The number of the group that an entry is of, made without sums if need be, and whether it
-    /// was.
-    pub fn find_or_add(&mut self, entry: &[i64]) -> (u32, bool) {
+    /// The number of the group that an entry of this half is of, made without sums if need be, and
+    /// whether it was.
+    pub fn find_or_add(&mut self, half: u32, entry: &[i64]) -> (u32, bool) {
         let key = self.form.key(entry);
         let stride = self.form.width();
         let same = |number: u32| is(words(&self.chunks, stride, number), key);
         let next = || u32::try_from(self.numbers).ok().filter(|number| *number != u32::MAX);
         let number = self.free.last().copied().or_else(next);
         let number = number.expect("fewer than 2^32 - 1 groups");
-        if let Some(number) = self.index.find_or_add(half(key), number, same) {
+        if let Some(number) = self.index.find_or_add(half, number, same) {
             return (number, false);
         }
         if self.free.pop().is_none() {
@@ -276,6 +281,15 @@ mod tests {
         Store { form, orders, chunks, sets, numbers: 0, index: Index::default(), free }
     }
 
+    fn find_or_add(store: &mut Store, entry: &[i64]) -> (u32, bool) {
+        let half = store.near(entry);
+        let (likely, found) = (store.likely(half), store.find_or_add(half, entry));
+        assert!(
+            found.1 || likely.is_some_and(|number| !store.is(number, entry) || number == found.0)
+        );
+        found
+    }
+
     #[test]
     fn numbers_stay_until_removed_and_are_given_out_again() {
         let entry = |n: i64| [head(3, n % 7 * 1000), n, -n, n];
@@ -283,18 +297,18 @@ mod tests {
         let mut store = store(2, &[false], vec![Order::Value]);
         let sum = |store: &mut Store, n: u32| store.get_mut(n).map(|g| (g.key(), g.sum(0)));
         for n in 0..3000 {
-            assert_eq!(store.find_or_add(&entry(n)), (n as u32, true));
+            assert_eq!(find_or_add(&mut store, &entry(n)), (n as u32, true));
             store.get_mut(n as u32).expect("made").add(&entry(n));
         }
-        assert_eq!(store.find_or_add(&entry(1999)), (1999, false));
+        assert_eq!(find_or_add(&mut store, &entry(1999)), (1999, false));
         assert_eq!((store.remove(1999), store.remove(1999)), (Some(key(1999)), None));
         assert_eq!((sum(&mut store, 1999), store.len()), (None, 2999));
-        assert_eq!(store.find_or_add(&entry(5000)), (1999, true));
+        assert_eq!(find_or_add(&mut store, &entry(5000)), (1999, true));
         assert_eq!(sum(&mut store, 1999), Some((key(5000), 0)));
         for n in (0..3000).filter(|n| *n != 1999) {
             assert_eq!(sum(&mut store, n), Some((key(n.into()), n.into())));
         }
-        assert_eq!(store.find_or_add(&entry(1999)), (3000, true));
+        assert_eq!(find_or_add(&mut store, &entry(1999)), (3000, true));
         assert_eq!(store.sets().count(), 3001);
     }
 
@@ -302,12 +316,12 @@ mod tests {
     fn a_reset_group_remembers_that_it_was_shown() {
         let entry = [head(6, NULL), 7, 1, 5, 0];
         let mut store = store(1, &[false, true], Vec::new());
-        let (number, _) = store.find_or_add(&entry);
+        let (number, _) = find_or_add(&mut store, &entry);
         let mut group = store.get_mut(number).expect("made");
         assert!(group.is_gone() && !group.set_dirty(true));
         group.add(&entry);
         assert!(!group.set_shown(true) && group.set_dirty(true));
-        assert_eq!(store.find_or_add(&entry), (number, false));
+        assert_eq!(find_or_add(&mut store, &entry), (number, false));
         let group = store.get_mut(number).expect("still there");
         assert_eq!((group.sum(0), group.sum(1), group.is_gone()), (1, 5, false));
         store.reset(number);

@@ -36,21 +36,19 @@ pub struct Ranked {
     total: i64,
 }
 
-/// What came once, in eight bytes, as nearly all has: counts of followers, and texts.
-#[derive(Clone, Copy, Debug)]
-struct Once {
-    value: u32,
-    with: u32,
-}
+/// What came once, in eight bytes, as nearly all has: counts of followers, and texts. Compared as
+/// the key is: `value:32|with:32`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Once(u64);
 
 impl Once {
     fn of(((value, with), diff): (Key, i64)) -> Option<Self> {
-        let (value, with) = (value.try_into().ok()?, with.try_into().ok()?);
-        (diff == 1).then_some(Once { value, with })
+        let (value, with): (u32, u32) = (value.try_into().ok()?, with.try_into().ok()?);
+        (diff == 1).then_some(Once(u64::from(value) << u32::BITS | u64::from(with)))
     }
 
     fn change(self) -> (Key, i64) {
-        ((self.value.into(), self.with.into()), 1)
+        (((self.0 >> u32::BITS) as i64, i64::from(self.0 as u32)), 1)
     }
 }
 
@@ -230,11 +228,17 @@ impl Rest {
 
     /// Takes everything, in order, each key once.
     fn together(&mut self) -> Vec<(Key, i64)> {
+        // Most are numbers, in order up to where they were put together the last time.
+        let mut once: Vec<Once> = self.once.take().collect();
+        once.sort();
         let mut keys = Vec::with_capacity(self.len);
-        keys.extend(self.once.take().map(Once::change));
+        keys.extend(once.into_iter().map(Once::change));
+        let first = keys.len();
         keys.extend(self.short.take().map(Short::change));
         keys.extend(self.long.take());
-        keys.sort_unstable_by_key(|change| change.0);
+        keys[first..].sort_unstable_by_key(|change| change.0);
+        // Two lists in order, one behind the other: this sort looks at each change but once.
+        keys.sort_by_key(|change| change.0);
         keys.dedup_by(|b, a| {
             let same = a.0 == b.0;
             a.1 += if same { b.1 } else { 0 };
