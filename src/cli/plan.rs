@@ -278,6 +278,12 @@ fn dot(explained: &Explained) -> String {
         if !windows.is_empty() {
             let _ = write!(label, " per {}", windows.join(", "));
         }
+        let (filter, distinct) = (group.filter.join(" and "), group.distinct.join(", "));
+        let retain = group.retain.clone().unwrap_or_default();
+        let rest = [(" where ", filter), (" distinct ", distinct), (" retain ", retain)];
+        for (word, what) in rest.iter().filter(|(_, what)| !what.is_empty()) {
+            label.extend([*word, what]);
+        }
         let label = quoted(&label);
         let _ =
             writeln!(out, "  {from} -> {name};\n  {name} [label={label}, shape=note, style=\"\"];");
@@ -317,6 +323,13 @@ mod tests {
                 assert!(text.contains(&metric.name) && dot.contains(&metric.name));
             }
             assert!(text.lines().all(|l| l.len() <= 100), "{text}");
+            // What tells two groups apart is to be seen.
+            let mut notes: Vec<&str> = dot.lines().filter(|l| l.contains("shape=note")).collect();
+            notes.iter_mut().for_each(|l| *l = l.split_once("[label=").map_or(*l, |l| l.1));
+            let count = notes.len();
+            notes.sort_unstable();
+            notes.dedup();
+            assert_eq!(notes.len(), count, "{dot}");
             assert!(
                 dot.starts_with("digraph") && dot.matches('{').count() == dot.matches('}').count()
             );

@@ -20,7 +20,8 @@ impl Coordinator {
         if self.phase != Phase::Running || self.sources.due().is_none_or(|d| d > Instant::now()) {
             return Ok(());
         }
-        let waiting = self.sources.discover(&mut self.book, &self.report.machine)?;
+        let (waiting, still) = self.sources.discover(&mut self.book, &self.report.machine)?;
+        still.into_iter().for_each(|n| self.report.still(n, self.book.next(n)));
         if self.first_discovery {
             self.await_ends(&waiting);
             // Who does not answer is not waited for longer than for who has answered.

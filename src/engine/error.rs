@@ -63,7 +63,8 @@ impl From<EngineError> for Failure {
                 Failure::new(exit::DATA, message, "mend the file or take it away, then run again")
             }
             EngineError::Source(SourceError::Changed { .. }) => {
-                let hint = "put back what was there, or read everything anew with --rebuild";
+                let hint = "put back what was there; or read everything anew with another --state, \
+                            or with --rebuild (and --accept-gap, where there is less now)";
                 Failure::new(exit::DATA, message, hint)
             }
             EngineError::Http(e) => {

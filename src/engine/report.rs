@@ -101,6 +101,11 @@ impl Report {
         self.partition(number, |p| p.end = end);
     }
 
+    /// A partition is known and not read: it was, to its end.
+    pub fn still(&mut self, number: u32, end: u64) {
+        self.partition(number, |p| (p.end, p.state) = (Some(end), Motion::Idle));
+    }
+
     /// An epoch read this.
     pub fn read(&mut self, read: &PartRead, place: &Place) {
         // At its end because the rest is refused: that stays to be seen.
@@ -285,7 +290,12 @@ impl Report {
             let mine = states.iter().filter(|(name, _)| *name == source.name).map(|s| s.1);
             let trouble = sources.troubles().find(|(name, _)| *name == source.name);
             source.trouble = trouble.and_then(|t| t.1.cloned()).or(source.trouble.take());
-            source.state = overall(mine.chain(source.trouble.iter().map(|_| Motion::Failing)));
+            let all = mine.chain(source.trouble.iter().map(|_| Motion::Failing));
+            source.state = match overall(all) {
+                // Of the partitions that it has nothing more comes; there may be others yet.
+                Motion::Ended if !sources.is_complete(&source.name) => Motion::Idle,
+                state => state,
+            };
         }
     }
 
@@ -390,5 +400,16 @@ mod tests {
         assert_eq!(seen(), (Motion::Failing, Some(true)));
         status.write().partitions[0].reach(false);
         assert_eq!(seen(), (Motion::Failing, Some(true)));
+    }
+
+    #[test]
+    fn what_is_not_read_as_nothing_is_left_has_no_lag() {
+        let status = SharedStatus::default();
+        let mut report = Report::new(Arc::new(Machine::new()), Arc::clone(&status), None);
+        report.still(1, 7);
+        let partitions = &status.read().partitions;
+        let seen = |n: usize| (partitions[n].state, partitions[n].end(7));
+        assert_eq!([seen(0), seen(1)], [(Motion::Starting, None), (Motion::Idle, Some(7))]);
+        assert_eq!(partitions[1].lag_seconds(7, 1_000_000), Some(0.0));
     }
 }

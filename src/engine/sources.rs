@@ -84,24 +84,30 @@ impl Sources {
         self.running.iter().all(|r| r.complete)
     }
 
-    /// Asks those that are due; what they found is entered into the book. A source that cannot be
+    /// Whether a source will find nothing more.
+    pub fn is_complete(&self, name: &str) -> bool {
+        self.running.iter().all(|r| r.complete || r.source.name() != name)
+    }
+
+    /// Asks those that are due; what they found is entered into the book. Also the numbers of
+    /// partitions that are not opened, as nothing of them is left to be read. A source that cannot be
     /// reached, and a partition that cannot be opened, are status: they are tried again, unless the
     /// run is bounded.
     pub fn discover(
         &mut self,
         book: &mut Book,
         machine: &Machine,
-    ) -> Result<Vec<Waiting>, EngineError> {
-        let mut waiting = Vec::new();
+    ) -> Result<(Vec<Waiting>, Vec<u32>), EngineError> {
+        let (mut waiting, mut still) = (Vec::new(), Vec::new());
         for (n, running) in (0..).zip(&mut self.running) {
             if running.complete || running.due > Instant::now() {
                 continue;
             }
             running.due = Instant::now() + running.source.interval();
-            let trouble = running.discover(book, self.bounded, &mut waiting)?;
+            let trouble = running.discover(book, self.bounded, (&mut waiting, &mut still))?;
             running.note(trouble, n, &mut self.repeats, machine);
         }
-        Ok(waiting)
+        Ok((waiting, still))
     }
 
     /// What is wrong with each source now, by name.
@@ -152,7 +158,7 @@ impl Running {
         &mut self,
         book: &mut Book,
         bounded: bool,
-        waiting: &mut Vec<Waiting>,
+        (waiting, still): (&mut Vec<Waiting>, &mut Vec<u32>),
     ) -> Result<Option<String>, EngineError> {
         let fatal = |error: &SourceError| bounded || matches!(error, SourceError::Changed { .. });
         let name = self.source.name().to_owned();
@@ -166,6 +172,7 @@ impl Running {
             }
         };
         book.memos(&name, discovery.memos);
+        still.extend(discovery.still.iter().filter_map(|partition| book.number(&name, partition)));
         self.pending &= discovery.pending;
         let again = std::mem::take(&mut self.unopened);
         for found in again.into_iter().chain(discovery.found) {
@@ -284,8 +291,9 @@ mod tests {
         let machine = Machine::new();
         let (mut sources, mut book) = shaky(false);
         for round in 0..4 {
-            let waiting = sources.discover(&mut book, &machine).expect("status, no error");
-            assert_eq!(waiting.len(), usize::from(round == 2), "round {round}");
+            let (waiting, still) = sources.discover(&mut book, &machine).expect("status, no error");
+            assert_eq!((waiting.len(), still.len()), (usize::from(round == 2), 0), "round {round}");
+            assert!(!sources.is_complete("shaky") && sources.is_complete("another"));
             let (name, trouble) = sources.troubles().next().expect("one source");
             assert_eq!((name, trouble.is_some()), ("shaky", round < 2), "round {round}");
             let said = trouble.is_none_or(|t| t.error == "opening p: it has vanished");

@@ -19,8 +19,8 @@ use super::{Format, Row};
 /// So many rows are brought near before they are printed.
 const AHEAD: usize = 32;
 
-/// A window, and its name and edges as text.
-type Edges = Option<((u16, i64), [Vec<u8>; 3])>;
+/// A window, if there is one at hand, and its name and edges as text.
+type Edges = (Option<(u16, i64)>, [Vec<u8>; 3]);
 
 /// A row that can be printed.
 pub(super) trait Printed {
@@ -161,7 +161,7 @@ impl<'a> Printer<'a> {
         out: &mut Vec<u8>,
     ) {
         // The rows of a window follow each other.
-        let mut edges = None;
+        let mut edges = Edges::default();
         loop {
             let some: SmallVec<[L; AHEAD]> = rows.by_ref().take(AHEAD).collect();
             if some.is_empty() {
@@ -186,12 +186,15 @@ impl<'a> Printer<'a> {
     }
 
     fn line(&self, row: &impl Printed, edges: &mut Edges, format: Format, out: &mut Vec<u8>) {
+        if edges.0 != Some(row.window()) {
+            self.see(row, edges, format);
+        }
         for (n, column) in self.columns.iter().enumerate() {
             out.extend_from_slice(if n > 0 { separator(format) } else { b"" });
             match column.from {
-                From::Window => out.extend_from_slice(&self.edges(row, edges, format)[0]),
-                From::Start => out.extend_from_slice(&self.edges(row, edges, format)[1]),
-                From::End => out.extend_from_slice(&self.edges(row, edges, format)[2]),
+                From::Window => out.extend_from_slice(&edges.1[0]),
+                From::Start => out.extend_from_slice(&edges.1[1]),
+                From::End => out.extend_from_slice(&edges.1[2]),
                 From::Key(i) if self.schema.keys[i].ty == Type::Text => match row.key(i) {
                     NULL => {}
                     key => text(Sym::from_cell(key).as_str(), format, out),
@@ -208,24 +211,13 @@ impl<'a> Printer<'a> {
         out.push(b'\n');
     }
 
-    /// A row's window as text: what is at hand, or made anew.
-    fn edges<'e>(
-        &self,
-        row: &impl Printed,
-        at_hand: &'e mut Edges,
-        format: Format,
-    ) -> &'e [Vec<u8>; 3] {
-        let window = row.window();
-        let held = at_hand.take().filter(|held| held.0 == window);
-        let made = || {
-            let made = |from| {
-                let mut text = Vec::new();
-                put(&self.cell(row, from), format, &mut text);
-                text
-            };
-            (window, [From::Window, From::Start, From::End].map(made))
-        };
-        &at_hand.insert(held.unwrap_or_else(made)).1
+    /// Makes the texts of a row's window.
+    fn see(&self, row: &impl Printed, edges: &mut Edges, format: Format) {
+        edges.0 = Some(row.window());
+        for (text, from) in edges.1.iter_mut().zip([From::Window, From::Start, From::End]) {
+            text.clear();
+            put(&self.cell(row, from), format, text);
+        }
     }
 }
 

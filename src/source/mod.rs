@@ -106,6 +106,8 @@ pub struct Found {
 pub struct Discovery {
     /// New partitions.
     pub found: Vec<Found>,
+    /// Known partitions that are not opened, since nothing of them is left to be read; told once.
+    pub still: Vec<String>,
     /// Memos that must be durable before the new partitions are opened.
     pub memos: Memos,
     /// Nothing more will ever be found (bounded runs).

@@ -52,7 +52,7 @@ impl Groups {
         self.nodes[updates.node as usize].take(node, updates, self.now);
     }
 
-    /// The clock moved: windows slide and retire. Then, if the epoch publishes, the changes.
+    /// The clock moved: windows retire and, if the epoch publishes, slide. Then the changes.
     pub fn tick(&mut self, tick: &Tick, changes: &mut Changes) {
         self.now = tick.now;
         let plan = self.plan.clone();
@@ -90,7 +90,7 @@ impl NodeGroups {
         }
     }
 
-    /// The clock moved: windows slide and retire. Whether any did.
+    /// The clock moved: windows retire and, if the epoch publishes, slide. Whether any did.
     fn move_on(&mut self, node: &Node, tick: &Tick) -> bool {
         let NodeGroups { live, buckets } = self;
         let slid = buckets.as_mut().is_some_and(|b| b.slide(node, tick, live));

@@ -112,7 +112,7 @@ struct Measured {
 struct Part {
     updates: Updates,
     entries: u32,
-    /// Room for the words and members of an epoch like the last one.
+    /// Room for the words and members of an epoch like the last ones.
     usual: (usize, usize),
 }
 
@@ -281,9 +281,11 @@ impl Part {
     fn take(&mut self) -> Updates {
         let Updates { to, node, .. } = self.updates;
         self.entries = 0;
-        // An epoch is like the one before, more or less.
-        let room = |len: usize| len + len / 8;
-        self.usual = (room(self.updates.words.len()), room(self.updates.members.len()));
+        // An epoch is like those before, more or less.
+        let room = |len: usize, usual: usize| (len + len / 8).max(usual - usual / 8);
+        let (words, members) = self.usual;
+        self.usual =
+            (room(self.updates.words.len(), words), room(self.updates.members.len(), members));
         std::mem::replace(&mut self.updates, Updates { to, node, ..Updates::default() })
     }
 }

@@ -65,6 +65,16 @@ impl Window {
         (end - size, end)
     }
 
+    /// The edges as of a tick, if it slides over arrivals.
+    fn edges(&self, tick: &Tick) -> Option<(i64, i64)> {
+        match self.shape {
+            Shape::Sliding { size, every } if self.slides() => {
+                Some(Window::latest(size, every, tick.now, tick.ended))
+            }
+            _ => None,
+        }
+    }
+
     /// The largest step that every edge of the window is a multiple of.
     pub fn grain(&self) -> i64 {
         match self.shape {
@@ -87,15 +97,9 @@ pub fn roll_ups(windows: &[Window]) -> Vec<Option<usize>> {
 /// The edges that the windows of a node are at which slide over arrivals.
 pub struct Edges(Vec<(i64, i64)>);
 
-/// How windows have moved.
-#[derive(Default)]
-pub struct Moved {
-    /// The place of a window, the buckets that came into it or went out of it, and whether they
-    /// went.
-    pub ranges: Vec<(usize, Range<i64>, bool)>,
-    /// The first bucket that any of them reaches.
-    pub oldest: Option<i64>,
-}
+/// How a window has moved: its place, the buckets that came into it or went out of it, and whether
+/// they went.
+pub type Moved = (usize, Range<i64>, bool);
 
 impl Edges {
     /// Nothing is in any of so many windows.
@@ -109,22 +113,29 @@ impl Edges {
         (from..to).contains(&bucket)
     }
 
-    /// The clock moved.
-    pub fn slide(&mut self, windows: &[Window], tick: &Tick) -> Moved {
-        let mut moved = Moved::default();
-        for (w, window) in windows.iter().enumerate().filter(|(_, w)| w.slides()) {
-            let Shape::Sliding { size, every } = window.shape else { continue };
-            let (from, to) = Window::latest(size, every, tick.now, tick.ended);
-            let (was_from, was_to) = std::mem::replace(&mut self.0[w], (from, to));
-            moved.oldest = Some(moved.oldest.map_or(from, |oldest| oldest.min(from)));
+    /// Moves them to where they are as of a tick.
+    pub fn slide(&mut self, windows: &[Window], tick: &Tick) -> Vec<Moved> {
+        let mut moved = Vec::new();
+        for (w, (window, edges)) in windows.iter().zip(&mut self.0).enumerate() {
+            let Some((from, to)) = window.edges(tick) else { continue };
+            let (was_from, was_to) = std::mem::replace(edges, (from, to));
             if (from, to) == (was_from, was_to) {
                 continue;
             }
             let (gone, came) = (was_from..was_to.min(from), was_to.max(from)..to);
             let ranges = [(w, gone, true), (w, came, false)];
-            moved.ranges.extend(ranges.into_iter().filter(|(_, range, _)| !range.is_empty()));
+            moved.extend(ranges.into_iter().filter(|(_, range, _)| !range.is_empty()));
         }
         moved
+    }
+
+    /// The first bucket that any of the windows reaches as of a tick, or still holds.
+    pub fn oldest(&self, windows: &[Window], tick: &Tick) -> Option<i64> {
+        let first = |(window, held): (&Window, &(i64, i64))| {
+            let (from, _) = window.edges(tick)?;
+            Some(if held.0 < held.1 { from.min(held.0) } else { from })
+        };
+        windows.iter().zip(&self.0).filter_map(first).min()
     }
 }
 

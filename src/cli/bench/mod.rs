@@ -99,8 +99,11 @@ pub fn bench(args: &BenchArgs, env: &Env) -> Result<(String, Option<Failure>), F
     if config.config.is_empty() {
         config.config.push(CONFIG.into());
     }
-    let loaded = load(&config.config, &config.set, env).map_err(|p| Failure::config(&p))?;
-    let workers = args.workers.unwrap_or(loaded.config.engine.workers);
+    // Bounded as it is where it is configured.
+    let workers = args.workers.map(|workers| format!("engine.workers={workers}"));
+    let set: Vec<String> = config.set.iter().cloned().chain(workers).collect();
+    let loaded = load(&config.config, &set, env).map_err(|p| Failure::config(&p))?;
+    let workers = loaded.config.engine.workers;
     for dir in args.input.iter().chain(&args.reference) {
         std::fs::read_dir(dir).map_err(|e| {
             let what = format!("reading {}: {e}", dir.display());

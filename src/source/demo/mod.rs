@@ -146,7 +146,7 @@ impl Source for DemoSource {
             found: found.collect(),
             memos: if opened { self.memos() } else { Memos::new() },
             complete: true,
-            pending: false,
+            ..Discovery::default()
         })
     }
 

@@ -206,11 +206,7 @@ impl Common {
 
     /// The error of a file that is no longer what was read.
     pub fn changed(&self, how: &str) -> SourceError {
-        let what = format!(
-            "reading {}: {how}; put the earlier file back, or use --rebuild or another --state",
-            self.name
-        );
-        SourceError::Changed { what }
+        SourceError::Changed { what: format!("reading {}: {how}", self.name) }
     }
 
     /// The error of a file that cannot be read now.

@@ -198,6 +198,11 @@ impl Known {
         self.by_name.get(name).map(|id| &self.files[*id])
     }
 
+    /// The names of those that were not handed out in this run: nothing of them is left.
+    pub fn unopened(&self) -> Vec<String> {
+        self.files.iter().filter(|file| !file.opened).map(|file| file.name.clone()).collect()
+    }
+
     /// Whether an inode is that of a file that is known.
     pub fn has_inode(&self, inode: u64) -> bool {
         self.by_ino.contains_key(&inode)
@@ -247,7 +252,7 @@ impl Known {
             if let Some(old) = old
                 && (bounded || file.size > 0)
             {
-                self.changed(source, (old, file.size), bounded, counts)?;
+                self.changed(source, old, &file, bounded, counts)?;
             }
             if file.size == 0 {
                 continue;
@@ -365,17 +370,19 @@ impl Known {
     fn changed(
         &mut self,
         source: &str,
-        (id, now): (usize, u64),
+        id: usize,
+        now: &Seen,
         bounded: bool,
         counts: &Counts,
     ) -> Result<(), SourceError> {
         let file = &self.files[id];
         let at = file.shared.at.load(Ordering::Relaxed);
         if bounded {
-            let name = &file.name;
+            let (name, size) = (&file.name, now.size);
+            let unpacked = if now.packing == Packing::Plain { "" } else { " unpacked" };
             let what = format!(
-                "reading {name} for source {source}: it has {now} bytes, and is not the file of \
-                 which {at} were read before; where it has fewer now, --rebuild needs --accept-gap"
+                "reading {name} for source {source}: it has {size} bytes, and is not the file of \
+                 which {at}{unpacked} were read before"
             );
             return Err(SourceError::Changed { what });
         }

@@ -126,8 +126,9 @@ impl Source for FilesSource {
         }
         self.troubles.append(&mut self.known.unreadable);
         self.took = start.elapsed();
-        self.scanned = true;
-        Ok(Discovery { found, memos, complete: bounded, pending: false })
+        let first = !std::mem::replace(&mut self.scanned, true);
+        let still = if first { self.known.unopened() } else { Vec::new() };
+        Ok(Discovery { found, still, memos, complete: bounded, pending: false })
     }
 
     fn interval(&self) -> Duration {

@@ -1,5 +1,6 @@
 //! What arrived in each bucket, by group keys: from here it goes into the windows that slide over
-//! arrivals, and out of them again.
+//! arrivals, and out of them again. They slide when they are shown: while a backlog is read, and
+//! nobody is shown anything, what arrives is added up once and not in each window.
 //!
 //! Promises: a bucket holds each group's sums once; what its multisets gained and lost is put
 //! together whenever there is twice as much of it as was left the last time. A bucket leaves
@@ -120,18 +121,20 @@ impl Buckets {
         number
     }
 
-    /// The clock moved: buckets come into windows and go out of them. Whether any window moved.
+    /// The clock moved. Where windows are shown, buckets come into them and go out of them; whether
+    /// any did. Those that no window reaches any more leave.
     pub fn slide(&mut self, node: &Node, tick: &Tick, live: &mut Live) -> bool {
-        let moved = self.edges.slide(&node.windows, tick);
-        for (w, range, minus) in &moved.ranges {
+        let windows = &node.windows;
+        let moved = if tick.publish { self.edges.slide(windows, tick) } else { Vec::new() };
+        for (w, range, minus) in &moved {
             for (_, bucket) in self.buckets.range(range.clone()) {
                 live.take(node, &bucket.poured(&self.form, *w, *minus), tick.now);
             }
         }
-        if let Some(oldest) = moved.oldest {
+        if let Some(oldest) = self.edges.oldest(windows, tick) {
             self.buckets = self.buckets.split_off(&oldest);
         }
-        !moved.ranges.is_empty()
+        !moved.is_empty()
     }
 
     /// How many shares of groups are held, and how many members of their multisets.

@@ -2,7 +2,8 @@
 //! last of these is taken back. They are groups of their own (`Node::once`), whose keys are the
 //! columns; what a group gives on is that it has come to hold rows, or that it holds none any more.
 //!
-//! Promises: at the end of each epoch what was given adds up to the distinct rows of each window.
+//! Promises: at the end of each epoch that publishes what was given adds up to the distinct rows of
+//! each window.
 //! An own operator: differential's distinct sorts and keeps each row with its history; on the same
 //! rows a table takes two fifths of the CPU and half of the memory.
 

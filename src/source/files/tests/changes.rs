@@ -128,6 +128,30 @@ fn an_emptied_file_is_refused_and_followed_for_what_comes() {
     }
 }
 
+/// Their lag was not known after a restart, and they were about to start for ever.
+#[test]
+fn files_without_anything_left_are_told_once_after_a_restart() {
+    let place = Place::new();
+    for name in ["emptied.jsonl", "gone.jsonl", "more.jsonl", "read.jsonl"] {
+        place.put(name, "1\n");
+    }
+    let run = place.start(false, None).expect("readable");
+    place.put("emptied.jsonl", "");
+    fs::remove_file(place.path("gone.jsonl")).expect("there");
+    place.append("more.jsonl", "2\n");
+    place.now.store(i64::MAX, Ordering::Relaxed);
+    let mut source = place.started(false, Some(&run)).expect("the same").source;
+    let first = source.discover().expect("readable");
+    let found: Vec<String> = first.found.into_iter().map(|found| found.name).collect();
+    assert_eq!(found, [place.name("more.jsonl")]);
+    let mut still = first.still;
+    still.sort_unstable();
+    assert_eq!(still, ["emptied.jsonl", "gone.jsonl", "read.jsonl"].map(|name| place.name(name)));
+    place.append("read.jsonl", "2\n");
+    let second = source.discover().expect("readable");
+    assert_eq!((second.found.len(), second.still.len()), (1, 0));
+}
+
 /// Rotated while nobody looked, and the new name says nothing: what is left is read, once.
 #[test]
 fn a_rotated_file_is_read_on_under_any_name() {
