@@ -9,8 +9,8 @@ use std::ops::Range;
 use super::arrivals::Count;
 use super::layout::{HEADER, present};
 use super::table;
-use crate::metrics::plan::{Plan, Touched};
-use crate::metrics::update::Combine;
+use crate::metrics::plan::{Plan, Touched, Wants};
+use crate::metrics::update::{Came, Combine};
 use crate::metrics::value::NULL;
 use crate::record::Stream;
 
@@ -35,6 +35,8 @@ pub struct Lot {
     posts: Vec<Seen>,
     cells: Vec<i64>,
     arrivals: Vec<Count>,
+    /// Those that a node gets; only their room is kept.
+    rows: Vec<Came>,
 }
 
 impl Lot {
@@ -76,22 +78,33 @@ impl Lot {
 
     /// Gives the rows that went and came to the metrics; the lot is then empty.
     pub fn give(&mut self, plan: &Plan, combine: &mut Combine) {
+        let Lot { posts, cells, arrivals, rows } = self;
+        let mut of: Option<Wants> = None;
         for (n, node) in plan.nodes.iter().enumerate().filter(|(_, n)| n.of_posts()) {
-            let (wants, first) = (node.wants(), node.first());
-            for seen in self.posts.iter().filter(|seen| wants.is_met(seen.touched)) {
-                let (cells, sign) = (&self.cells[seen.cells as usize..], i64::from(seen.sign));
-                if !wants.arrivals {
-                    combine.row(n, first, cells, NULL, sign);
-                    continue;
-                }
-                let Range { start, end } = seen.arrivals;
-                for (bucket, count) in &self.arrivals[start as usize..end as usize] {
-                    combine.row(n, first, cells, *bucket, sign * i64::from(*count));
+            // Many nodes want the same.
+            let wants = node.wants();
+            if of.replace(wants) != Some(wants) {
+                rows.clear();
+                for seen in posts.iter().filter(|seen| wants.is_met(seen.touched)) {
+                    let (at, diff) = (seen.cells, i64::from(seen.sign));
+                    if wants.arrivals {
+                        let Range { start, end } = seen.arrivals;
+                        rows.extend(arrivals[start as usize..end as usize].iter().map(
+                            |(bucket, count)| Came {
+                                at,
+                                bucket: *bucket,
+                                diff: diff * i64::from(*count),
+                            },
+                        ));
+                    } else {
+                        rows.push(Came { at, bucket: NULL, diff });
+                    }
                 }
             }
+            combine.rows(n, node.first(), cells, rows);
         }
-        self.posts.clear();
-        self.cells.clear();
-        self.arrivals.clear();
+        posts.clear();
+        cells.clear();
+        arrivals.clear();
     }
 }

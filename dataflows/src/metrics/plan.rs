@@ -20,7 +20,7 @@ use crate::record::project::Form;
 use crate::record::{Column, Stream, Type};
 use crate::time::HOUR;
 use looks::Looks;
-pub use looks::Touched;
+pub use looks::{Touched, Wants};
 pub use show::Show;
 use show::{show, with_ratios};
 

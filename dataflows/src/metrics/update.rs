@@ -8,15 +8,18 @@
 //! the epochs after one in which few changes met. They add up to the same, which may be
 //! nothing.
 
+mod measured;
+
 use std::ops::RangeInclusive;
 
 use serde::{Deserialize, Serialize};
 
 use super::declare::Time;
-use super::expr::all;
-use super::plan::{Add, Adds, Node, Plan, Set};
+use super::plan::{Node, Plan, Set};
 use super::value::NULL;
 use super::words::{HEAD, WINDOWS, Words, equal, hash, head, window};
+pub use measured::Came;
+use measured::{Measured, One, member};
 
 /// The window number of updates that feed all windows of a node that slide over arrivals; their
 /// start is the bucket.
@@ -28,7 +31,7 @@ pub(super) fn slides(entry: &[i64]) -> bool {
     window(entry[0]) == SLIDING
 }
 
-/// Groups of a node that a change is looked for among, as powers of two: at first, and at most,
+/// Groups of a node that a change is looked for among, as powers of two: at least, and at first,
 /// which takes some kilobytes a node.
 const LATELY: RangeInclusive<u32> = 6..=12;
 
@@ -40,7 +43,7 @@ const NUMBER: u32 = 20;
 /// ([`RESTS`]).
 const SELDOM: u32 = 6;
 
-/// So many drains without a look.
+/// So many drains without a look; or with few entries in a row, until fewer are looked among.
 const RESTS: u32 = 16;
 
 /// Changes of the groups of one node that one worker owns.
@@ -75,8 +78,13 @@ pub struct Member {
 /// Puts the changes of one epoch together by group.
 pub struct Combine {
     nodes: Vec<Changed>,
-    row: Measured,
+    measured: Measured,
+    /// The entries that the rows at hand went to.
+    given: Vec<Given>,
 }
+
+/// An entry that a row went to: the worker that owns its group, its number, and the row's.
+type Given = (usize, u32, usize);
 
 /// What changed of one node.
 struct Changed {
@@ -94,17 +102,8 @@ struct Changed {
     found: u32,
     /// For so many more drains no entry is looked for.
     rests: u32,
-}
-
-/// What a row gives to each of its groups.
-#[derive(Default)]
-struct Measured {
-    /// The keys, packed, and their hash.
-    keys: Vec<i64>,
-    hash: u64,
-    sums: Vec<i64>,
-    /// Multisets, what comes into them, and what is kept with it.
-    members: Vec<(u16, i64, i64)>,
+    /// In so many drains a quarter of `lately` was enough.
+    few: u32,
 }
 
 /// What changed of the groups that one worker owns.
@@ -137,26 +136,39 @@ impl Combine {
             Changed::new(Words::of(node), seed, (0..workers).map(part).collect())
         };
         let nodes = nodes.enumerate().map(changed).collect();
-        Combine { nodes, row: Measured::default() }
+        Combine { nodes, measured: Measured::default(), given: Vec::new() }
+    }
+
+    /// Rows came or went, whose cells are among these.
+    pub fn rows(&mut self, n: usize, node: &Node, cells: &[i64], rows: &[Came]) {
+        let changed = &mut self.nodes[n];
+        self.measured.measure(node, &changed.words, cells, rows, false);
+        self.given.clear();
+        for (r, row) in self.measured.rows().iter().enumerate() {
+            let one = self.measured.one(r, &changed.words);
+            placements(node, row.cells(cells), row.bucket, |window, start| {
+                let (owner, number) = changed.add(one, head(window, start), row.diff);
+                self.given.push((owner, number, r));
+            });
+        }
+        changed.add_members(&node.sets, cells, self.measured.rows(), &self.given);
     }
 
     /// A row of these cells came (`diff` > 0) or went; `bucket` is that of its arrival, if it has
     /// one.
     pub fn row(&mut self, n: usize, node: &Node, cells: &[i64], bucket: i64, diff: i64) {
-        if all(&node.filter, cells) {
-            self.row.measure(node, &self.nodes[n].words, cells);
-            placements(node, cells, bucket, |window, start| {
-                self.nodes[n].add(&self.row, head(window, start), diff);
-            });
-        }
+        self.rows(n, node, cells, &[Came { at: 0, bucket, diff }]);
     }
 
     /// The same for a row that has passed the filter and whose window is known: one that is not
     /// rolled up from another, or it would count twice.
     pub fn placed(&mut self, n: usize, node: &Node, cells: &[i64], at: (u16, i64), diff: i64) {
         debug_assert!(node.roll_ups.get(usize::from(at.0)).is_none_or(Option::is_none));
-        self.row.measure(node, &self.nodes[n].words, cells);
-        self.nodes[n].add(&self.row, head(at.0, at.1), diff);
+        let (changed, row) = (&mut self.nodes[n], [Came { at: 0, bucket: NULL, diff }]);
+        self.measured.measure(node, &changed.words, cells, &row, true);
+        let one = self.measured.one(0, &changed.words);
+        let (owner, number) = changed.add(one, head(at.0, at.1), diff);
+        changed.add_members(&node.sets, cells, &row, &[(owner, number, 0)]);
     }
 
     /// Takes everything.
@@ -167,69 +179,68 @@ impl Combine {
     }
 }
 
-impl Measured {
-    fn measure(&mut self, node: &Node, words: &Words, cells: &[i64]) {
-        words.pack(cells, &mut self.keys);
-        self.hash = hash(&self.keys);
-        self.sums.resize(node.adds.len(), 0);
-        self.sums.iter_mut().zip(&node.adds).for_each(|(sum, add)| *sum = addend(add, cells));
-        self.members.clear();
-        for (s, set) in node.sets.iter().enumerate() {
-            if let Some((value, with)) = member(set, cells) {
-                self.members.push((s as u16, value, with));
-            }
-        }
-    }
-}
-
 impl Changed {
     fn new(words: Words, seed: u64, parts: Vec<Part>) -> Self {
-        let lately = vec![0; 1 << LATELY.start()];
-        Changed { words, seed, parts, lately, tried: 0, found: 0, rests: 0 }
+        Changed { words, seed, parts, lately: Vec::new(), tried: 0, found: 0, rests: 0, few: 0 }
     }
 
-    /// A row with these measures came into the window of a head or went out of it.
-    fn add(&mut self, row: &Measured, head: i64, diff: i64) {
+    /// A row that gives this came into the window of a head or went out of it: who owns its
+    /// group, and the number of that one's entry.
+    #[inline]
+    fn add(&mut self, row: One<'_>, head: i64, diff: i64) -> (usize, u32) {
         let keys = row.hash.wrapping_add(self.seed);
         // Of all windows the same worker has a group: those that slide, and those that are rolled
         // up from another, are fed by one entry.
-        let owner = (u128::from(keys) * self.parts.len() as u128) >> u64::BITS;
-        let part = &mut self.parts[owner as usize];
+        let owner = ((u128::from(keys) * self.parts.len() as u128) >> u64::BITS) as usize;
+        let part = &mut self.parts[owner];
         let number = if self.rests > 0 {
-            part.add_entry(&self.words, head, &row.keys)
+            part.add_entry(&self.words, head, row.keys)
         } else {
+            if self.lately.is_empty() {
+                self.lately = vec![0; 1 << LATELY.end()];
+            }
             let hash = hash(&[head, keys as i64]);
             let at = (hash >> (u64::BITS - *LATELY.end())) as usize & (self.lately.len() - 1);
             let place = &mut self.lately[at];
             let tag = hash as u32 & ((1 << (u32::BITS - NUMBER)) - 1);
-            let (number, found) = part.entry(&self.words, (place, tag), head, &row.keys);
+            let (number, found) = part.entry(&self.words, (place, tag), head, row.keys);
             self.tried += 1;
             self.found += u32::from(found);
             number
         };
         let entry = &mut part.updates.words[number as usize * self.words.width()..];
-        self.words.add_all(entry, &row.sums, diff);
-        let member = |(set, value, with): &(u16, i64, i64)| Member {
-            entry: number,
-            set: *set,
-            value: *value,
-            with: *with,
-            diff,
-        };
-        part.updates.members.extend(row.members.iter().map(member));
+        self.words.add_all(entry, row.sums, diff);
+        (owner, number)
+    }
+
+    /// What the rows put into multisets of the groups whose entries they went to.
+    fn add_members(&mut self, sets: &[Set], cells: &[i64], rows: &[Came], given: &[Given]) {
+        for (set, of) in (0..).zip(sets) {
+            for (owner, entry, row) in given {
+                let row = &rows[*row];
+                if let Some((value, with)) = member(of, row.cells(cells)) {
+                    let member = Member { entry: *entry, set, value, with, diff: row.diff };
+                    self.parts[*owner].updates.members.push(member);
+                }
+            }
+        }
     }
 
     /// Decides among how many entries one is looked for, and whether any is: the place of each
     /// waits for memory.
     fn judge(&mut self) {
         // Four places an entry: few of them meet.
-        let places = (4 * (self.tried - self.found)).next_power_of_two().min(1 << LATELY.end());
-        if places as usize > self.lately.len() {
-            self.lately = vec![0; places as usize];
-        } else {
-            let seldom = self.tried >= 1 << LATELY.end() && self.found < self.tried / SELDOM;
-            self.rests = if seldom { RESTS } else { self.rests.saturating_sub(1) };
+        let places = (4 * (self.tried - self.found)).next_power_of_two();
+        let places = places.clamp(1 << LATELY.start(), 1 << LATELY.end()) as usize;
+        let enough = self.tried > 0 && places * 4 <= self.lately.len();
+        self.few = if enough { self.few + 1 } else { 0 };
+        if self.few == RESTS || self.tried > 0 && places > self.lately.len() {
+            self.lately = vec![0; places];
         }
+        self.rests = match self.rests {
+            0 if self.tried >= 1 << LATELY.end() && self.found < self.tried / SELDOM => RESTS,
+            rests => rests.saturating_sub(1),
+        };
         (self.tried, self.found) = (0, 0);
     }
 }
@@ -309,40 +320,9 @@ pub fn placements(node: &Node, cells: &[i64], bucket: i64, mut each: impl FnMut(
     }
 }
 
-/// What a row adds to an additive cell.
-#[inline]
-fn addend(add: &Add, cells: &[i64]) -> i64 {
-    if !all(&add.filter, cells) {
-        return 0;
-    }
-    match add.what {
-        Adds::Rows => 1,
-        Adds::Values(n) => i64::from(cells[n] != NULL),
-        Adds::Sum(n) => match cells[n] {
-            NULL => 0,
-            v => v,
-        },
-    }
-}
-
-/// What a row puts into a multiset, if anything.
-#[inline]
-fn member(set: &Set, cells: &[i64]) -> Option<(i64, i64)> {
-    let value = cells[set.value];
-    if value == NULL || !all(&set.filter, cells) {
-        return None;
-    }
-    match set.with {
-        None => Some((value, NULL)),
-        Some(with) => match cells[with] {
-            NULL => None,
-            with => Some((value, with)),
-        },
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::plan::Order;
     use super::super::words::Form;
     use super::*;
 
@@ -353,9 +333,13 @@ mod tests {
         Changed::new(words, 7, (0..workers).map(part).collect())
     }
 
-    fn row(key: i64) -> Measured {
-        let keys = vec![key];
-        Measured { hash: hash(&keys), keys, sums: vec![1], members: vec![(0, key, NULL)] }
+    /// A row of one key came, which is also its member of a multiset.
+    fn add(changed: &mut Changed, key: i64) {
+        let (keys, row) = ([key], [Came { at: 0, bucket: NULL, diff: 1 }]);
+        let one = One { keys: &keys, hash: hash(&keys), sums: &[1] };
+        let (owner, number) = changed.add(one, head(0, NULL), 1);
+        let set = Set { order: Order::Value, value: 0, with: None, filter: Vec::new() };
+        changed.add_members(&[set], &keys, &row, &[(owner, number, 0)]);
     }
 
     #[test]
@@ -363,7 +347,7 @@ mod tests {
         for workers in [1, 4] {
             let mut changed = changed(workers);
             for _ in 0..2 {
-                (0..999).for_each(|n| changed.add(&row(n % 3), head(0, NULL), 1));
+                (0..999).for_each(|n| add(&mut changed, n % 3));
                 let all: Vec<Updates> = changed.parts.iter_mut().map(Part::take).collect();
                 let mut words =
                     all.iter().flat_map(|u| u.words.chunks_exact(3)).collect::<Vec<_>>();
@@ -379,7 +363,7 @@ mod tests {
     fn where_changes_seldom_meet_none_is_looked_for_for_a_while() {
         let mut changed = changed(1);
         let mut drain = |keys: &mut dyn Iterator<Item = i64>| {
-            keys.for_each(|key| changed.add(&row(key), head(0, NULL), 1));
+            keys.for_each(|key| add(&mut changed, key));
             changed.judge();
             let words = changed.parts[0].take().words;
             let sum = |key| words.chunks_exact(3).filter(|e| e[1] == key).map(|e| e[2]).sum();
@@ -390,13 +374,18 @@ mod tests {
         assert_eq!(drain(&mut (0..5000)), (5000, [1; 3]));
         (0..RESTS).for_each(|_| assert_eq!(drain(&mut few()), (999, [333; 3])));
         assert_eq!(drain(&mut few()), (3, [333; 3]));
+        // Few for long are looked for among few, which changes nothing; then among many again.
+        (0..2 * RESTS).for_each(|_| assert_eq!(drain(&mut few()), (3, [333; 3])));
+        let mut twice = (0..4000).map(|n| n % 500);
+        drain(&mut twice.clone());
+        assert!(drain(&mut twice).0 < 600);
     }
 
     #[test]
     fn groups_beyond_those_that_are_found_again_are_right() {
         let (mut changed, last) = (changed(1), (1 << NUMBER) + 1);
         let keys = || (0..=last).chain([0, last, last - 1, last]);
-        keys().for_each(|key| changed.add(&row(key), head(0, NULL), 1));
+        keys().for_each(|key| add(&mut changed, key));
         let Updates { words, members, .. } = changed.parts[0].take();
         let entry = |n: usize| &words[n * 3..][..3];
         assert!(members.iter().all(|m| entry(m.entry as usize)[HEAD] == m.value));

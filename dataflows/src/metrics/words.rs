@@ -167,20 +167,36 @@ impl Words {
         self.width
     }
 
-    /// Packs the keys of a row of these cells, in place of what was there.
+    /// Words of all keys.
     #[inline]
-    pub fn pack(&self, cells: &[i64], to: &mut Vec<i64>) {
-        let half = |(n, null): (Nth, u32)| match cells[n] {
+    pub fn key_width(&self) -> usize {
+        self.made.len()
+    }
+
+    /// How many sums there are.
+    #[inline]
+    pub fn sums_count(&self) -> usize {
+        self.sums.len()
+    }
+
+    /// Packs the keys of rows whose cells begin at these places: into [`Words::key_width`] words a
+    /// row, one row behind the other.
+    #[inline]
+    pub fn pack(&self, cells: &[i64], rows: impl Iterator<Item = usize> + Clone, to: &mut [i64]) {
+        let half = |at: usize, (n, null): (Nth, u32)| match cells[at + n] {
             NULL => null,
             cell => cell as u32,
         };
-        to.resize(self.made.len(), 0);
-        for (to, made) in to.iter_mut().zip(&self.made) {
-            *to = match *made {
-                Made::Long(n) => cells[n],
-                Made::One(n, null) => half((n, null)).into(),
-                Made::Two([low, high]) => i64::from(half(high)) << u32::BITS | i64::from(half(low)),
-            };
+        for (word, made) in self.made.iter().enumerate() {
+            let words = to.get_mut(word..).unwrap_or_default().iter_mut().step_by(self.made.len());
+            let words = rows.clone().zip(words);
+            match *made {
+                Made::Long(n) => words.for_each(|(at, to)| *to = cells[at + n]),
+                Made::One(n, null) => words.for_each(|(at, to)| *to = half(at, (n, null)).into()),
+                Made::Two([low, high]) => words.for_each(|(at, to)| {
+                    *to = i64::from(half(at, high)) << u32::BITS | i64::from(half(at, low));
+                }),
+            }
         }
     }
 
@@ -333,9 +349,14 @@ mod tests {
         ) {
             let forms: Vec<Form> = keys.iter().map(|key| key.0).collect();
             let words = Words::new(forms.iter().copied().zip(0..), [false]);
-            let mut packed = vec![7; 9];
+            let mut packed = vec![7; words.key_width()];
             let row: Vec<i64> = keys.iter().map(|key| key.1).collect();
-            words.pack(&row, &mut packed);
+            words.pack(&row, std::iter::once(0), &mut packed);
+            // Of several rows each is as it is alone.
+            let (rows, mut all) = ([&row[..], &[9], &row[..]].concat(), [&packed[..]; 2].concat());
+            all.fill(7);
+            words.pack(&rows, [row.len() + 1, 0].into_iter(), &mut all);
+            prop_assert_eq!(&all, &[&packed[..]; 2].concat());
             let long = forms.iter().filter(|form| **form == Form::Long).count();
             prop_assert_eq!(packed.len(), long + (forms.len() - long).div_ceil(2));
             let entry = [&[head(3, 5)], &packed[..], &[1]].concat();

@@ -73,7 +73,7 @@ impl Looks {
 }
 
 /// When a node gets rows of a post.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Wants {
     sides: u8,
     /// Whether there is a row for each arrival.
