@@ -36,6 +36,8 @@ pub struct Latency {
     pub p99_ms: f64,
     /// All of them.
     pub max_ms: f64,
+    /// How late one was sent at most, milliseconds: what came of that is no fault of the daemon.
+    pub late_ms: f64,
     /// CPU seconds of the daemon for a million records.
     pub cpu_seconds_a_million: f64,
     /// Checkpoints meanwhile.
@@ -69,7 +71,7 @@ pub fn load(
     let each = (rate * DROP.as_secs_f64()).max(1.0) as u64;
     let began = Instant::now();
     let mut from = None;
-    let mut records = 0;
+    let (mut records, mut late) = (0, Duration::ZERO);
     for n in 0.. {
         let due = DROP * n;
         if due >= WARM_UP + Duration::from_secs(seconds) {
@@ -80,7 +82,10 @@ pub fn load(
             from = Some((Instant::now(), Counts::of(daemon)?));
         }
         let done = pump.send(each)?;
-        records += if from.is_some() { done } else { 0 };
+        if from.is_some() {
+            records += done;
+            late = late.max(began.elapsed().saturating_sub(due));
+        }
         sent.lock().expect("no panic holds it").push_back((Instant::now(), pump.ends));
     }
     let (since, before) = from.unwrap_or((began, Counts::default()));
@@ -98,7 +103,8 @@ pub fn load(
     // The next event, at the latest that of a second without changes, ends the listener.
     let shown = listener.join().map_err(|_| Failure::new(exit::SOFTWARE, "listening", ""))?;
     let counted = shown.into_iter().filter(|(at, _)| *at >= since).map(|(_, took)| took);
-    Ok(Latency { rate, ..summed(counted.collect(), &before, &after, records) })
+    let late_ms = late.as_secs_f64() * 1000.0;
+    Ok(Latency { rate, late_ms, ..summed(counted.collect(), &before, &after, records) })
 }
 
 fn summed(mut ms: Vec<f64>, before: &Counts, after: &Counts, records: u64) -> Latency {
@@ -109,6 +115,7 @@ fn summed(mut ms: Vec<f64>, before: &Counts, after: &Counts, records: u64) -> La
     let mean = |sum: f64| if checkpoints > 0.0 { sum / checkpoints } else { 0.0 };
     Latency {
         rate: 0.0,
+        late_ms: 0.0,
         drops: ms.len(),
         p50_ms: at(0.5),
         p99_ms: at(0.99),

@@ -358,6 +358,29 @@ fn distinct_rows_are_given_on_in_pieces_and_leave_memory_with_their_windows() {
 }
 
 #[test]
+fn buckets_leave_memory_when_no_window_holds_them_or_is_going_to() {
+    let plan = plan();
+    let (node, now) = (&plan.nodes[0], 100 * HOUR);
+    for shown in [false, true] {
+        let mut distinct = Distinct::new(plan.clone(), 1, i64::MIN);
+        let mut rows = Combine::of_rows(&plan, 1);
+        rows.placed(0, node.first(), &[NULL; 3], (SLIDING, now - 100 * MS), 1);
+        rows.drain(|updates| distinct.update(&updates));
+        let mut held = |now, publish| {
+            while distinct.tick(&Tick { now, publish, ..Tick::default() }).1
+                != operators::Step::Done
+            {}
+            distinct.size().0
+        };
+        // The share, and the row in the longer of the windows.
+        assert_eq!(held(now, shown), if shown { 2 } else { 1 });
+        // It is taken out of windows when these are shown again.
+        assert_eq!(held(now + HOUR, false), if shown { 2 } else { 0 });
+        assert_eq!(held(now + HOUR, true), 0);
+    }
+}
+
+#[test]
 fn groups_without_keys_have_not_all_one_owner() {
     let plan = plan();
     let one = plan.metrics[0].schema.metric.clone();

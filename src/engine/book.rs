@@ -8,6 +8,7 @@ use dataflows::assemble::Partitions;
 use dataflows::metrics::meta::Ledger;
 use dataflows::record::Reason;
 use dataflows::sealed::{Counters, Sealed, Tally};
+use rustc_hash::FxHashMap;
 
 use super::messages::{Flow, PartRead};
 use crate::publish::{Place, Progress};
@@ -22,6 +23,8 @@ pub struct Book {
     /// The names, shared with the dataflow.
     pub partitions: Partitions,
     places: Arc<Vec<Place>>,
+    /// The numbers of partitions, by source and name.
+    numbers: FxHashMap<Arc<str>, FxHashMap<Arc<str>, u32>>,
     next: Vec<u64>,
     /// The arrival time of the last message read, by partition.
     last: Vec<Option<i64>>,
@@ -43,6 +46,7 @@ impl Book {
         let mut book = Book {
             partitions: Partitions::default(),
             places: Arc::default(),
+            numbers: FxHashMap::default(),
             next: Vec::new(),
             last: Vec::new(),
             tallies: Vec::new(),
@@ -96,6 +100,8 @@ impl Book {
         };
         self.partitions.write().push((partition.source.clone(), partition.name.clone()));
         self.rejected.entry(place.source.clone()).or_default();
+        let numbers = self.numbers.entry(place.source.clone()).or_default();
+        numbers.insert(place.partition.clone(), number);
         Arc::make_mut(&mut self.places).push(place);
         self.next.push(start);
         self.last.push(None);
@@ -107,8 +113,7 @@ impl Book {
 
     /// The number of a known partition.
     pub fn number(&self, source: &str, name: &str) -> Option<u32> {
-        let found = self.places.iter().position(|p| &*p.source == source && &*p.partition == name);
-        found.map(|n| n as u32)
+        self.numbers.get(source)?.get(name).copied()
     }
 
     /// The names of a partition.

@@ -21,7 +21,8 @@ impl Coordinator {
             return Ok(());
         }
         let (waiting, still) = self.sources.discover(&mut self.book, &self.report.machine)?;
-        still.into_iter().for_each(|n| self.report.still(n, self.book.next(n)));
+        let followed = !self.pace.bounded;
+        still.into_iter().for_each(|n| self.report.still(n, self.book.next(n), followed));
         if self.first_discovery {
             self.await_ends(&waiting);
             // Who does not answer is not waited for longer than for who has answered.

@@ -99,11 +99,13 @@ impl Report {
     /// A partition is read from now on.
     pub fn opened(&mut self, number: u32, end: Option<u64>) {
         self.partition(number, |p| p.end = end);
+        self.moved[number as usize] = Some(Instant::now());
     }
 
-    /// A partition is known and not read: it was, to its end.
-    pub fn still(&mut self, number: u32, end: u64) {
-        self.partition(number, |p| (p.end, p.state) = (Some(end), Motion::Idle));
+    /// A partition is known and not read: it was, to its end. Followed, there may be more of it.
+    pub fn still(&mut self, number: u32, end: u64, followed: bool) {
+        let state = if followed { Motion::Idle } else { Motion::Ended };
+        self.partition(number, |p| (p.end, p.state) = (Some(end), state));
     }
 
     /// An epoch read this.
@@ -406,10 +408,13 @@ mod tests {
     fn what_is_not_read_as_nothing_is_left_has_no_lag() {
         let status = SharedStatus::default();
         let mut report = Report::new(Arc::new(Machine::new()), Arc::clone(&status), None);
-        report.still(1, 7);
-        let partitions = &status.read().partitions;
+        report.still(1, 7, true);
+        let partitions = status.read().partitions.clone();
         let seen = |n: usize| (partitions[n].state, partitions[n].end(7));
         assert_eq!([seen(0), seen(1)], [(Motion::Starting, None), (Motion::Idle, Some(7))]);
         assert_eq!(partitions[1].lag_seconds(7, 1_000_000), Some(0.0));
+        // Read on, it has not been behind for as long as it was still.
+        report.opened(1, Some(9));
+        assert!(report.moved[1].is_some_and(|moved| moved.elapsed() < STALLED));
     }
 }

@@ -90,9 +90,9 @@ impl Sources {
     }
 
     /// Asks those that are due; what they found is entered into the book. Also the numbers of
-    /// partitions that are not opened, as nothing of them is left to be read. A source that cannot be
-    /// reached, and a partition that cannot be opened, are status: they are tried again, unless the
-    /// run is bounded.
+    /// partitions that are not opened, as nothing of them is left to be read. A source that cannot
+    /// be reached, and a partition that cannot be opened, are status: they are tried again, unless
+    /// the run is bounded.
     pub fn discover(
         &mut self,
         book: &mut Book,

@@ -1,8 +1,9 @@
 //! The order in which rows are shown: windows as they are declared and by start, then the first
 //! measure descending (nulls last), then the keys, as the API has them.
 //!
-//! Promises: the rows of a window lie side by side before they are put in order and printed, so
-//! that of many rows none is waited for twice.
+//! Promises: the rows of a window lie side by side before they are put in order and printed: where
+//! there are many, nobody waits for each of them twice.
+//! Limits: while they are printed the rows of a metric are held a second time.
 
 use dataflows::metrics::schema::Schema;
 use rustc_hash::FxHashMap;
@@ -82,7 +83,7 @@ pub fn sort(table: &Table, ranking: &Ranking<'_>, rows: &mut [usize]) {
 
 /// The rows of a window that are shown, of all in order: the first `limit` (none: those that the
 /// metric's `limit` allows).
-pub fn shown<'w>(schema: &Schema, rows: &'w [usize], limit: Option<usize>) -> &'w [usize] {
+pub fn first_of<'w>(schema: &Schema, rows: &'w [usize], limit: Option<usize>) -> &'w [usize] {
     let limit = limit.or(schema.metric.limit).unwrap_or(usize::MAX);
     &rows[..rows.len().min(limit)]
 }

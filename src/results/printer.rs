@@ -187,7 +187,7 @@ impl<'a> Printer<'a> {
 
     fn line(&self, row: &impl Printed, edges: &mut Edges, format: Format, out: &mut Vec<u8>) {
         if edges.0 != Some(row.window()) {
-            self.see(row, edges, format);
+            self.make_edges(row, edges, format);
         }
         for (n, column) in self.columns.iter().enumerate() {
             out.extend_from_slice(if n > 0 { separator(format) } else { b"" });
@@ -212,7 +212,7 @@ impl<'a> Printer<'a> {
     }
 
     /// Makes the texts of a row's window.
-    fn see(&self, row: &impl Printed, edges: &mut Edges, format: Format) {
+    fn make_edges(&self, row: &impl Printed, edges: &mut Edges, format: Format) {
         edges.0 = Some(row.window());
         for (text, from) in edges.1.iter_mut().zip([From::Window, From::Start, From::End]) {
             text.clear();

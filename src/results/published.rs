@@ -7,7 +7,7 @@ use std::thread;
 
 use dataflows::metrics::value::{NULL, Value};
 
-use super::order::{Windows, shown, sort};
+use super::order::{Windows, first_of, sort};
 use super::printer::{Printed, Printer};
 use super::{CHUNK, Format, Part, Row, extension, write};
 use crate::cli::Failure;
@@ -23,7 +23,7 @@ pub fn rows(reading: &Reading, limit: Option<usize>) -> Vec<Row> {
     let (table, windows) = windows.each();
     let shown = windows.flat_map(|rows| {
         sort(table, &ranking, rows);
-        shown(reading.schema(), rows, limit)
+        first_of(reading.schema(), rows, limit)
     });
     shown.map(|place| row(reading, table.at(*place))).collect()
 }
@@ -97,7 +97,7 @@ pub(super) fn write_reading(
         some.iter_mut().for_each(|rows| sort(table, &ranking, rows));
     };
     in_order(windows.chunks_mut(each), in_some, |()| io::Result::Ok(()))?;
-    let windows: Vec<_> = windows.into_iter().map(|rows| shown(schema, rows, None)).collect();
+    let windows: Vec<_> = windows.into_iter().map(|rows| first_of(schema, rows, None)).collect();
     let lines = |parts: Vec<&[usize]>| {
         let mut lines = Vec::new();
         let rows = parts.into_iter().flatten();

@@ -106,7 +106,7 @@ pub struct Found {
 pub struct Discovery {
     /// New partitions.
     pub found: Vec<Found>,
-    /// Known partitions that are not opened, since nothing of them is left to be read; told once.
+    /// Known partitions that are there and not opened, as nothing of them is left; told once.
     pub still: Vec<String>,
     /// Memos that must be durable before the new partitions are opened.
     pub memos: Memos,

@@ -289,7 +289,8 @@ impl Assemble {
     }
 }
 
-/// So many slots before one is worked on the processor is asked for it.
+/// So many slots before one is worked on the processor is asked for it: with half as many they
+/// were still waited for.
 const SOON: usize = 16;
 
 /// A post as the state holds it.

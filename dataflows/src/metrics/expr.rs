@@ -3,7 +3,7 @@
 
 use std::cmp::Ordering;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use std::sync::atomic::{self, AtomicU32};
 
 use super::declare::{AgeGroup, Condition, Constant, Expr, Meta, Op};
 use super::value::NULL;
@@ -129,11 +129,11 @@ fn geo_cell(lat: i64, lon: i64) -> i64 {
     let lat = lat.div_euclid(10_000_000).clamp(-90, 89);
     let lon = lon.div_euclid(10_000_000).clamp(-180, 179);
     let n = ((lat + 90) * 360 + lon + 180) as usize;
-    match CELLS[n].load(Relaxed) {
+    match CELLS[n].load(atomic::Ordering::Acquire) {
         0 => {
             let cell = intern(&format!("{lat},{lon}"));
             // Whoever makes it at the same time makes the same.
-            CELLS[n].store(cell.id() + 1, Relaxed);
+            CELLS[n].store(cell.id() + 1, atomic::Ordering::Release);
             cell.cell()
         }
         id => i64::from(id - 1),

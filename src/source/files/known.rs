@@ -198,11 +198,6 @@ impl Known {
         self.by_name.get(name).map(|id| &self.files[*id])
     }
 
-    /// The names of those that were not handed out in this run: nothing of them is left.
-    pub fn unopened(&self) -> Vec<String> {
-        self.files.iter().filter(|file| !file.opened).map(|file| file.name.clone()).collect()
-    }
-
     /// Whether an inode is that of a file that is known.
     pub fn has_inode(&self, inode: u64) -> bool {
         self.by_ino.contains_key(&inode)
@@ -224,7 +219,8 @@ impl Known {
     }
 
     /// Matches what a scan saw with what is known; gives what is to be opened, and the memos of
-    /// what is new.
+    /// what is new. Also the names of those that are there, have nothing left, or are empty now,
+    /// and were not opened in this run.
     pub fn resolve(
         &mut self,
         source: &str,
@@ -233,11 +229,11 @@ impl Known {
         bounded: bool,
         counts: &Counts,
         memos: &mut Memos,
-    ) -> Result<Vec<Found>, SourceError> {
+    ) -> Result<(Vec<Found>, Vec<String>), SourceError> {
         self.unreadable.clear();
         // A later scan's moment is never the earlier one, whatever the clock does.
         let now = now.max(self.latest);
-        let mut matched = HashSet::new();
+        let (mut matched, mut emptied) = (HashSet::new(), Vec::new());
         let mut inodes = HashSet::new();
         let rest = self.match_known(source, seen, bounded, memos, &mut matched, &mut inodes)?;
         for file in rest {
@@ -255,6 +251,7 @@ impl Known {
                 self.changed(source, old, &file, bounded, counts)?;
             }
             if file.size == 0 {
+                emptied.extend(old);
                 continue;
             }
             let head = Disk::open(&file.path).and_then(|disk| Head::of(&disk, file.size));
@@ -272,15 +269,17 @@ impl Known {
         let mut found = Vec::new();
         let mut ids: Vec<usize> = matched.into_iter().collect();
         ids.sort_unstable();
-        for id in ids {
-            let file = &mut self.files[id];
+        for id in &ids {
+            let file = &mut self.files[*id];
             let lively = !bounded && now.saturating_sub(file.last.2) < LIVELY;
             if !file.opened && (file.left() || lively) {
                 file.opened = true;
                 found.push(Found { name: file.name.clone(), start: 0, rule: file.rule });
             }
         }
-        Ok(found)
+        let still = ids.iter().chain(&emptied).map(|id| &self.files[*id]);
+        let still = still.filter(|file| !file.opened).map(|file| file.name.clone()).collect();
+        Ok((found, still))
     }
 
     /// Finds known files again: unchanged ones by what the disk says of them, renamed ones by
@@ -469,7 +468,7 @@ mod tests {
         };
         let (mut known, counts, mut memos) = (Known::default(), Counts::default(), Memos::new());
         let mut resolve = |known: &mut Known, seen| {
-            known.resolve("s", vec![seen], 1, false, &counts, &mut memos).expect("readable")
+            known.resolve("s", vec![seen], 1, false, &counts, &mut memos).expect("readable").0
         };
         assert_eq!(resolve(&mut known, seen(10, 1)).len(), 1);
         known.get("pin.jsonl").expect("known").shared.at.store(20, Ordering::Relaxed);

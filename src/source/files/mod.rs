@@ -120,14 +120,16 @@ impl Source for FilesSource {
         let empty = seen.iter().all(|file| file.size == 0);
         let now = (self.setup.clock)();
         let mut memos = self.known.finished();
-        let found = self.known.resolve(&self.name, seen, now, bounded, &self.counts, &mut memos)?;
+        let (found, mut still) =
+            self.known.resolve(&self.name, seen, now, bounded, &self.counts, &mut memos)?;
         if bounded && empty {
             self.nothing();
         }
         self.troubles.append(&mut self.known.unreadable);
         self.took = start.elapsed();
-        let first = !std::mem::replace(&mut self.scanned, true);
-        let still = if first { self.known.unopened() } else { Vec::new() };
+        if std::mem::replace(&mut self.scanned, true) {
+            still.clear();
+        }
         Ok(Discovery { found, still, memos, complete: bounded, pending: false })
     }
 

@@ -47,21 +47,24 @@ pub struct One<'a> {
 }
 
 impl Measured {
-    /// Works out some rows, in place of those before; of these only such as pass `node`'s filter,
-    /// unless they have passed it.
-    pub fn measure(
-        &mut self,
-        node: &Node,
-        words: &Words,
-        cells: &[i64],
-        rows: &[Came],
-        pass: bool,
-    ) {
-        self.rows.clear();
-        self.rows.extend_from_slice(rows);
-        if !pass && !node.filter.is_empty() {
+    /// Takes up some rows, in place of those before: such as pass the filter of a node.
+    pub fn filter(&mut self, node: &Node, cells: &[i64], rows: &[Came]) -> &mut Self {
+        self.take(rows);
+        if !node.filter.is_empty() {
             self.rows.retain(|row| all(&node.filter, row.cells(cells)));
         }
+        self
+    }
+
+    /// The same for rows that have passed it.
+    pub fn take(&mut self, rows: &[Came]) -> &mut Self {
+        self.rows.clear();
+        self.rows.extend_from_slice(rows);
+        self
+    }
+
+    /// Works out what they give.
+    pub fn measure(&mut self, node: &Node, words: &Words, cells: &[i64]) {
         let count = self.rows.len();
         let (width, adds) = (words.key_width(), node.adds.len());
         self.keys.resize(count * width, 0);

@@ -146,7 +146,8 @@ fn files_without_anything_left_are_told_once_after_a_restart() {
     assert_eq!(found, [place.name("more.jsonl")]);
     let mut still = first.still;
     still.sort_unstable();
-    assert_eq!(still, ["emptied.jsonl", "gone.jsonl", "read.jsonl"].map(|name| place.name(name)));
+    // Whether anything is left of one that is not there nobody knows.
+    assert_eq!(still, ["emptied.jsonl", "read.jsonl"].map(|name| place.name(name)));
     place.append("read.jsonl", "2\n");
     let second = source.discover().expect("readable");
     assert_eq!((second.found.len(), second.still.len()), (1, 0));
