@@ -46,6 +46,12 @@ pub fn is_blank(bytes: &[u8]) -> bool {
     bytes.iter().all(u8::is_ascii_whitespace)
 }
 
+/// Whether a line that was read without its end has not grown by what came behind it: there is its
+/// end, if anything but blanks is there.
+pub fn ends_line(behind: &[u8]) -> bool {
+    is_blank(behind.split(|byte| *byte == b'\n').next().unwrap_or_default())
+}
+
 /// Whether a file that begins so is one array over several lines: its first line opens one that
 /// it does not close. `line` is the first line that is not blank, without its end.
 pub fn opens_array(line: &[u8]) -> bool {

@@ -216,7 +216,7 @@ impl PackedReader {
             }
             end = self.decode(&mut bytes, upto)?;
         }
-        if self.before != b'\n' && !lines::is_blank(&bytes) {
+        if self.before != b'\n' && !lines::ends_line(&bytes) {
             self.common.ended = true;
             let how = format!("the line that ended its {} bytes has grown", self.at);
             return Err(self.common.changed(&how));

@@ -98,7 +98,7 @@ impl PlainReader {
             let mut before = [0];
             let read = opened.disk.read_exact_at(&mut before, self.at - 1);
             read.map_err(|e| self.common.unavailable("reading", &e))?;
-            if before != *b"\n" && !self.blank_behind(size)? {
+            if before != *b"\n" && !self.has_end(size)? {
                 self.common.ended = true;
                 let how = format!("the line that ended its {} bytes has grown", self.at);
                 return Err(self.common.changed(&how));
@@ -110,10 +110,11 @@ impl PlainReader {
         Ok(true)
     }
 
-    /// Whether nothing but blanks follow.
-    fn blank_behind(&mut self, size: u64) -> Result<bool, SourceError> {
+    /// Whether the line that ended at the position has its end there now, or only blanks behind it.
+    fn has_end(&mut self, size: u64) -> Result<bool, SourceError> {
         let rest = self.block(self.at, (size - self.at).min(1 << 10) as usize)?;
-        Ok(rest.len() as u64 == size - self.at && lines::is_blank(&rest))
+        let is_whole = rest.len() as u64 == size - self.at || rest.contains(&b'\n');
+        Ok(is_whole && lines::ends_line(&rest))
     }
 
     /// Finds the arrival time of the latest row before the position that has one.
@@ -327,6 +328,9 @@ impl Reader for PlainReader {
     }
 
     fn end(&self) -> Option<u64> {
-        Some(self.common.shared.size.load(Ordering::Relaxed).max(self.at))
+        let size = self.common.shared.size.load(Ordering::Relaxed).max(self.at);
+        // Of a line that waits for its end there is nothing to be read.
+        let waits = !self.common.bounded && (self.looked >= size || self.undecided == Some(size));
+        Some(if waits { self.at } else { size })
     }
 }

@@ -232,6 +232,43 @@ fn a_last_line_without_end_is_read_when_bounded_and_then_must_not_grow() {
     }
 }
 
+/// It was refused, and the daemon ended, although the file had only grown.
+#[test]
+fn a_last_line_may_get_its_end_with_what_follows_it() {
+    for (name, behind) in [("a.jsonl", "\n"), ("a.jsonl", " \r\n"), ("a.jsonl.gz", "\n")] {
+        for bounded in [true, false] {
+            let place = Place::new();
+            let packed = name.ends_with("gz");
+            place.put(name, if packed { gz(b"1\n2") } else { b"1\n2".to_vec() });
+            let run = place.once();
+            assert_eq!(run.texts(), ["1", "2"]);
+            let rest = format!("{behind}3\n4\n");
+            let rest = if packed { gz(rest.as_bytes()) } else { rest.into_bytes() };
+            append_to(&place.path(name), &rest);
+            let run = place.start(bounded, Some(&run)).expect("it has only grown");
+            assert_eq!(run.texts(), ["3", "4"], "{name} {behind:?} {bounded}");
+        }
+    }
+}
+
+/// It was behind for as long as nothing came, which was called stalled.
+#[test]
+fn a_line_that_waits_for_its_end_is_not_to_be_read_yet() {
+    let place = Place::new();
+    place.put("a.jsonl", "1\n2");
+    let mut run = place.start(false, None).expect("readable");
+    let end = |run: &Run| run.readers[0].1.end();
+    assert_eq!((run.texts(), end(&run)), (vec!["1".into()], Some(2)));
+    place.append("a.jsonl", "3");
+    assert_eq!((run.go().expect("readable"), end(&run)), (0, Some(2)));
+    place.append("a.jsonl", "\n4\n");
+    assert_eq!((run.go().expect("readable"), end(&run)), (2, Some(7)));
+    assert_eq!(run.texts(), ["1", "23", "4"]);
+    // In a bounded run it is a line.
+    place.append("a.jsonl", "5");
+    assert_eq!(place.once().texts(), ["1", "23", "4", "5"]);
+}
+
 #[test]
 fn a_compressed_file_that_is_cut_off_is_unfinished() {
     let (rows, bytes) = numbered(3_000);
