@@ -36,7 +36,7 @@ pub struct Latency {
     pub p99_ms: f64,
     /// All of them.
     pub max_ms: f64,
-    /// How late one was sent at most, milliseconds: what came of that is no fault of the daemon.
+    /// How late one was sent at most, milliseconds: the sender shares the daemon's cores.
     pub late_ms: f64,
     /// CPU seconds of the daemon for a million records.
     pub cpu_seconds_a_million: f64,

@@ -19,7 +19,7 @@ pub enum CutKind {
 pub struct Tick {
     /// The clock, microseconds since 1970-01-01 UTC; never less than in the epoch before.
     pub now: i64,
-    /// Changes of results are handed out.
+    /// Windows that slide over arrivals move, and changes of results are handed out.
     pub publish: bool,
     /// Slots are handed out.
     pub cut: CutKind,

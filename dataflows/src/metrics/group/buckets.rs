@@ -122,8 +122,7 @@ impl Buckets {
     }
 
     /// The clock moved. Where windows are shown, buckets come into them and go out of them; whether
-    /// any did. Those that no window reaches any more, or still
-    /// holds, leave.
+    /// any did. Buckets leave that no window reaches any more, nor holds still.
     pub fn slide(&mut self, node: &Node, tick: &Tick, live: &mut Live) -> bool {
         let windows = &node.windows;
         let moved = if tick.publish { self.edges.slide(windows, tick) } else { Vec::new() };
