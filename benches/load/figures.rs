@@ -4,7 +4,8 @@
 //! From the environment: `FIGURES_POSTS` (posts held; default 1000000), `FIGURES_SECONDS` (of each
 //! load; default 20), `FIGURES_ONLY` (numbers of rows, like `P7,P8`; default all), `BENCH_RUNS`
 //! (default 3), `BENCH_WORKERS`, `FIGURES_RATE` (records a second of P8 and P10; default half of
-//! what a run over the files reaches: of two programs at one rate the latencies can be compared).
+//! the greatest that a daemon keeps up with which holds the posts and follows the files: of two
+//! programs at one rate the latencies can be compared).
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -54,9 +55,7 @@ pub fn run() -> Result<(), Failure> {
     println!("{}, {} workers, {posts} posts\n", measured_on(), super::workers());
     println!("| | what | measured |");
     println!("|---|---|---|");
-    let plain = figures.once("plain", &[])?;
-    let half = figures.posts as f64 * 1.5 / plain.seconds;
-    let rate = super::number("FIGURES_RATE", half);
+    figures.once("plain", &[])?;
     if wanted("P6") {
         let set = |n| ["--set".to_owned(), format!("engine.max_epoch_records={n}")];
         let [ratio, small, large] = figures.pairs(&set(4_000), &set(20_000), |c| c.seconds)?;
@@ -69,8 +68,9 @@ pub fn run() -> Result<(), Failure> {
         row("P7", "append to event, 5 000 rec/s", &figures.latency(5_000.0, 0, &[])?);
     }
     if wanted("P8") || wanted("P10") {
+        let rate = figures.rate()?;
         let with = figures.latency(rate, figures.posts, &[])?;
-        row("P8", "append to event, half of the maximum rate, or FIGURES_RATE", &with);
+        row("P8", "the same at that rate", &with);
         if wanted("P10") {
             let without = figures.latency(rate, figures.posts, &NO_CUTS)?;
             row("P10", "the same with checkpoints an hour apart", &without);
@@ -156,6 +156,20 @@ impl Figures {
         let dir = self.fresh("latency")?;
         let set: Vec<String> = set.iter().map(|s| (*s).to_owned()).collect();
         Setup { pool: &self.pool, dir: &dir, posts, set: &set }.run(rate, self.seconds)
+    }
+
+    /// The rate of P8 and P10, which is told.
+    fn rate(&self) -> Result<f64, Failure> {
+        let given = super::number("FIGURES_RATE", 0.0);
+        if given > 0.0 {
+            println!("| P8 | rate, as given | {given:.0} rec/s |");
+            return Ok(given);
+        }
+        let dir = self.fresh("latency")?;
+        let setup = Setup { pool: &self.pool, dir: &dir, posts: self.posts, set: &[] };
+        let most = setup.sustainable()?;
+        println!("| P8 | rate: half of the greatest that is kept up with | {most:.0} / 2 rec/s |");
+        Ok(most / 2.0)
     }
 
     /// An idle daemon, and one that takes all posts back.

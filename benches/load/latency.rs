@@ -13,6 +13,7 @@ use serde_json::Value;
 
 use super::daemon::Daemon;
 use super::pool::{Pool, Pump};
+use super::rate::sustainable;
 
 /// A drop is sent so often.
 const DROP: Duration = Duration::from_millis(20);
@@ -190,6 +191,18 @@ pub struct Setup<'a> {
 impl Setup<'_> {
     /// Starts it, fills it and loads it.
     pub fn run(&self, rate: f64, seconds: u64) -> Result<Latency, Failure> {
+        self.with(|daemon, pump| load(daemon, pump, rate, seconds))
+    }
+
+    /// The greatest rate that it keeps up with, records a second.
+    pub fn sustainable(&self) -> Result<f64, Failure> {
+        self.with(sustainable)
+    }
+
+    fn with<T>(
+        &self,
+        measure: impl FnOnce(&mut Daemon, &mut Pump<'_>) -> Result<T, Failure>,
+    ) -> Result<T, Failure> {
         let input = self.dir.join("in");
         let mut pump = Pump::new(self.pool, &input, true)?;
         let mut left = self.posts * 3;
@@ -207,8 +220,8 @@ impl Setup<'_> {
         if self.posts > 0 {
             daemon.catch_up()?;
         }
-        let latency = load(&mut daemon, &mut pump, rate, seconds)?;
+        let measured = measure(&mut daemon, &mut pump)?;
         daemon.stop()?;
-        Ok(latency)
+        Ok(measured)
     }
 }

@@ -21,6 +21,7 @@ mod overload;
 mod pool;
 #[path = "../../tests/support/port.rs"]
 mod port;
+mod rate;
 mod soak;
 
 use std::path::{Path, PathBuf};

@@ -16,20 +16,8 @@ use pinflow::cli::{Failure, exit};
 
 use super::daemon::Daemon;
 use super::pool::{Pool, Pump};
+use super::rate::{forget, press, sustainable, waits};
 
-/// Records are sent so often, and memory is looked at.
-const STEP: Duration = Duration::from_millis(20);
-/// What has been read is given back so often.
-const FORGET: Duration = Duration::from_secs(2);
-/// Records by which a first rate is found; from there on it climbs.
-const PROBE: u64 = 3_000_000;
-/// Each rate that is tried is so many times the one before, and is held so long.
-const CLIMB: f64 = 1.2;
-const TRIED: Duration = Duration::from_secs(5);
-/// A rate can be kept up with if no more than it gives in this time waits in the end.
-const WAITS: Duration = Duration::from_millis(500);
-/// Bytes of a record, about.
-const RECORD: f64 = 300.0;
 /// The metric whose answers are compared.
 const METRIC: &str = "posts_by_country";
 const MIB: f64 = 1_048_576.0;
@@ -101,64 +89,6 @@ pub fn run() -> Result<(), Failure> {
         return Err(failed(what, "that is a mistake of ours"));
     }
     Ok(())
-}
-
-/// MiB that may wait where a rate can be kept up with.
-fn waits(rate: f64) -> f64 {
-    rate * WAITS.as_secs_f64() * RECORD / MIB
-}
-
-/// How many records a second of what was sent before it takes, beside who sends them.
-fn sustainable(daemon: &mut Daemon, pump: &mut Pump<'_>) -> Result<f64, Failure> {
-    let began = Instant::now();
-    let probed = pump.send(PROBE)?;
-    std::thread::sleep(Duration::from_millis(500));
-    daemon.catch_up()?;
-    // As fast as it goes the sender takes more of the machine than at this rate.
-    let mut rate = probed as f64 / began.elapsed().as_secs_f64();
-    loop {
-        press(daemon, pump, rate * CLIMB, TRIED)?;
-        if forget(daemon, pump)? > waits(rate) {
-            daemon.catch_up()?;
-            return Ok(rate);
-        }
-        rate *= CLIMB;
-    }
-}
-
-/// Sends so many records a second for so long; how many, and the most memory that was held.
-fn press(
-    daemon: &mut Daemon,
-    pump: &mut Pump<'_>,
-    rate: f64,
-    length: Duration,
-) -> Result<(u64, u64), Failure> {
-    let (began, mut forgot) = (Instant::now(), Instant::now());
-    let (mut most, mut sent) = (0, 0);
-    while began.elapsed() < length {
-        let owed = (rate * began.elapsed().as_secs_f64()) as u64;
-        sent += pump.send(owed.saturating_sub(sent).max(3))?;
-        most = most.max(daemon.resident());
-        if forgot.elapsed() >= FORGET {
-            let behind = forget(daemon, pump)?;
-            eprint!("\r{:.0} s, behind by {:.0} MiB ", began.elapsed().as_secs_f64(), behind);
-            forgot = Instant::now();
-        }
-        std::thread::sleep(STEP);
-    }
-    eprintln!();
-    Ok((sent, most))
-}
-
-/// Gives back to the disk what the daemon has read of the files; MiB that it has not read.
-fn forget(daemon: &mut Daemon, pump: &Pump<'_>) -> Result<f64, Failure> {
-    let status = daemon.status()?;
-    let parts = status["partitions"].as_array().cloned().unwrap_or_default();
-    let of = |path: &PathBuf| parts.iter().find(|p| p["partition"].as_str() == path.to_str());
-    let read = |path| of(path).and_then(|p| p["position"].as_u64()).unwrap_or(0);
-    pump.forget([0, 1, 2].map(|n| read(&pump.paths[n])))?;
-    let lag: u64 = parts.iter().filter_map(|p| p["lag"].as_u64()).sum();
-    Ok(lag as f64 / MIB)
 }
 
 fn sorted(text: &str) -> Vec<&str> {
