@@ -50,18 +50,3 @@ fn every_measure_over_every_window_of_every_fact_equals_the_oracle() {
         }
     }
 }
-
-#[test]
-fn every_measure_of_a_wider_metrics_groups_equals_the_oracle() {
-    for fact in ["geo", "arrivals", "pin+user"] {
-        for part in declared::every(fact).chunks(24) {
-            let more =
-                part.iter().flat_map(|text| declared::narrower(text, fact).into_iter().take(1));
-            let declared = Declared::new(more.chain(part.iter().cloned()).collect());
-            let run = |script| stepping::run(&declared, &script);
-            if let Err(error) = TestRunner::new(config(1)).run(&script(70), run) {
-                panic!("{fact}: {}", shown(error));
-            }
-        }
-    }
-}

@@ -207,11 +207,8 @@ fn grouped(out: &mut String, group: &Grouped) {
         list => format!(" where {}", list.join(" and ")),
     };
     for cell in &group.cells {
-        let of = match (&cell.measures[..], &cell.filter[..]) {
-            ([], []) => "every group".into(),
-            ([], _) => "whether there is a group".into(),
-            (measures, _) => measures.join(", "),
-        };
+        let of =
+            if cell.measures.is_empty() { "every group".into() } else { cell.measures.join(", ") };
         line("adds up", format!("{}{}: {of}", cell.what, conditions(&cell.filter)));
     }
     for set in &group.multisets {

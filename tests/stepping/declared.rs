@@ -261,8 +261,8 @@ fn quoted(list: &[Column]) -> String {
     list.iter().map(|(c, _)| format!("{c:?}")).collect::<Vec<_>>().join(", ")
 }
 
-/// A declaration of random choices, and its fact.
-fn declaration(n: usize, picks: &[u8]) -> (&'static str, String) {
+/// A declaration of random choices.
+fn declaration(n: usize, picks: &[u8]) -> String {
     let mut p = Picks(picks.iter());
     let fact = p.one(&FACTS);
     let all = columns(fact);
@@ -297,7 +297,7 @@ fn declaration(n: usize, picks: &[u8]) -> (&'static str, String) {
     if p.chance(2) {
         out += "keep_empty = true\n";
     }
-    (fact, out)
+    out
 }
 
 /// One to three measures with names of their own, and whether all ties are shown.
@@ -372,52 +372,11 @@ fn windowed(time: &str, list: &str, retain: &str) -> String {
     out
 }
 
-/// Facts, and those of the same rows that need more sides.
-const NARROWER: [(&str, &[&str]); 9] = [
-    ("pin", &["posts", "pin+geo", "pin+user"]),
-    ("geo", &["posts", "pin+geo", "geo+user"]),
-    ("user", &["posts", "pin+user", "geo+user"]),
-    ("pin+geo", &["posts"]),
-    ("pin+user", &["posts"]),
-    ("geo+user", &["posts"]),
-    ("arrivals", &["arrivals+geo+user", "arrivals+geo", "arrivals+user"]),
-    ("arrivals+geo", &["arrivals+geo+user"]),
-    ("arrivals+user", &["arrivals+geo+user"]),
-];
-/// Windows, and fewer of them.
-const FEWER: (&str, &str) = (WINDOWS[7].1, r#"["day", "hour"]"#);
-
-/// Declarations like this one, of such a fact, whose groups lie among its own: their rows need
-/// more sides, or they show fewer windows.
-pub fn narrower(text: &str, fact: &str) -> Vec<String> {
-    let named = |to: &str| text.replacen("\"\nmeaning", &format!("{to}\"\nmeaning"), 1);
-    let of = |fact: &str| format!("of = \"{fact}\"");
-    let fewer = |text: String| text.replace(FEWER.0, FEWER.1);
-    let facts = NARROWER.iter().filter(|(wide, _)| *wide == fact).flat_map(|(_, facts)| *facts);
-    let sides = facts.zip(["_a", "_b", "_c"]).enumerate().map(|(i, (more, name))| {
-        let text = named(name).replace(&of(fact), &of(more));
-        if i % 2 == 0 { fewer(text) } else { text }
-    });
-    let windows = text.contains(FEWER.0).then(|| fewer(named("_d")));
-    sides.chain(windows).collect()
-}
-
-/// Random declarations, and such as may be measured of the groups of others.
+/// Random declarations.
 pub fn random() -> impl Strategy<Value = Vec<String>> {
     let picks = prop::collection::vec(any::<u8>(), 32..33);
-    prop::collection::vec((picks, 0..5_usize), 1..10).prop_map(|list| {
-        let of = |(n, (picks, also)): (usize, &(Vec<u8>, usize))| {
-            let (fact, text) = declaration(n, picks);
-            let also: Vec<String> = narrower(&text, fact).into_iter().take(*also).collect();
-            // Which stands first must not matter.
-            if picks.last().is_some_and(|p| p % 2 == 0) {
-                [vec![text], also].concat()
-            } else {
-                [also, vec![text]].concat()
-            }
-        };
-        list.iter().enumerate().flat_map(of).collect()
-    })
+    prop::collection::vec(picks, 1..10)
+        .prop_map(|list| list.iter().enumerate().map(|(n, p)| declaration(n, p)).collect())
 }
 
 /// Every kind of measure over every kind of window of a fact, by no key and by its first column.

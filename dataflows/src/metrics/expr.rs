@@ -69,8 +69,6 @@ pub fn age_labels(groups: &[AgeGroup]) -> AgeLabels {
 pub enum Ex {
     /// The index.
     Ind,
-    /// 1 where a side is there.
-    There(Stream),
     /// A cell as it is.
     Cell(At),
     /// A cell of form `Present`: 1, or null where it is 0.
@@ -100,10 +98,6 @@ impl Ex {
         match self {
             Ex::Ind => match row {
                 Row::Sides { index, .. } => *index as i64,
-                Row::Cells(_) => NULL,
-            },
-            Ex::There(stream) => match row {
-                Row::Sides { sides, .. } => sides[*stream as usize].map_or(NULL, |_| 1),
                 Row::Cells(_) => NULL,
             },
             Ex::Cell(at) => at.get(row),
@@ -347,11 +341,6 @@ impl Compiler<'_> {
             }
             Over::Metas(_) => None,
         }
-    }
-
-    /// The condition that a side is there.
-    pub fn there(&mut self, side: Stream) -> Cond {
-        Cond::IsNull(place(self.cells, Ex::There(side)), false)
     }
 
     /// Compiles a list of conditions.

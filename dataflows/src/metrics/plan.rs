@@ -1,26 +1,28 @@
 //! From declarations to a plan: group nodes that metrics share, the columns that slots keep, the
 //! buckets that arrivals are counted in.
 
-mod kept;
 mod looks;
 mod show;
-mod wider;
+
+use std::collections::BTreeSet;
 
 use super::declare::{AgeGroup, Expr, Fact, Join, Kind, Meta, Metric, Shape, Ties, Time, Window};
-use super::expr::{AgeLabels, Compiler, Cond, Ex, Need, Nth, Over, Row, age_labels, look, place};
+use super::expr::{
+    AgeLabels, Compiler, Cond, Ex, Need, Nth, Over, Row, age_labels, columns, condition_columns,
+    finer, look,
+};
 use super::schema::Schema;
 use super::value::Cells;
 use super::window::{gcd, roll_ups};
 use super::words::Form as KeyForm;
 use crate::assemble::layout::{Kept, Layout};
-use crate::record::{Column, Stream};
-pub use kept::metric_columns;
-use kept::{event_need, every_column, kept_columns};
+use crate::record::project::Form;
+use crate::record::{Column, Stream, Type};
+use crate::time::HOUR;
 use looks::Looks;
 pub use looks::{Touched, Wants};
 pub use show::Show;
 use show::{show, with_ratios};
-use wider::widest;
 
 /// The columns of a row of the fact `records`.
 pub const RECORD_METAS: [Meta; 3] = [Meta::Stream, Meta::Outcome, Meta::Reason];
@@ -86,8 +88,6 @@ pub struct Node {
     pub join: Join,
     /// The sides a row needs.
     pub sides: [bool; 3],
-    /// Those that some of its metrics need.
-    asked: [bool; 3],
     /// Where rows that are equal in some columns count once: those rows, as groups whose keys the
     /// columns are. All that follows is then over what [`Node::look`] makes of such keys.
     pub once: Option<Box<Node>>,
@@ -112,8 +112,8 @@ pub struct Node {
     pub sets: Vec<Set>,
     /// The metrics that show this node.
     pub metrics: Vec<u16>,
-    /// The one whose declaration says what its rows, keys and windows are.
-    pub declared: usize,
+    /// What two metrics must have in common to share it.
+    identity: String,
 }
 
 impl Node {
@@ -134,7 +134,8 @@ impl Node {
 
     /// The sides that a row needs, a bit for each stream.
     pub fn needs(&self) -> u8 {
-        bits(self.sides)
+        let needed = Stream::ALL.into_iter().filter(|s| self.sides[*s as usize]);
+        needed.fold(0, |bits, s| bits | s.bit())
     }
 
     /// The windows that slide over arrivals, with their places.
@@ -150,24 +151,10 @@ pub struct MetricPlan {
     pub schema: Schema,
     /// Its group node.
     pub node: usize,
-    /// The sides that its rows need beside those that all rows of the node have.
-    pub beside: Vec<Stream>,
-    /// The additive cell of the node that counts its rows.
-    pub rows: usize,
     /// Its measures.
     pub shows: Vec<Show>,
     /// Whether all tied winners are shown.
     pub all_ties: bool,
-    /// Of each window of the node its number among those of the metric, if it shows it.
-    windows: Vec<Option<u16>>,
-}
-
-impl MetricPlan {
-    /// The number of a window among those that it shows; the number is that of the node.
-    #[inline]
-    pub fn window(&self, of_node: u16) -> Option<u16> {
-        self.windows[usize::from(of_node)]
-    }
 }
 
 /// What the dataflow is built from.
@@ -229,50 +216,46 @@ impl Plan {
             layout,
         };
         let ages = age_labels(age_groups);
-        (0..metrics.len()).for_each(|n| plan.add(metrics, n, &ages));
+        for metric in metrics {
+            plan.add(metric, &ages);
+        }
         plan.looks.find(&plan.nodes);
         plan
     }
 
-    fn add(&mut self, metrics: &[Metric], n: usize, ages: &AgeLabels) {
-        let (metric, declared) = (&metrics[n], widest(metrics, n));
-        let node = self.nodes.iter().position(|node| node.declared == declared);
-        let node = node.unwrap_or_else(|| {
-            let fresh = self.node(&metrics[declared], ages);
-            self.nodes.push(Node { declared, ..fresh });
-            self.nodes.len() - 1
-        });
+    fn add(&mut self, metric: &Metric, ages: &AgeLabels) {
+        let number = self.metrics.len() as u16;
+        let fresh = self.node(metric, ages);
+        let node = match self.nodes.iter().position(|n| n.identity == fresh.identity) {
+            Some(node) => node,
+            None => {
+                self.nodes.push(fresh);
+                self.nodes.len() - 1
+            }
+        };
         let distinct = distinct_exprs(metric);
         let held = &mut self.nodes[node];
-        held.metrics.push(n as u16);
-        let needed = sides(metric.fact);
-        (0..needed.len()).for_each(|s| held.asked[s] |= needed[s]);
-        let is_beside = |s: &Stream| needed[*s as usize] && !held.sides[*s as usize];
-        let beside: Vec<Stream> = Stream::ALL.into_iter().filter(is_beside).collect();
+        held.metrics.push(number);
         let mut inner = std::mem::take(&mut held.inner);
         let mut compiler = Compiler {
             over: over(metric, &distinct, &self.layout),
             cells: if distinct.is_empty() { &mut self.looks.exprs } else { &mut inner },
             ages: ages.clone(),
         };
-        let there: Vec<Cond> = beside.iter().map(|side| compiler.there(*side)).collect();
-        let rows = place(&mut held.adds, Add { what: Adds::Rows, filter: there.clone() });
         let measures = metric.measures.iter().filter(|m| !matches!(m.kind, Kind::Ratio(..)));
         let shows: Vec<Show> = measures
             .map(|m| {
-                let filter = [&there[..], &compiler.conds(&m.filter)].concat();
+                let filter = compiler.conds(&m.filter);
                 show(held, &mut compiler, m.kind, &filter)
             })
             .collect();
         held.inner = inner;
+        let shows = with_ratios(metric, shows);
         self.metrics.push(MetricPlan {
             schema: Schema::of(metric),
             node,
-            beside,
-            rows,
-            shows: with_ratios(metric, shows),
+            shows,
             all_ties: metric.ties == Ties::All,
-            windows: shown(&self.nodes[node].windows, &metric.windows),
         });
     }
 
@@ -291,7 +274,6 @@ impl Plan {
             fact: metric.fact,
             join: metric.join,
             sides: sides(metric.fact),
-            asked: [false; 3],
             once: None,
             inner: Vec::new(),
             filter,
@@ -303,7 +285,16 @@ impl Plan {
             adds: vec![Add { what: Adds::Rows, filter: Vec::new() }],
             sets: Vec::new(),
             metrics: Vec::new(),
-            declared: 0,
+            identity: format!(
+                "{:?} {:?} {:?} {:?} {:?} {:?} {:?}",
+                metric.fact,
+                metric.join,
+                metric.filter,
+                distinct,
+                keys,
+                metric.windows,
+                metric.retain
+            ),
         };
         if !distinct.is_empty() {
             node.once = Some(Box::new(node.clone()));
@@ -360,22 +351,6 @@ impl Plan {
     }
 }
 
-/// A bit for each stream whose side is one of these.
-fn bits(sides: [bool; 3]) -> u8 {
-    let of = Stream::ALL.into_iter().filter(|s| sides[*s as usize]);
-    of.fold(0, |bits, s| bits | s.bit())
-}
-
-/// Of each window of a node its number among those that a metric shows.
-fn shown(of_node: &[Window], windows: &[Window]) -> Vec<Option<u16>> {
-    if of_node.is_empty() {
-        // One without edges.
-        return vec![Some(0)];
-    }
-    let number = |w: &Window| windows.iter().position(|window| window == w).map(|n| n as u16);
-    of_node.iter().map(number).collect()
-}
-
 /// Group keys as a node has them.
 fn forms(compiler: &mut Compiler<'_>, keys: &[Expr]) -> Vec<(KeyForm, Nth)> {
     let form = |key: &Expr| (KeyForm::of(*key), compiler.expr(*key, Need::Value));
@@ -406,6 +381,65 @@ pub fn sides(fact: Fact) -> [bool; 3] {
         Fact::People => [false, false, true],
         Fact::Records | Fact::Fields => [false; 3],
     }
+}
+
+/// The columns that slots keep: none in a form that a finer one makes needless.
+fn kept_columns(metrics: &[Metric], also: impl IntoIterator<Item = Kept>) -> BTreeSet<Kept> {
+    let mut kept: BTreeSet<Kept> = metrics.iter().flat_map(metric_columns).collect();
+    kept.extend(also);
+    let all = kept.clone();
+    let has = |column: Column, form: &Form| all.contains(&Kept { column, form: *form });
+    kept.retain(|k| !finer(k.form).iter().any(|form| has(k.column, form)));
+    kept
+}
+
+/// Every column in the form that serves most declarations.
+fn every_column() -> Vec<Kept> {
+    let form = |column: &Column| match column.ty() {
+        Type::Text => Form::Symbol,
+        _ => Form::Int,
+    };
+    let whole = Column::ALL.iter().map(|c| Kept { column: *c, form: form(c) });
+    let parts = [(Column::TagList, Form::Tags), (Column::SaveLocation, Form::Length)];
+    whole.chain(parts.map(|(column, form)| Kept { column, form })).collect()
+}
+
+/// What a metric's windows need of the time of an event, if they are over that.
+fn event_need(metric: &Metric) -> Option<Need> {
+    let mut windows = metric.windows.iter().filter(|w| w.time == Time::Event).peekable();
+    windows.peek()?;
+    let hours = windows.all(|w| w.grain() % HOUR == 0);
+    Some(if hours { Need::Hour } else { Need::Value })
+}
+
+/// The columns that a metric needs in the slots.
+pub fn metric_columns(metric: &Metric) -> Vec<Kept> {
+    let mut kept = condition_columns(&metric.filter);
+    let mut value = |e: Expr| kept.extend(columns(e, Need::Value));
+    metric.keys.iter().for_each(|k| value(k.expr));
+    distinct_exprs(metric).into_iter().for_each(&mut value);
+    if let Some(need) = event_need(metric) {
+        kept.extend(columns(Expr::Column(Column::Timestamp), need));
+    }
+    for measure in &metric.measures {
+        match measure.kind {
+            Kind::Count | Kind::Ratio(..) => {}
+            Kind::CountOf(e) => kept.extend(columns(e, Need::Presence)),
+            Kind::CountDistinct(e)
+            | Kind::Sum(e)
+            | Kind::Mean(e)
+            | Kind::Min(e)
+            | Kind::Max(e)
+            | Kind::Quantile { of: e, .. }
+            | Kind::Top { of: e, .. } => kept.extend(columns(e, Need::Value)),
+            Kind::Argmax { of, returning } => {
+                kept.extend(columns(of, Need::Value));
+                kept.extend(columns(returning, Need::Value));
+            }
+        }
+        kept.extend(condition_columns(&measure.filter));
+    }
+    kept
 }
 
 /// Windows over arrivals of facts that are counted in buckets.

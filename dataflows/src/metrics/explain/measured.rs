@@ -31,44 +31,29 @@ pub struct Set {
     pub member_bytes: usize,
 }
 
-/// A measure of one of a node's metrics.
-struct Shown<'a> {
-    /// Its full name.
-    name: String,
-    measure: &'a Measure,
-    /// How it is read off a group.
-    show: &'a Show,
-    /// Conditions on the rows that it looks at.
-    filter: Vec<String>,
-}
-
-/// The measures of a node's metrics.
-fn shows<'a>(plan: &'a Plan, node: &'a Node) -> impl Iterator<Item = Shown<'a>> {
+/// The measures of a node's metrics with how they are read off a group, and their full names.
+fn shows<'a>(
+    plan: &'a Plan,
+    node: &'a Node,
+) -> impl Iterator<Item = (String, &'a Measure, &'a Show)> {
     node.metrics.iter().flat_map(|m| {
         let plan = &plan.metrics[*m as usize];
         let metric = &plan.schema.metric;
-        metric.measures.iter().zip(&plan.shows).map(move |(measure, show)| Shown {
-            name: format!("{}.{}", metric.name, measure.name),
-            measure,
-            show,
-            filter: [text::there(&plan.beside), text::conditions(&measure.filter)].concat(),
-        })
+        let named = |m: &Measure| format!("{}.{}", metric.name, m.name);
+        metric.measures.iter().zip(&plan.shows).map(move |(m, show)| (named(m), m, show))
     })
 }
 
 /// The additive cells of a node.
 pub fn cells(plan: &Plan, node: &Node) -> Vec<Cell> {
     let mut cells = vec![Cell::default(); node.adds.len()];
-    let own = node.metrics.iter().map(|m| &plan.metrics[*m as usize]);
-    for (n, filter) in own.map(|m| (m.rows, text::there(&m.beside))).chain([(0, Vec::new())]) {
-        (cells[n].what, cells[n].filter) = ("rows".into(), filter);
-    }
-    for Shown { name, measure, show, filter } in shows(plan, node) {
+    cells[0].what = "rows".into();
+    for (name, measure, show) in shows(plan, node) {
         let mut uses = |n: usize, what: String| {
             let cell = &mut cells[n];
             if cell.what.is_empty() {
                 cell.what = what;
-                cell.filter.clone_from(&filter);
+                cell.filter = text::conditions(&measure.filter);
             }
             if !cell.measures.contains(&name) {
                 cell.measures.push(name.clone());
@@ -97,7 +82,7 @@ pub fn cells(plan: &Plan, node: &Node) -> Vec<Cell> {
 /// The multisets of a node.
 pub fn sets(plan: &Plan, node: &Node) -> Vec<Set> {
     let one = |(n, set): (usize, &super::super::plan::Set)| {
-        let mine = shows(plan, node).filter(|shown| match shown.show {
+        let mine = shows(plan, node).filter(|(_, _, show)| match show {
             Show::Quantile { set, .. }
             | Show::Min { set }
             | Show::Max { set }
@@ -106,12 +91,12 @@ pub fn sets(plan: &Plan, node: &Node) -> Vec<Set> {
             | Show::Argmax { set } => *set == n,
             Show::Add { .. } | Show::Ratio { .. } => false,
         });
-        let mine: Vec<Shown<'_>> = mine.collect();
-        let of = mine.first().map(|shown| shown.measure.kind);
+        let mine: Vec<(String, &Measure, &Show)> = mine.collect();
+        let of = mine.first().map(|(_, m, _)| m.kind);
         Set {
             what: of.map_or(String::new(), |kind| what(kind, set.order)),
-            filter: mine.first().map_or(Vec::new(), |shown| shown.filter.clone()),
-            measures: mine.into_iter().map(|shown| shown.name).collect(),
+            filter: mine.first().map_or(Vec::new(), |(_, m, _)| text::conditions(&m.filter)),
+            measures: mine.into_iter().map(|(name, ..)| name).collect(),
             member_bytes: size::member(set.order),
         }
     };

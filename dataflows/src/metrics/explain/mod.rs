@@ -202,9 +202,9 @@ fn grouped(plan: &Plan, n: usize) -> Grouped {
     let node = &plan.nodes[n];
     let metrics: Vec<&Metric> =
         node.metrics.iter().map(|m| &plan.metrics[*m as usize].schema.metric).collect();
-    let declared = &plan.metrics[node.declared].schema.metric;
+    let first = metrics[0];
     let exprs = |list: &[Expr]| list.iter().map(|e| e.name()).collect::<Vec<_>>();
-    let keys: Vec<Expr> = declared.keys.iter().map(|k| k.expr).collect();
+    let keys: Vec<Expr> = first.keys.iter().map(|k| k.expr).collect();
     let slides = node.sliding().next().is_some();
     Grouped {
         name: node_name(plan, n),
@@ -212,8 +212,8 @@ fn grouped(plan: &Plan, n: usize) -> Grouped {
         of: text::fact(node.fact),
         bag: node.join == Join::Bag,
         sides: Stream::ALL.iter().filter(|s| node.sides[**s as usize]).map(|s| s.name()).collect(),
-        filter: text::conditions(&declared.filter),
-        distinct: exprs(&super::plan::distinct_exprs(declared)),
+        filter: text::conditions(&first.filter),
+        distinct: exprs(&super::plan::distinct_exprs(first)),
         keys: exprs(&keys),
         windows: windows(node),
         retain: node.retain.map(super::schema::span),

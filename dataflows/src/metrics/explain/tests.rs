@@ -87,63 +87,6 @@ fn metrics_of_the_same_rows_share_a_node_and_its_cells() {
 }
 
 #[test]
-fn metrics_that_need_more_sides_or_show_fewer_windows_share_a_node() {
-    let (both, all) = (Fact::Sides([true, true, false]), Fact::Sides([true; 3]));
-    let tumbling = |size| Window { time: Time::Event, shape: Shape::Tumbling { size } };
-    let windowed = |name, fact, kinds: &[(&str, Kind)], sizes: &[i64]| {
-        let windows = sizes.iter().map(|size| tumbling(*size)).collect();
-        Metric { windows, ..metric(name, fact, kinds) }
-    };
-    let (count, top) = (("n", Kind::Count), ("top", Kind::Top { k: 1, of: FOLLOWERS }));
-    let narrow = windowed("narrow", all, &[count], &[HOUR]);
-    let wide = windowed("wide", both, &[("all", Kind::Count)], &[24 * HOUR, HOUR]);
-    let nodes = |metrics: &[Metric]| explained(metrics).groups;
-    for metrics in [[narrow.clone(), wide.clone()], [wide.clone(), narrow.clone()]] {
-        let [node] = &nodes(&metrics)[..] else { panic!("{:?}", nodes(&metrics)) };
-        assert_eq!((&*node.of, node.windows.len(), node.metrics.len()), ("pin+geo", 2, 2));
-        let counted = [
-            ("rows", vec![], vec!["wide.all".to_owned()]),
-            ("rows", vec!["user is there".to_owned()], vec!["narrow.n".to_owned()]),
-        ];
-        let cells = node.cells.iter().map(|c| (&*c.what, c.filter.clone(), c.measures.clone()));
-        assert_eq!(cells.collect::<Vec<_>>(), counted);
-        let plan = Plan::new(&metrics, &default_age_groups(), false);
-        let number = |n: usize| [0, 1].map(|w| plan.metrics[n].window(w));
-        let of_narrow = metrics.iter().position(|m| *m == narrow).expect("it is there");
-        assert_eq!(
-            (number(of_narrow), number(1 - of_narrow)),
-            ([None, Some(0)], [Some(0), Some(1)])
-        );
-    }
-    // Multisets would be kept in windows that do not show them, or members come and go for a side
-    // that is nothing to them.
-    let ranked = windowed("ranked", both, &[top], &[24 * HOUR, HOUR]);
-    assert_eq!(nodes(&[windowed("a", both, &[top], &[HOUR]), wide.clone()]).len(), 2);
-    assert_eq!(nodes(&[windowed("a", all, &[top], &[24 * HOUR, HOUR]), wide.clone()]).len(), 2);
-    assert_eq!(nodes(&[narrow.clone(), wide.clone(), ranked.clone()]).len(), 2);
-    assert_eq!(nodes(&[windowed("a", both, &[count], &[HOUR]), ranked]).len(), 1);
-    // One that the widest of three cannot hold has groups of its own, not those of the middle one.
-    let widest = windowed("c", both, &[count], &[24 * HOUR, HOUR, 2 * HOUR]);
-    let middle = windowed("b", all, &[count], &[24 * HOUR, HOUR]);
-    let same = windowed("d", all, &[top], &[24 * HOUR, HOUR]);
-    assert_eq!(nodes(&[widest.clone(), middle, same.clone()]).len(), 2);
-    assert_eq!(nodes(&[widest, same]).len(), 2);
-    for other in [
-        Metric { distinct: vec![CATEGORY], ..narrow.clone() },
-        Metric { join: Join::Bag, ..narrow.clone() },
-        Metric { retain: Some(HOUR), ..narrow.clone() },
-        Metric { filter: vec![], ..narrow.clone() },
-        Metric { keys: vec![], ..narrow.clone() },
-        Metric { fact: Fact::Arrivals([true; 3]), ..narrow.clone() },
-        Metric { fact: Fact::Sides([false, true, true]), ..narrow.clone() },
-        windowed("a", all, &[count], &[2 * HOUR]),
-        windowed("a", all, &[count], &[]),
-    ] {
-        assert_eq!(nodes(&[other, wide.clone()]).len(), 2);
-    }
-}
-
-#[test]
 fn what_metrics_name_of_a_post_is_a_cell_once() {
     let fact = Fact::Sides([true, true, false]);
     let both = [

@@ -3,7 +3,7 @@
 use super::super::declare::{Condition, Constant, Expr, Fact, Kind, Op, Shape, Window};
 use super::super::plan::side_names;
 use super::super::schema::span;
-use crate::record::{Stream, Type};
+use crate::record::Type;
 
 /// A fact as it is declared.
 pub fn fact(fact: Fact) -> String {
@@ -16,11 +16,6 @@ pub fn fact(fact: Fact) -> String {
         Fact::Records => "records".into(),
         Fact::Fields => "fields".into(),
     }
-}
-
-/// That these sides are there.
-pub fn there(sides: &[Stream]) -> Vec<String> {
-    sides.iter().map(|side| format!("{} is there", side.name())).collect()
 }
 
 /// Conditions as they are declared.

@@ -189,21 +189,15 @@ impl Live {
         for number in dirty.drain(..) {
             let Some(mut group) = self.groups.get_mut(number) else { continue };
             group.set_dirty(false);
-            let (gone, window) = (group.is_gone(), group.window());
+            let gone = group.is_gone();
             shown.clear();
-            let mut of = |m: &u16| match &metrics[*m as usize] {
-                metric if !gone && metric.window(window).is_some() => rows(metric, &mut group),
-                _ => Rows::new(),
-            };
-            shown.extend(node.metrics.iter().map(&mut of));
+            let mut of = |m: &u16| rows(&metrics[*m as usize], &mut group);
+            shown.extend(node.metrics.iter().map(|m| if gone { Rows::new() } else { of(m) }));
             let shows = shown.iter().any(|rows| !rows.is_empty());
             if group.set_shown(shows) || shows {
-                let mut key = group.key();
+                let key = group.key();
                 for (metric, rows) in node.metrics.iter().zip(&shown) {
-                    if let Some(window) = metrics[*metric as usize].window(window) {
-                        key.window = window;
-                        changes.push(*metric, &key, rows);
-                    }
+                    changes.push(*metric, &key, rows);
                 }
             }
             if gone {

@@ -7,9 +7,6 @@ use super::store::Group;
 
 /// What a metric shows of a group: usually one row; more where `top` or tied winners are shown.
 pub fn rows(metric: &MetricPlan, group: &mut Group<'_>) -> Rows {
-    if group.sum(metric.rows) == 0 {
-        return Rows::new();
-    }
     let mut seen = metric.schema.metric.keep_empty;
     if !metric.shows.iter().any(Show::has_winners) {
         let mut row = Values::new();

@@ -213,11 +213,6 @@ impl Group<'_> {
         GroupKey { window: window(head), start: start(head), keys: self.form.keys(self.words) }
     }
 
-    /// The number of its window.
-    pub fn window(&self) -> u16 {
-        window(self.words[0])
-    }
-
     /// A sum.
     pub fn sum(&self, n: usize) -> i128 {
         self.form.sum(self.words, n)

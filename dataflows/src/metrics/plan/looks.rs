@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use super::super::declare::Fact;
 use super::super::expr::{Cond, Ex, Nth, Row};
 use super::super::value::NULL;
-use super::{Add, Adds, Node, Set, bits};
+use super::{Add, Adds, Node, Set};
 use crate::record::Stream;
 
 /// Sets of sides.
@@ -75,9 +75,7 @@ impl Looks {
 /// When a node gets rows of a post.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Wants {
-    /// The sides that a row needs, and those whose changes matter to it, a bit for each stream.
     sides: u8,
-    asked: u8,
     /// Whether there is a row for each arrival.
     pub arrivals: bool,
 }
@@ -86,7 +84,7 @@ impl Wants {
     /// Whether a post gives a row that is another one than before.
     #[inline]
     pub fn is_met(self, of: Touched) -> bool {
-        let changed = self.asked & of.changed != 0 || self.arrivals && of.arrived;
+        let changed = self.sides & of.changed != 0 || self.arrivals && of.arrived;
         self.sides & !of.there == 0 && changed
     }
 }
@@ -94,8 +92,7 @@ impl Wants {
 impl Node {
     /// When it gets rows of a post.
     pub fn wants(&self) -> Wants {
-        let arrivals = matches!(self.fact, Fact::Arrivals(_));
-        Wants { sides: self.needs(), asked: bits(self.asked), arrivals }
+        Wants { sides: self.needs(), arrivals: matches!(self.fact, Fact::Arrivals(_)) }
     }
 
     /// The cells of a row that it reads.
