@@ -57,10 +57,13 @@ pub fn check(dir: &Path, sources: Vec<Box<dyn Source>>) -> Result<(), EngineErro
     match former.first_key_value() {
         None => Ok(()),
         Some(((source, partition), next)) => {
+            let others = match former.len() - 1 {
+                0 => String::new(),
+                n => format!(", nor what was read of {n} more"),
+            };
             let what = format!(
                 "{source}/{partition} was read up to {next}, and its source no longer holds all \
-                 of that ({} such partitions)",
-                former.len()
+                 of that{others}"
             );
             let hint = "put it back; or give it up with --rebuild --accept-gap";
             Err(Failure::new(exit::DATA, what, hint).into())

@@ -110,10 +110,7 @@ impl Source for DemoSource {
         };
         let kept: Schedule = serde_json::from_value(memo.clone()).map_err(|error| {
             let name = &self.name;
-            let what = format!(
-                "taking back the schedule of the demo source {name}: {error}; start again with \
-                 --rebuild or another --state"
-            );
+            let what = format!("taking back the schedule of the demo source {name}: {error}");
             SourceError::Changed { what }
         })?;
         let (seed, indexes) = (self.schedule.seed, self.schedule.indexes);
