@@ -4,8 +4,8 @@
 //! From the environment: `FIGURES_POSTS` (posts held; default 1000000), `FIGURES_SECONDS` (of each
 //! load; default 20), `FIGURES_ONLY` (numbers of rows, like `P7,P8`; default all), `BENCH_RUNS`
 //! (default 3), `BENCH_WORKERS`, `FIGURES_RATE` (records a second of P8 and P10; default half of
-//! the greatest that a daemon keeps up with which holds the posts and follows the files: of two
-//! programs at one rate the latencies can be compared).
+//! the greatest that a daemon keeps up with which holds the posts, and those that come meanwhile,
+//! and follows the files: of two programs at one rate the latencies can be compared).
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -55,7 +55,6 @@ pub fn run() -> Result<(), Failure> {
     println!("{}, {} workers, {posts} posts\n", measured_on(), super::workers());
     println!("| | what | measured |");
     println!("|---|---|---|");
-    figures.once("plain", &[])?;
     if wanted("P6") {
         let set = |n| ["--set".to_owned(), format!("engine.max_epoch_records={n}")];
         let [ratio, small, large] = figures.pairs(&set(4_000), &set(20_000), |c| c.seconds)?;
@@ -70,7 +69,7 @@ pub fn run() -> Result<(), Failure> {
     if wanted("P8") || wanted("P10") {
         let rate = figures.rate()?;
         let with = figures.latency(rate, figures.posts, &[])?;
-        row("P8", "the same at that rate", &with);
+        row("P8", "append to event, at that rate", &with);
         if wanted("P10") {
             let without = figures.latency(rate, figures.posts, &NO_CUTS)?;
             row("P10", "the same with checkpoints an hour apart", &without);
@@ -113,15 +112,6 @@ impl Figures {
         let _ = std::fs::remove_dir_all(&dir);
         std::fs::create_dir_all(&dir).map_err(|e| Failure::io("creating a folder", &e))?;
         Ok(dir)
-    }
-
-    /// Runs over the posts to the end; the run of the median wall time.
-    fn once(&self, name: &str, more: &[String]) -> Result<Cost, Failure> {
-        let runs = 0..self.runs.max(1);
-        let mut costs = runs.map(|_| self.one(name, more)).collect::<Result<Vec<Cost>, _>>()?;
-        let middle = median(costs.iter().map(|c| c.seconds).collect()).unwrap_or(0.0);
-        costs.sort_by(|a, b| (a.seconds - middle).abs().total_cmp(&(b.seconds - middle).abs()));
-        Ok(costs[0])
     }
 
     /// One run over the posts to the end.
@@ -195,6 +185,7 @@ impl Figures {
             bare as f64 / MIB
         );
         idle.stop()?;
+        self.one("plain", &[])?;
         let state = self.dir.join("plain/state");
         let posts = stored_posts(&state)?.max(1);
         let mut daemon = start(&self.input, &state)?;

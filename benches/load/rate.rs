@@ -20,6 +20,8 @@ const CLIMB: f64 = 1.1;
 const TRIED: Duration = Duration::from_secs(5);
 /// A rate can be kept up with if no more than it gives in this time waits in the end.
 const WAITS: Duration = Duration::from_millis(500);
+/// Of a rate that is tried so much has to be sent: else the sender is at its end.
+const SENT: f64 = 0.95;
 /// Bytes of a record, about.
 const RECORD: f64 = 300.0;
 const MIB: f64 = 1_048_576.0;
@@ -29,7 +31,8 @@ pub fn waits(rate: f64) -> f64 {
     rate * WAITS.as_secs_f64() * RECORD / MIB
 }
 
-/// How many records a second of what was sent before it takes, beside who sends them.
+/// How many records a second it takes of what is sent, beside who sends them: the greatest rate
+/// that was held. What was sent meanwhile is read.
 pub fn sustainable(daemon: &mut Daemon, pump: &mut Pump<'_>) -> Result<f64, Failure> {
     let began = Instant::now();
     let probed = pump.send(PROBE)?;
@@ -37,14 +40,22 @@ pub fn sustainable(daemon: &mut Daemon, pump: &mut Pump<'_>) -> Result<f64, Fail
     daemon.catch_up()?;
     // As fast as it goes the sender takes more of the machine than at this rate.
     let mut rate = probed as f64 / began.elapsed().as_secs_f64();
-    loop {
-        press(daemon, pump, rate * CLIMB, TRIED)?;
-        if forget(daemon, pump)? > waits(rate) {
-            daemon.catch_up()?;
-            return Ok(rate);
-        }
+    while !is_held(daemon, pump, rate)? {
+        rate /= CLIMB;
+    }
+    while is_held(daemon, pump, rate * CLIMB)? {
         rate *= CLIMB;
     }
+    Ok(rate)
+}
+
+/// Whether a rate can be sent, and kept up with; it is caught up with in any case.
+fn is_held(daemon: &mut Daemon, pump: &mut Pump<'_>, rate: f64) -> Result<bool, Failure> {
+    let (sent, _) = press(daemon, pump, rate, TRIED)?;
+    let waiting = forget(daemon, pump)?;
+    daemon.catch_up()?;
+    let owed = rate * TRIED.as_secs_f64();
+    Ok(waiting <= waits(rate) && sent as f64 > SENT * owed)
 }
 
 /// Sends so many records a second for so long; how many, and the most memory that was held.

@@ -162,8 +162,7 @@ impl Known {
     ) -> Result<(), SourceError> {
         for (name, memo) in memos {
             let memo: Memo = serde_json::from_value(memo.clone()).map_err(|error| {
-                let what =
-                    format!("taking back what source {source} remembers of {name}: {error}");
+                let what = format!("taking back what source {source} remembers of {name}: {error}");
                 SourceError::Changed { what }
             })?;
             let text = memo.path.unwrap_or_else(|| base(name).to_owned());
