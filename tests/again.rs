@@ -159,3 +159,38 @@ fn a_run_of_nothing_but_rejects_says_so() {
     let letters = look.split(' ').skip(1).map(str::to_owned);
     assert_eq!(pinflow(letters).ok().stdout.lines().count(), 2);
 }
+
+/// Of a text that the state holds its length was asked for in vain.
+#[test]
+fn a_state_of_all_columns_goes_on_with_any_metric_of_theirs() {
+    let place = Place::new();
+    let rows = ["one", "Zw\u{f6}lf M\u{f6}bel", ""].iter().enumerate().map(|(n, title)| {
+        format!(
+            "{{\"index\": {n}, \"unique_id\": \"u\", \"category\": \"art\", \
+             \"title\": \"{title}\", \"tag_list\": \"a,b,{title}\"}}\n"
+        )
+    });
+    std::fs::write(place.path("in/pin.jsonl"), rows.collect::<String>()).expect("a file");
+    let metric = |measures: &str| {
+        format!(
+            "state.columns = \"all\"\n[[metric]]\nname = \"m\"\nmeaning = \"a test\"\n\
+             of = \"pin\"\nmeasures = [{measures}]\n"
+        )
+    };
+    let path = place.path("m.toml").display().to_string();
+    let (out, fresh) = (place.path("out"), place.path("fresh"));
+    let run = |measures: &str, to: &Path| {
+        std::fs::write(&path, metric(measures)).expect("a file");
+        let to = to.display().to_string();
+        place.run(&["--config", &path, "--results", &to, "--format", "csv"]).ok();
+    };
+    run("{ count = \"*\", name = \"n\" }", &out);
+    let more = "{ sum = \"length(title)\", name = \"l\" }, { max = \"tags\", name = \"t\" }, \
+                { sum = \"length(tag_list)\", name = \"g\" }";
+    run(more, &out);
+    std::fs::remove_dir_all(place.path("state")).expect("there is one");
+    run(more, &fresh);
+    let read = |dir: &Path| std::fs::read_to_string(dir.join("m.csv")).expect("results");
+    assert_eq!(read(&out), "l,t,g\n14,3,26\n");
+    assert_eq!(read(&fresh), read(&out));
+}

@@ -283,8 +283,10 @@ fn frame(out: &mut String, window: Option<&str>, edges: Option<(i64, i64)>) {
     );
 }
 
-/// Appends a line of CSV, quoted where RFC 4180 asks for it.
+/// Appends a line of CSV, quoted where RFC 4180 asks for it, and where it would be empty: an empty
+/// line is no record to many readers.
 fn line<'a>(out: &mut String, cells: impl Iterator<Item = &'a str>) {
+    let from = out.len();
     for (n, cell) in cells.enumerate() {
         out.push_str(if n == 0 { "" } else { "," });
         if cell.contains(['"', ',', '\n', '\r']) {
@@ -292,6 +294,9 @@ fn line<'a>(out: &mut String, cells: impl Iterator<Item = &'a str>) {
         } else {
             out.push_str(cell);
         }
+    }
+    if out.len() == from {
+        out.push_str("\"\"");
     }
     out.push('\n');
 }

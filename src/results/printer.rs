@@ -189,6 +189,7 @@ impl<'a> Printer<'a> {
         if edges.0 != Some(row.window()) {
             self.make_edges(row, edges, format);
         }
+        let from = out.len();
         for (n, column) in self.columns.iter().enumerate() {
             out.extend_from_slice(if n > 0 { separator(format) } else { b"" });
             match column.from {
@@ -207,6 +208,10 @@ impl<'a> Printer<'a> {
                 }
                 from => put(&self.cell(row, from), format, out),
             }
+        }
+        if out.len() == from && format == Format::Csv {
+            // An empty line is no record to many readers.
+            out.extend_from_slice(b"\"\"");
         }
         out.push(b'\n');
     }

@@ -91,6 +91,16 @@ fn tops_are_ranked_by_their_count() {
 }
 
 #[test]
+fn a_record_of_one_null_is_no_empty_line_of_csv() {
+    let mut schema = schema("bench.toml", "q4");
+    schema.metric.output.columns = Some(vec!["age_group".into()]);
+    let group = |label| row(&[text(label)], &[Value::Int(3), Value::Int(9)]);
+    let rows = || vec![group(""), group("51+")];
+    assert_eq!(printed(&schema, rows(), Format::Csv), "\"\"\n51+\n");
+    assert_eq!(printed(&schema, rows(), Format::Tsv), "\n51+\n");
+}
+
+#[test]
 fn windows_come_as_declared_and_limits_hold_in_each() {
     let schema = schema("metrics.toml", "category_popularity_by_time");
     let at = |window, start: i64, n: i128| Row {

@@ -20,7 +20,7 @@ mod tests;
 
 use std::collections::BTreeMap;
 
-use dataflows::metrics::declare::Window;
+use dataflows::metrics::declare::{Kind, Window};
 use dataflows::metrics::schema::Schema;
 use dataflows::metrics::value::{NULL, Value};
 use dataflows::record::Type;
@@ -152,6 +152,7 @@ fn families(schema: &Schema) -> Vec<Family> {
                 value: at,
                 returned,
                 additive: fold::additive(measure.kind),
+                nulls_count: matches!(measure.kind, Kind::Ratio(..)),
             });
         }
         at += 1;

@@ -250,6 +250,14 @@ pub fn finer(form: Form) -> &'static [Form] {
     }
 }
 
+/// The form that what is counted of a text can be found from too, at the cost of reading it.
+pub fn whole(form: Form) -> &'static [Form] {
+    match form {
+        Form::Length | Form::Tags => &[Form::Symbol],
+        _ => &[],
+    }
+}
+
 /// What expressions are compiled against.
 pub enum Over<'a> {
     /// Sides of a slot of this layout.
@@ -309,10 +317,11 @@ impl Compiler<'_> {
             _ => {
                 let (at, form) = kept(expr, need).and_then(|k| self.at_or_finer(k)).expect(HELD);
                 let cells = matches!(self.over, Over::Cells(_));
+                let text = cells || form == Form::Symbol;
                 match expr {
                     // Distinct rows hold columns whole, not in the form that a slot keeps.
-                    Expr::Length(_) if cells => Ex::Length(at),
-                    Expr::Tags if cells => Ex::Tags(at),
+                    Expr::Length(_) if text => Ex::Length(at),
+                    Expr::Tags if text => Ex::Tags(at),
                     Expr::AgeGroup => Ex::AgeGroup(at, self.ages.clone()),
                     Expr::Year(_) if cells || form != Form::Year => Ex::Year(at),
                     Expr::HourOfDay => Ex::HourOfDay(at),
@@ -322,9 +331,10 @@ impl Compiler<'_> {
         }
     }
 
-    /// Where a kept column lies in the rows, or a finer form of it, and which form that is.
+    /// Where a kept column lies in the rows, or a form that says as much, and which form that is.
     fn at_or_finer(&self, kept: Kept) -> Option<(At, Form)> {
-        let forms = std::iter::once(kept.form).chain(finer(kept.form).iter().copied());
+        let others = finer(kept.form).iter().chain(whole(kept.form));
+        let forms = std::iter::once(kept.form).chain(others.copied());
         let mut held = forms.map(|form| (self.at(Kept { form, ..kept }), form));
         held.find_map(|(at, form)| Some((at?, form)))
     }

@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use super::declare::{AgeGroup, Expr, Fact, Join, Kind, Meta, Metric, Shape, Ties, Time, Window};
 use super::expr::{
     AgeLabels, Compiler, Cond, Ex, Need, Nth, Over, Row, age_labels, columns, condition_columns,
-    finer, look,
+    finer, look, whole,
 };
 use super::schema::Schema;
 use super::value::Cells;
@@ -385,7 +385,11 @@ pub fn sides(fact: Fact) -> [bool; 3] {
 
 /// The columns that slots keep: none in a form that a finer one makes needless.
 fn kept_columns(metrics: &[Metric], also: impl IntoIterator<Item = Kept>) -> BTreeSet<Kept> {
+    let also: BTreeSet<Kept> = also.into_iter().collect();
     let mut kept: BTreeSet<Kept> = metrics.iter().flat_map(metric_columns).collect();
+    // Of a text that is held in any case the length can be found.
+    let is_held = |k: &Kept, form: &Form| also.contains(&Kept { form: *form, ..*k });
+    kept.retain(|k| !whole(k.form).iter().any(|text| is_held(k, text)));
     kept.extend(also);
     let all = kept.clone();
     let has = |column: Column, form: &Form| all.contains(&Kept { column, form: *form });

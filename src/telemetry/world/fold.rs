@@ -17,6 +17,8 @@ pub struct Family {
     pub returned: Option<usize>,
     /// Values of several groups can be added.
     pub additive: bool,
+    /// A group without a value would change what several come to: one that is divided by 0.
+    pub nulls_count: bool,
 }
 
 /// Whether the values of two groups add up to the value of both.
@@ -38,7 +40,9 @@ impl Acc {
 
     fn add(&mut self, value: Value) {
         self.groups = self.groups.saturating_add(1);
-        self.one = value;
+        if value != Value::Null {
+            self.one = value;
+        }
         if let Value::Int(n) = value {
             self.sum = self.sum.saturating_add(n);
         }
@@ -54,7 +58,7 @@ impl Acc {
     pub fn shown(&self, additive: bool) -> Option<Value> {
         match (additive, self.groups) {
             (true, _) => Some(Value::Int(self.sum)),
-            (false, 1) => Some(self.one),
+            (false, 1) if self.one != Value::Null => Some(self.one),
             (false, _) => None,
         }
     }
@@ -68,6 +72,7 @@ pub struct Folded {
     pub columns: Vec<Column>,
     value: usize,
     additive: bool,
+    nulls_count: bool,
     /// By window and the places of the labels, as one number.
     series: FxHashMap<(u16, u128), Acc>,
 }
@@ -75,8 +80,8 @@ pub struct Folded {
 impl Folded {
     /// No series yet.
     pub fn new(family: &Family, columns: Vec<Column>) -> Self {
-        let (value, additive) = (family.value, family.additive);
-        Folded { columns, value, additive, series: FxHashMap::default() }
+        let Family { value, additive, nulls_count, .. } = *family;
+        Folded { columns, value, additive, nulls_count, series: FxHashMap::default() }
     }
 
     /// Adds rows of a metric with so many windows. Where groups have several rows (`many`), a
@@ -105,7 +110,7 @@ impl Folded {
                 Some(n) => Value::Int(n.into()),
                 None => row.value(self.value),
             };
-            if value == Value::Null {
+            if value == Value::Null && !self.nulls_count {
                 continue;
             }
             let window = row.window();

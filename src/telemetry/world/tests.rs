@@ -92,6 +92,28 @@ fn what_cannot_be_added_is_other_only_if_it_is_one_group() {
     assert_eq!(samples(&text), ["m{country=\"A\"} 2"]);
 }
 
+/// A group that is divided by 0 has no ratio, but would change that of several.
+#[test]
+fn a_ratio_of_other_stands_for_one_group_also_where_another_has_none() {
+    let measures = || {
+        let all = [("a", Kind::Count), ("b", Kind::Count), ("r", Kind::Ratio(0, 1))];
+        all.map(|(name, kind)| measure(name, kind)).to_vec()
+    };
+    let m = declare("m", &["country"], measures(), Vec::new());
+    let group = |country: &str, over: i128, under: i128| {
+        let ratio = if under == 0 { Value::Null } else { Value::Ratio(over, under) };
+        row(0, 0, &[Some(country)], &[Value::Int(over), Value::Int(under), ratio])
+    };
+    let of = |groups: Vec<Change>| {
+        let (text, _) = exported(std::slice::from_ref(&m), groups, &labels(100, 100));
+        samples(&text).into_iter().filter(|s| s.starts_with("m_r")).collect::<Vec<_>>()
+    };
+    let one = group("D", 7, 1);
+    assert_eq!(of(vec![one.clone()]), ["m_r{country=\"other\"} 7"]);
+    assert_eq!(of(vec![one, group("E", 100, 0)]), Vec::<String>::new());
+    assert_eq!(of(vec![group("E", 100, 0)]), Vec::<String>::new());
+}
+
 #[test]
 fn what_is_returned_is_a_label_and_several_measures_are_several_families() {
     let top = Kind::Top { k: 2, of: Expr::Column(Column::Category) };
