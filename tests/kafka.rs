@@ -342,7 +342,26 @@ fn topics_change_under_a_running_daemon() {
     until(&run, &mut daemon, "it has read the topic that was made anew", read(count));
     drop(daemon.kill());
     skipped(&run, &brokers, &more, count);
+    early(&run, &mut broker);
     recreated(&run, &brokers);
+}
+
+/// Started while the broker is away a daemon shows what it has in the end, but not as if that were
+/// all there is: nobody has told it. That was called live.
+fn early(run: &Run, broker: &mut Broker) {
+    let marked = |is: bool| move |s: &runs::Status| (s.0["catching_up"] == is).then_some(());
+    broker.kill();
+    let mut command = run.serving();
+    command.args(["--set", "engine.withhold=1s"]);
+    let mut daemon = Running::start(command);
+    until(run, &mut daemon, "what it has is marked", marked(true));
+    broker.again();
+    until(run, &mut daemon, "it has caught up", marked(false));
+    let lags = until(run, &mut daemon, "the ends are known", |s| {
+        s.lags().into_iter().collect::<Option<Vec<f64>>>()
+    });
+    assert!(lags.iter().all(|lag| *lag == 0.0), "{lags:?}");
+    drop(daemon.kill());
 }
 
 /// While the broker is away nobody knows how far the daemon is behind: that is no 0.

@@ -163,6 +163,8 @@ pub struct Coordinator {
     /// What is there at the start is still being found.
     pub(super) first_discovery: bool,
     pub(super) started: Instant,
+    /// When the orderly stop has to be over, once it has begun.
+    pub(super) stop_by: Option<Instant>,
     /// Positions by source, of cuts that the keeper has not answered for.
     pub(super) submitted: VecDeque<(u64, Vec<Positions>)>,
 }
@@ -211,6 +213,7 @@ impl Coordinator {
             shows: State::Withheld,
             first_discovery: true,
             started: start,
+            stop_by: None,
             submitted: VecDeque::new(),
         }
     }
@@ -239,6 +242,7 @@ impl Coordinator {
             while let Ok(event) = self.lines.events.try_recv() {
                 self.event(event)?;
             }
+            self.in_time()?;
         }
         self.report.finish();
         for worker in 0..self.lines.workers.len() {

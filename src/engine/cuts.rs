@@ -223,6 +223,25 @@ mod tests {
         assert!(matches!(coordinator.phase, Phase::Draining { ended: true }));
     }
 
+    /// A stop whose last checkpoint found no room on the disk went on for ever.
+    #[test]
+    fn a_stop_that_is_not_over_in_its_time_is_given_up() {
+        let mut coordinator = coordinator(&SharedStatus::default());
+        let code = |c: &Coordinator| match c.in_time() {
+            Ok(()) => None,
+            Err(error) => Some(Failure::from(error).exit_code),
+        };
+        coordinator.pace.shutdown = Duration::ZERO;
+        assert_eq!(code(&coordinator), None);
+        coordinator.stop_early();
+        assert_eq!(code(&coordinator), Some(exit::IO));
+        coordinator.phase = Phase::Done;
+        assert_eq!(code(&coordinator), None);
+        coordinator.pace.shutdown = Duration::from_mins(9);
+        coordinator.stop_early();
+        assert_eq!(code(&coordinator), None);
+    }
+
     /// Where only the last epoch is a cut, epochs without data came one after the other.
     #[test]
     fn no_epoch_is_due_for_a_cut_that_does_not_come() {

@@ -20,11 +20,14 @@ impl Coordinator {
         if self.phase != Phase::Running || self.sources.due().is_none_or(|d| d > Instant::now()) {
             return Ok(());
         }
+        let pending = self.shows != State::Live && self.sources.pending();
         let (waiting, still) = self.sources.discover(&mut self.book, &self.report.machine)?;
         let followed = !self.pace.bounded;
         still.into_iter().for_each(|n| self.report.still(n, self.book.next(n), followed));
-        if self.first_discovery {
+        if self.first_discovery || pending {
             self.await_ends(&waiting);
+        }
+        if self.first_discovery {
             // Who does not answer is not waited for longer than for who has answered.
             let late = self.started.elapsed() >= self.pace.withhold && !self.pace.bounded;
             self.first_discovery = self.sources.pending() && !late;
@@ -60,7 +63,8 @@ impl Coordinator {
         }
         if let Some((ends, until)) = &mut self.awaited {
             ends.retain(|n, end| self.book.next(*n) < *end);
-            let caught_up = ends.is_empty();
+            // What is there of a source that has not answered yet is not known.
+            let caught_up = ends.is_empty() && !self.sources.pending();
             if !caught_up {
                 if Instant::now() >= *until && self.shows == State::Withheld {
                     info!("results are served before the sources' ends of the start are reached");

@@ -19,6 +19,7 @@ use std::time::{Duration, Instant};
 use tracing::{info, warn};
 
 use super::coordinator::{Coordinator, Phase};
+use super::error::EngineError;
 use crate::cli::{Failure, exit};
 use crate::telemetry::process::resident;
 use crate::telemetry::status::{Level, Operator};
@@ -151,7 +152,23 @@ impl Coordinator {
     /// The orderly end before the sources': what was read is completed and stored.
     pub(super) fn stop_early(&mut self) {
         self.report.stopping();
+        self.stop_by = Some(Instant::now() + self.pace.shutdown);
         self.drain(false);
+    }
+
+    /// An orderly stop that does not end, as where a disk is full, is given up.
+    pub(super) fn in_time(&self) -> Result<(), EngineError> {
+        let late = self.stop_by.is_some_and(|by| by <= Instant::now());
+        if !late || self.phase == Phase::Done {
+            return Ok(());
+        }
+        let what = format!(
+            "what was read could not be completed and stored within engine.shutdown_timeout ({:?})",
+            self.pace.shutdown
+        );
+        let hint = "the log says what it waited for, such as room on a disk; start again: it goes on \
+                    from the newest checkpoint, and nothing is lost";
+        Err(Failure::new(exit::IO, what, hint).into())
     }
 
     /// Whether nothing is left that would shrink by waiting: all is worked off and written.

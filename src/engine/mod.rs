@@ -71,6 +71,8 @@ pub struct Pace {
     pub cuts_between: bool,
     /// Results are withheld at most so long after a restart.
     pub withhold: Duration,
+    /// An orderly stop may take so long.
+    pub shutdown: Duration,
     /// The run ends when everything is read.
     pub bounded: bool,
     /// The state keeps whether they did.
@@ -89,6 +91,7 @@ impl Pace {
             cut_bytes: config.state.cut_bytes,
             cuts_between: !one_cut,
             withhold: config.engine.withhold,
+            shutdown: config.engine.shutdown_timeout,
             bounded: false,
             marks_end: true,
         }
