@@ -163,7 +163,8 @@ impl Coordinator {
             return Ok(());
         }
         let what = format!(
-            "what was read could not be completed and stored within engine.shutdown_timeout ({:?})",
+            "what was read could not be completed and stored within engine.shutdown_timeout \
+             ({:?})",
             self.pace.shutdown
         );
         let hint = "the log says what it waited for, such as room on a disk; start again: it goes on \

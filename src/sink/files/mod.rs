@@ -33,8 +33,8 @@ use crate::store::{Partition, fault, is_full};
 /// Rows are handed to the system when so many bytes of a table are together.
 const BUFFER: usize = 1 << 20;
 
-/// While the disk is full, so many bytes of a table are held in memory. The engine reads no more long
-/// before, but hears only with the next cut how much waits.
+/// While the disk is full, so many bytes of a table are held in memory. The engine reads no more
+/// long before, but hears only with the next cut how much waits.
 pub const HELD_MAX: usize = 1 << 30;
 
 /// The position and number of the last row of a partition.
