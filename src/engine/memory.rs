@@ -162,13 +162,13 @@ impl Coordinator {
         if !late || self.phase == Phase::Done {
             return Ok(());
         }
+        let most = self.pace.shutdown;
         let what = format!(
-            "what was read could not be completed and stored within engine.shutdown_timeout \
-             ({:?})",
-            self.pace.shutdown
+            "what was read could not be completed and stored within {most:?} \
+             (engine.shutdown_timeout)"
         );
-        let hint = "the log says what it waited for, such as room on a disk; start again: it goes on \
-                    from the newest checkpoint, and nothing is lost";
+        let hint = "the log says what it waited for, such as room on a disk; start again: it goes \
+                    on from the newest checkpoint, and nothing is lost";
         Err(Failure::new(exit::IO, what, hint).into())
     }
 
