@@ -44,6 +44,8 @@ pub enum RowFormat {
 pub struct DecodeOptions {
     /// The cleaning rules.
     pub rules: Arc<Rules>,
+    /// Names of fields that are not cleaned and not unknown: sources take times from them.
+    pub known: Arc<[Box<str>]>,
     /// The partitions' names, for provenance.
     pub partitions: Partitions,
     /// Whether sinks want cleaned rows, and how.
@@ -134,7 +136,7 @@ impl Work {
         let kept = plan.layout.sides.iter().flat_map(|side| &side.places);
         let kept: Vec<Column> = kept.map(|place| place.kept.column).collect();
         let all = plan.counted.fields || options.rows.is_some();
-        let decoder = Decoder::new(options.rules.clone());
+        let decoder = Decoder::new(options.rules.clone()).knowing(&options.known);
         let desk = Desk {
             recs: (0..workers as u64).map(Filling::new).collect(),
             records: plan.counted.records,

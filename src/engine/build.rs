@@ -17,7 +17,7 @@ use super::keeper::{BEGUN, LEFT, SINK, mark_name};
 use super::posts::Lookup;
 use super::setup::{From, Replayed};
 use super::worker::Bounds;
-use crate::config::{Config, Sink as SinkConfig, SourceKind};
+use crate::config::{self, Config, Sink as SinkConfig, SourceKind};
 use crate::http::{self, Parts, Server};
 use crate::publish::Published;
 use crate::sink::letters::{self, Outlet};
@@ -210,8 +210,13 @@ pub fn decode_options(config: &Config, book: &Book) -> DecodeOptions {
         SinkConfig::Files(files) => files.csv,
     };
     let rows = config.sinks.first().map(|s| if csv(s) { RowFormat::Csv } else { RowFormat::Json });
+    let arrival = |s: &config::Source| match &s.kind {
+        SourceKind::Files(files) => files.arrival_field.as_deref().map(Box::from),
+        SourceKind::Demo(_) | SourceKind::Kafka(_) => None,
+    };
     DecodeOptions {
         rules: Arc::new(config.cleaning.clone()),
+        known: config.sources.iter().filter_map(arrival).collect(),
         partitions: book.partitions.clone(),
         rows,
     }

@@ -147,8 +147,12 @@ fn replayed(plan: Plan, mut state: ReadOnly) -> Result<Published, EngineError> {
     let book = Book::new(&head, 1);
     let ended = head.marks.get(ENDED) == Some(&Value::Bool(true));
     let tick = Tick { now: head.now, publish: true, ended, last: true, ..Tick::default() };
-    let options =
-        DecodeOptions { rules: Arc::default(), partitions: book.partitions.clone(), rows: None };
+    let options = DecodeOptions {
+        rules: Arc::default(),
+        known: Arc::default(),
+        partitions: book.partitions.clone(),
+        rows: None,
+    };
     let restore = Arc::new(restore(state.restored, head.now)?);
     let schemas = plan.metrics.iter().map(|m| m.schema.clone()).collect();
     let sealed = timely::execute_directly(move |worker| {

@@ -228,6 +228,7 @@ fn segment(
     let names = PARTITIONS.map(|(source, name, _)| (source.to_string(), name.to_string()));
     let options = DecodeOptions {
         rules: Arc::default(),
+        known: Arc::default(),
         partitions: Partitions::new(names.to_vec().into()),
         rows: None,
     };

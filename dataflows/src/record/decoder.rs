@@ -14,7 +14,7 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use super::bytes::Marks;
 use super::clean::{Context, index};
-use super::fast::{self, Block};
+use super::fast::{self, Block, Unknown};
 use super::notes::Notes;
 use super::rules::{Rule, Rules};
 use super::unwrap::Layers;
@@ -43,6 +43,12 @@ impl Decoder {
     /// null, whatever they hold.
     pub fn only(self, columns: &[Column]) -> Self {
         Decoder { slots: Slots::of(columns), ..self }
+    }
+
+    /// The same, but fields of these names are not counted as unknown: something else reads them.
+    pub fn knowing(mut self, names: &[Box<str>]) -> Self {
+        self.notes.know(names);
+        self
     }
 
     /// A decoder that sends everything through the general parser: the judge of the fast path.
@@ -144,11 +150,29 @@ impl Task<'_> {
     /// Decodes a message of the usual layout by the fast path; false if it is none.
     fn usual(&mut self, block: Block<'_>, at: Range<usize>, marks: &Marks) -> bool {
         let mut wire = Wire::new("");
-        if fast::scan(block, at.clone(), marks, &mut wire).is_none() || wire.told() == 0 {
+        if fast::scan(block, at.clone(), marks, &mut wire).is_none() {
+            return self.passing(block, at, marks);
+        }
+        if wire.told() == 0 {
             return false;
         }
         if let Err(reason) = self.record(&mut wire) {
             self.reject(reason, block.part(at));
+        }
+        true
+    }
+
+    /// The same for one that may have unknown fields.
+    #[cold]
+    fn passing(&mut self, block: Block<'_>, at: Range<usize>, marks: &Marks) -> bool {
+        let (mut wire, mut unknown) = (Wire::new(""), Unknown::new());
+        let found = fast::scan_passing(block, at.clone(), marks, &mut wire, &mut unknown);
+        if found.is_none() || wire.told() == 0 {
+            return false;
+        }
+        match self.record(&mut wire) {
+            Ok(()) => unknown.iter().for_each(|name| self.notes.unknown(name)),
+            Err(reason) => self.reject(reason, block.part(at)),
         }
         true
     }
@@ -182,5 +206,36 @@ fn kind(rule: Rule, told: u8) -> Option<(Stream, bool)> {
         Rule::Kind(stream) if tells(stream) => Some((stream, false)),
         Rule::Kind(_) => Some((first, true)),
         Rule::Auto | Rule::Ignore => Some((first, false)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GEO: &str = r#"{"ind":2,"timestamp":"2018-03-04 05:06:07","country":"C"}"#;
+
+    #[test]
+    fn unknown_fields_are_counted_on_either_path_but_for_those_that_others_read() {
+        let row = |fields: &str| format!("{{{fields},{}", &GEO[1..]);
+        let many: Vec<String> = (0..9).map(|n| format!("\"f{n}\":{n}")).collect();
+        for (fields, want) in [
+            (r#""foo":1,"sent_at":"2026-01-01T00:00:00Z""#, vec![("foo", 1)]),
+            (r#""sent_at":1,"foo":"a\nb","foo":null,"title":true"#, vec![("foo", 2), ("title", 1)]),
+            (&*many[..8].join(","), many[..8].iter().map(|f| (&f[1..3], 1)).collect()),
+            (&*many.join(","), many.iter().map(|f| (&f[1..3], 1)).collect()),
+            (r#""foo":{"a":[1]}"#, vec![("foo", 1)]),
+        ] {
+            for new in [Decoder::new, Decoder::general] {
+                let mut decoder = new(Arc::new(Rules::default())).knowing(&["sent_at".into()]);
+                let mut records = 0;
+                decoder.decode(row(fields).as_bytes(), Rule::Auto, 0, false, |_, decoded| {
+                    records += u32::from(matches!(decoded, Decoded::Record(r) if r.index == 2));
+                });
+                let notes: Vec<(String, u64)> = decoder.take_notes().into_iter().collect();
+                let want = want.iter().map(|(name, n)| (format!("unknown_field:{name}"), *n));
+                assert_eq!((records, notes), (1, want.collect()), "{fields}");
+            }
+        }
     }
 }

@@ -1,11 +1,14 @@
 //! The fast path: where strings may end and whether all is UTF-8 is found out for a whole block of
-//! messages; then one pass over each that has the usual layout, one flat object of known keys.
+//! messages; then one pass over each that has the usual layout: one flat object, most of whose keys
+//! are known.
 //!
 //! Promises: what it takes, the general parser would take to the same; everything else (nested
-//! values, unknown or doubled keys, exponents, control characters, whatever is not JSON) it
-//! leaves to it. No allocation but for [`Marks`], whose room is used again.
+//! values, doubled known keys, many unknown ones, exponents, control characters, whatever is not
+//! JSON) it leaves to it. No allocation but for [`Marks`], whose room is used again.
 
 use std::ops::Range;
+
+use smallvec::SmallVec;
 
 use super::bytes::Marks;
 use super::number::digits_at_head;
@@ -42,8 +45,11 @@ impl<'a> Block<'a> {
     }
 }
 
+/// The names of unknown keys, as they stand; a message with more of them is left.
+pub(super) type Unknown<'a> = SmallVec<[&'a str; 8]>;
+
 /// Scans the message at a place of a block and puts its object with its values into `wire`, which
-/// is of no use if the message is not of the usual layout: then none.
+/// is of no use if the message is not of the usual layout or has unknown keys: then none.
 #[inline]
 pub(super) fn scan<'a>(
     block: Block<'a>,
@@ -51,24 +57,54 @@ pub(super) fn scan<'a>(
     marks: &Marks,
     wire: &mut Wire<'a>,
 ) -> Option<()> {
+    walk::<false>(block, at, marks, wire, &mut Unknown::new())
+}
+
+/// The same for one that may have unknown keys, whose names go into `unknown`. It is apart, so
+/// that those without do not pay for it.
+pub(super) fn scan_passing<'a>(
+    block: Block<'a>,
+    at: Range<usize>,
+    marks: &Marks,
+    wire: &mut Wire<'a>,
+    unknown: &mut Unknown<'a>,
+) -> Option<()> {
+    walk::<true>(block, at, marks, wire, unknown)
+}
+
+#[inline]
+fn walk<'a, const PASSING: bool>(
+    block: Block<'a>,
+    at: Range<usize>,
+    marks: &Marks,
+    wire: &mut Wire<'a>,
+    unknown: &mut Unknown<'a>,
+) -> Option<()> {
     let Range { start, end } = trim(block.bytes, at);
     let bytes = &block.bytes[..end];
     if bytes.get(start) != Some(&b'{') {
         return None;
     }
     wire.set_text(block.text(start..end)?);
-    let mut scan = Scan { bytes, at: start + 1, marks };
+    let mut scan = Scan::<PASSING> { bytes, at: start + 1, marks, name: 0..0 };
     let (mut guess, mut bits) = (0, Bits::default());
     loop {
         let slot = scan.key(guess)?;
         scan.blanks();
         let from = scan.at;
         let escaped = scan.value()?;
-        if !bits.add(slot, escaped) {
-            return None;
+        if let Some(slot) = slot {
+            if !bits.add(slot, escaped) {
+                return None;
+            }
+            wire.put_raw(slot, from - start, scan.at - start);
+            guess = slot as usize + 1;
+        } else {
+            if unknown.len() == unknown.inline_size() {
+                return None;
+            }
+            unknown.push(&wire.text()[scan.name.start - start..scan.name.end - start]);
         }
-        wire.put_raw(slot, from - start, scan.at - start);
-        guess = slot as usize + 1;
         if !scan.more()? {
             wire.set_bits(bits);
             return (scan.at == end).then_some(());
@@ -90,14 +126,16 @@ fn trim(bytes: &[u8], mut at: Range<usize>) -> Range<usize> {
 }
 
 /// A place in a block up to the end of a message: what is behind it has not been looked at yet.
-struct Scan<'a> {
+struct Scan<'a, const PASSING: bool> {
     bytes: &'a [u8],
     at: usize,
     /// Of the whole block, so that one may lie behind the message.
     marks: &'a Marks,
+    /// Where the name of the key lies that was not guessed last.
+    name: Range<usize>,
 }
 
-impl Scan<'_> {
+impl<const PASSING: bool> Scan<'_, PASSING> {
     #[inline]
     fn peek(&self) -> Option<u8> {
         self.bytes.get(self.at).copied()
@@ -127,21 +165,25 @@ impl Scan<'_> {
         }
     }
 
-    /// A known key and the colon behind it, most likely those of the slot `guess`.
+    /// A key and the colon behind it, most likely those of the slot `guess`; no slot if it is
+    /// unknown and may be.
     #[inline]
-    fn key(&mut self, guess: usize) -> Option<Slot> {
+    fn key(&mut self, guess: usize) -> Option<Option<Slot>> {
         if let Some(slot) = SLOTS.get(guess)
             && let Some(rest) = slot.behind(self.rest())
         {
             self.at = self.bytes.len() - rest.len();
-            return Some(*slot);
+            return Some(Some(*slot));
         }
         self.blanks();
         self.expect(b'"')?;
-        let end = self.marks.from(self.at);
-        // A key with an escape is not among the names.
-        let slot = Slot::of(self.bytes.get(self.at..end)?)?;
-        self.at = end;
+        self.name = self.at..self.marks.from(self.at);
+        let slot = Slot::of(self.bytes.get(self.name.clone())?);
+        if !PASSING && slot.is_none() {
+            return None;
+        }
+        self.at = self.name.end;
+        // A key with an escape ends here: what its name is the general parser tells.
         self.expect(b'"')?;
         self.blanks();
         self.expect(b':')?;
@@ -254,7 +296,7 @@ mod tests {
     use crate::record::general::{Shape, object, shape};
     use proptest::prelude::*;
 
-    const ROWS: [&str; 6] = [
+    const ROWS: [&str; 7] = [
         concat!(
             r#"{"index":2,"unique_id":"f0c7","title":"Art \u2026 \"x\"","#,
             r#""description":"d\ud83d\ude00\n","#,
@@ -272,6 +314,7 @@ mod tests {
         ),
         "{\"idx\":12,\"country\":\"\u{e9}\u{1f600}\",\"longitude\":0.10,\"latitude\":true}\n",
         r#" { "ind" : "12" , "first_name":"","date_joined":false } "#,
+        "{\"x\":1,\"ind\":0,\"sent_at\": \"a\\n\",\"country\":\"B\",\"\u{e9}\":null,\"x\":-0.5}",
         "{}",
     ];
 
@@ -302,22 +345,27 @@ mod tests {
     fn agree_within(before: &[u8], message: &[u8], behind: &[u8]) -> bool {
         let (block, mut marks) = ([before, message, behind].concat(), Marks::default());
         let all = Block::new(&block, &mut marks);
-        let mut fast = Wire::new("");
-        if scan(all, before.len()..before.len() + message.len(), &marks, &mut fast).is_none() {
+        let (mut fast, mut passed) = (Wire::new(""), Unknown::new());
+        let place = before.len()..before.len() + message.len();
+        let known = scan(all, place.clone(), &marks, &mut fast).is_some();
+        let alone = fast.clone();
+        if scan_passing(all, place, &marks, &mut fast, &mut passed).is_none() {
+            assert!(!known);
             return false;
         }
+        assert!(known == passed.is_empty() && (!known || alone == fast));
         let found = fast.text();
         let text = str::from_utf8(message).expect("taken, so it is text");
         assert_eq!(shape(text, 1), Shape::Json(found), "{text}");
         let (mut general, mut unknown) = (Wire::new(found), Vec::new());
         assert!(object(found, &mut general, &mut unknown), "{text}");
-        assert_eq!((&fast, unknown.len()), (&general, 0), "{text}");
+        assert_eq!((&fast, &*passed), (&general, &*unknown), "{text}");
         true
     }
 
     #[test]
     fn the_usual_rows_are_taken() {
-        for row in &ROWS[..5] {
+        for row in &ROWS[..6] {
             assert!(agree(row.as_bytes()), "{row}");
         }
     }
@@ -336,7 +384,9 @@ mod tests {
             r#"{"ind":1e3}"#,
             r#"{"ind":1,"ind":2}"#,
             r#"{"in\u0064":1}"#,
-            r#"{"x":1}"#,
+            r#"{"\u0078":1}"#,
+            r#"{"x":[]}"#,
+            r#"{"a":1,"b":1,"c":1,"d":1,"e":1,"f":1,"g":1,"h":1,"i":1}"#,
             r#"{"ind":{}}"#,
             r#"{"ind":[]}"#,
             r#"{"value":{"ind":1}}"#,

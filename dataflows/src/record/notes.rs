@@ -39,6 +39,8 @@ pub(super) struct Notes {
     wrappers: [u64; WRAPPERS.len()],
     misrouted: u64,
     unknown: FxHashMap<Box<str>, u64>,
+    /// Names that are known to others.
+    known: Vec<Box<str>>,
     unknown_other: u64,
     names: BTreeMap<&'static str, u64>,
 }
@@ -57,7 +59,15 @@ impl Notes {
         *self.names.entry(key).or_default() += 1;
     }
 
+    /// Fields of these names are not counted.
+    pub(super) fn know(&mut self, names: &[Box<str>]) {
+        self.known = names.to_vec();
+    }
+
     pub(super) fn unknown(&mut self, name: &str) {
+        if self.known.iter().any(|known| **known == *name) {
+            return;
+        }
         if let Some(count) = self.unknown.get_mut(name) {
             *count += 1;
         } else if self.unknown.len() < NAMES_MAX && name.len() <= NAME_BYTES_MAX {

@@ -24,7 +24,8 @@ macro_rules! slots {
             }
 
             /// What stands behind the key, its quotes and the colon, if a text starts with them.
-            #[inline]
+            #[allow(clippy::inline_always, reason = "two scanners call it for every key")]
+            #[inline(always)]
             pub(super) fn behind(self, text: &[u8]) -> Option<&[u8]> {
                 match self { $(Slot::$variant => {
                     text.strip_prefix(concat!("\"", $name, "\":").as_bytes())

@@ -46,7 +46,8 @@ fn every_partition_has_its_turn_where_an_epoch_has_no_room_for_all() {
         let plan = Arc::new(Plan::new(&[], &[], false));
         let partitions = Partitions::default();
         partitions.write().extend((0..5).map(|n| ("s".to_owned(), n.to_string())));
-        let options = DecodeOptions { rules: Arc::default(), partitions, rows: None };
+        let options =
+            DecodeOptions { rules: Arc::default(), known: Arc::default(), partitions, rows: None };
         let handles = graph::build(worker, &plan, &options, &Arc::new(Restore::default()));
         let (shared, (tell, inbox)) = (Arc::new(Shared::new(1)), unbounded());
         shared.reading.store(true, Relaxed);
