@@ -350,6 +350,7 @@ mod tests {
             coordinator.kept(kept).expect("no last cut");
             let (reading, status) = (coordinator.shared.reading.load(Relaxed), status.read());
             assert_eq!(status.held_by.is_none(), reading, "{:?}", status.held_by);
+            assert_eq!(status.reading_held, !reading);
             reading
         };
         let full = |unwritten_bytes| {

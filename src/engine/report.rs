@@ -224,7 +224,9 @@ impl Report {
             (_, true) => "nothing is read until there is room in the memory budget (engine.memory)",
             _ => "",
         };
-        self.status.write().held_by = (!why.is_empty()).then(|| why.to_owned());
+        let mut status = self.status.write();
+        status.reading_held = !why.is_empty();
+        status.held_by = status.reading_held.then(|| why.to_owned());
     }
 
     /// What the process holds, and how the budget is kept.

@@ -116,6 +116,12 @@ async fn readyz(State(app): Shared) -> Response {
     if seen == Seen::CatchingUp {
         reasons.push("results are served while catching up".into());
     }
+    if seen != Seen::Withheld && status.reading_held {
+        reasons.extend(status.held_by.clone());
+    }
+    if let Some(trouble) = &status.checkpoints.trouble {
+        reasons.push(format!("checkpoints: {}; {}", trouble.error, trouble.hint));
+    }
     let troubles = status.sources.iter().filter_map(|s| {
         let trouble = s.trouble.as_ref()?;
         Some(format!("source {}: {}; {}", s.name, trouble.error, trouble.hint))

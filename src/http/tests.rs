@@ -13,6 +13,7 @@ use crate::config::{Http, Labels, Secret};
 use crate::publish::samples::{at, change, popularity};
 use crate::publish::{Published, State};
 use crate::telemetry::Machine;
+use crate::telemetry::status::Trouble;
 
 /// Knows post 7 alone.
 struct Seven;
@@ -254,6 +255,23 @@ fn withheld_results_are_not_shown() {
     parts.published.set_state(State::CatchingUp);
     assert_eq!(get(server.addr, ROUTES[4]).json()["catching_up"], true);
     assert_eq!(get(server.addr, "/readyz").json()["state"], "catching_up");
+}
+
+/// It said nothing of it: results are served, and grow old.
+#[test]
+fn what_holds_reading_back_is_said_beside_ready() {
+    let (server, parts) = start(None, 16);
+    let held = "nothing is read until there is room";
+    {
+        let mut status = parts.status.write();
+        (status.reading_held, status.held_by) = (true, Some(held.into()));
+        let (error, hint) = ("no space left".into(), "free space".into());
+        status.checkpoints.trouble = Some(Trouble { error, hint, at: 0 });
+    }
+    let ready = get(server.addr, "/readyz");
+    let reasons = json!([held, "checkpoints: no space left; free space"]);
+    assert_eq!((ready.status, &ready.json()["reasons"]), (200, &reasons));
+    assert!(get(server.addr, "/metrics").body.contains("\npinflow_reading_held 1\n"));
 }
 
 #[test]

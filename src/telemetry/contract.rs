@@ -96,6 +96,19 @@ fn dashboards_show_what_there_is() {
 }
 
 #[test]
+fn alerts_ask_for_what_there_is_and_say_what_to_do() {
+    let rules = read("grafana/alerts.yml");
+    let (known, asked) = (known(), names(&rules));
+    let unknown: Vec<_> = asked.difference(&known).collect();
+    assert!(asked.len() > 10 && unknown.is_empty(), "{unknown:?}");
+    let alerts: Vec<&str> = rules.split("- alert: ").skip(1).collect();
+    for part in ["expr:", "severity:", "summary:", "description:"] {
+        assert!(alerts.iter().all(|alert| alert.matches(part).count() == 1), "{part}");
+    }
+    assert!(read("grafana/prometheus.yml").contains("rule_files: [alerts.yml]"));
+}
+
+#[test]
 fn dashboards_keep_the_rules() {
     let text = |v: &Value| v.as_str().unwrap_or("").to_owned();
     let mut ids = BTreeSet::new();

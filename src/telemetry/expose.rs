@@ -61,6 +61,7 @@ pub const FAMILIES: &[(&str, &str, &str)] = &[
     ("pinflow_memory_used_bytes", "gauge", "What it held when it was last looked at."),
     ("pinflow_memory_allocated_bytes", "gauge", "Asked of the allocator and not given back."),
     ("pinflow_memory_held", "gauge", "1 while nothing is read for lack of memory."),
+    ("pinflow_reading_held", "gauge", "1 while nothing is read for lack of memory or disk."),
     ("pinflow_state_bytes", "gauge", "Bytes of the state of record in memory."),
     ("pinflow_queued_bytes", "gauge", "Bytes read and not taken up yet."),
     ("pinflow_operator_records", "gauge", "Records that an operator of the plan holds."),
@@ -382,6 +383,7 @@ fn state(text: &mut Text, status: &Status, picture: &Picture) {
         text.one("pinflow_memory_allocated_bytes", bytes);
     }
     text.one("pinflow_memory_held", i32::from(status.memory.level == Level::Held));
+    text.one("pinflow_reading_held", i32::from(status.reading_held));
     text.one("pinflow_state_bytes", status.memory.state_bytes);
     text.one("pinflow_queued_bytes", status.memory.queued_bytes);
     text.known("pinflow_operator_records");

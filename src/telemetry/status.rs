@@ -271,6 +271,8 @@ pub struct Status {
     pub stopping: bool,
     /// Who holds the frontier or the results back, as a sentence; none = nobody.
     pub held_by: Option<String>,
+    /// Nothing is read, for lack of memory or of room on the disk.
+    pub reading_held: bool,
     /// Ends of the start that have not been reached.
     pub awaited: Vec<Awaited>,
     /// When results are served at the latest, microseconds since 1970-01-01 UTC.

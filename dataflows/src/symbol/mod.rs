@@ -54,8 +54,10 @@ thread_local! {
 /// Symbols that a thread remembers: what comes again and again needs no lock, and no look at its
 /// text, which lies somewhere else.
 struct Lately {
-    /// A power of two, twice as many whenever half as many texts as fit in were missed.
+    /// A power of two, twice as many whenever half as many texts as fit in were missed among
+    /// [`Lately::AMONG`] times as many that were looked for.
     sets: Vec<Set>,
+    looked: usize,
     missed: usize,
 }
 
@@ -82,14 +84,24 @@ impl Lately {
     /// Sets at first, half a MiB, and at most, 2 MiB.
     const FEW: usize = 1 << 13;
     const MOST: usize = 1 << 15;
+    /// Where fewer than one in twice as many is missed, more room would be memory for nothing.
+    const AMONG: usize = 16;
 
     fn new(sets: usize) -> Self {
-        Lately { sets: vec![Set::EMPTY; sets], missed: 0 }
+        Lately { sets: vec![Set::EMPTY; sets], looked: 0, missed: 0 }
     }
 
     /// Where a hash is looked for: by other bits than are compared there.
     fn place(&self, hash: u128) -> usize {
         (hash >> u64::BITS) as usize & (self.sets.len() - 1)
+    }
+
+    /// So many texts are looked for next.
+    fn look(&mut self, count: usize) {
+        self.looked += count;
+        if self.looked > self.sets.len() * WAYS * Self::AMONG {
+            (self.looked, self.missed) = (0, 0);
+        }
     }
 
     fn intern(&mut self, text: &str, hash: u128) -> Sym {
@@ -126,7 +138,10 @@ fn hash(text: &str) -> u128 {
 
 /// The symbol of a text; the same one every time.
 pub fn intern(text: &str) -> Sym {
-    LATELY.with_borrow_mut(|lately| lately.intern(text, hash(text)))
+    LATELY.with_borrow_mut(|lately| {
+        lately.look(1);
+        lately.intern(text, hash(text))
+    })
 }
 
 /// From so many texts on a queue is to be drained.
@@ -166,6 +181,7 @@ impl<T> Queue<T> {
     pub fn drain(&mut self, mut give: impl FnMut(T, Sym)) {
         let mut start = 0;
         LATELY.with_borrow_mut(|lately| {
+            lately.look(self.waiting.len());
             for (hash, end, of) in self.waiting.drain(..) {
                 give(of, lately.intern(&self.texts[start..end], hash));
                 start = end;
@@ -272,6 +288,22 @@ mod tests {
         let want = texts.iter().map(|text| intern(text)).enumerate();
         assert!(want.eq(given));
         queue.drain(|_, _| panic!("nothing waits"));
+    }
+
+    /// It grew for minutes after a start, by a text now and then.
+    #[test]
+    fn what_is_seldom_missed_makes_no_room() {
+        let sets = |every: usize| {
+            let mut lately = Lately::new(Lately::FEW);
+            for n in 0..WAYS * Lately::FEW * Lately::AMONG * 2 {
+                lately.look(1);
+                let text = if n % every == 0 { format!("seldom {n}") } else { "often".into() };
+                lately.intern(&text, hash(&text));
+            }
+            lately.sets.len()
+        };
+        assert_eq!(sets(3 * Lately::AMONG), Lately::FEW);
+        assert!(sets(Lately::AMONG) > Lately::FEW);
     }
 
     #[test]
