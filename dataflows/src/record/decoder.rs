@@ -162,13 +162,22 @@ impl Task<'_> {
         true
     }
 
-    /// The same for one that may have unknown fields.
+    /// The same for one that may have unknown fields and nested values, or be wrapped.
     #[cold]
     fn passing(&mut self, block: Block<'_>, at: Range<usize>, marks: &Marks) -> bool {
-        let (mut wire, mut unknown) = (Wire::new(""), Unknown::new());
-        let found = fast::scan_passing(block, at.clone(), marks, &mut wire, &mut unknown);
-        if found.is_none() || wire.told() == 0 {
-            return false;
+        let depth = self.rules.max_depth;
+        let scan = |at: Range<usize>| {
+            let (mut wire, mut unknown) = (Wire::new(""), Unknown::new());
+            fast::scan_passing(block, at, marks, depth, &mut wire, &mut unknown)?;
+            Some((wire, unknown))
+        };
+        let Some((mut wire, mut unknown)) = scan(at.clone()) else { return false };
+        if wire.told() == 0 {
+            let Some((wrapper, inner)) = self.wrapped(&wire) else { return false };
+            let inside = scan(block.place(inner)).filter(|(wire, _)| wire.told() != 0);
+            let Some(inside) = inside else { return false };
+            self.notes.wrapper(wrapper);
+            (wire, unknown) = inside;
         }
         match self.record(&mut wire) {
             Ok(()) => unknown.iter().for_each(|name| self.notes.unknown(name)),

@@ -148,22 +148,28 @@ impl Task<'_> {
         if !object(json, &mut wire, &mut unknown) {
             return self.reject(Reason::NotJson, whole);
         }
-        if wire.told() == 0 {
-            let wrappers = &self.rules.wrappers;
-            for (on, slot, wrapper) in [
-                (wrappers.value, Slot::Value, Wrapper::Value),
-                (wrappers.index, Slot::Index, Wrapper::Index),
-            ] {
-                if on && wire.raw(slot).starts_with('{') {
-                    self.notes.wrapper(wrapper);
-                    return self.json(wire.raw(slot), whole, layers.more());
-                }
-            }
+        if wire.told() == 0
+            && let Some((wrapper, inner)) = self.wrapped(&wire)
+        {
+            self.notes.wrapper(wrapper);
+            return self.json(inner, whole, layers.more());
         }
         match self.record(&mut wire) {
             Ok(()) => unknown.into_iter().for_each(|name| self.notes.unknown(name)),
             Err(reason) => self.reject(reason, whole),
         }
+    }
+
+    /// The object that one which tells no kind is wrapped around, if it is a wrapper.
+    pub(super) fn wrapped<'a>(&self, wire: &Wire<'a>) -> Option<(Wrapper, &'a str)> {
+        let wrappers = &self.rules.wrappers;
+        let all = [
+            (wrappers.value, Slot::Value, Wrapper::Value),
+            (wrappers.index, Slot::Index, Wrapper::Index),
+        ];
+        let mut on =
+            all.into_iter().filter(|(on, slot, _)| *on && wire.raw(*slot).starts_with('{'));
+        on.next().map(|(_, slot, wrapper)| (wrapper, wire.raw(slot)))
     }
 
     /// Takes base64 off a text, once or twice, if something of ours is inside.
