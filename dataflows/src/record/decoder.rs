@@ -30,13 +30,16 @@ pub struct Decoder {
     fast: bool,
     slots: Slots,
     marks: Marks,
+    /// Of what lies in a wrapper.
+    inner: Marks,
 }
 
 impl Decoder {
     /// A decoder under these rules.
     pub fn new(rules: Arc<Rules>) -> Self {
         let (notes, name) = (Notes::default(), String::new());
-        Decoder { rules, notes, name, fast: true, slots: Slots::ALL, marks: Marks::default() }
+        let (marks, inner) = Default::default();
+        Decoder { rules, notes, name, fast: true, slots: Slots::ALL, marks, inner }
     }
 
     /// The same, but only these columns are cleaned, times of posts, and names. The others are
@@ -105,7 +108,7 @@ impl Messages<'_> {
         arrival_given: bool,
         mut each: impl FnMut(u32, &Decoded<'_>),
     ) {
-        let Decoder { rules, notes, name, fast, slots, marks } = &mut *self.decoder;
+        let Decoder { rules, notes, name, fast, slots, marks, inner } = &mut *self.decoder;
         let rules = &**rules;
         let payload = self.block.part(at.clone());
         let mut task = Task {
@@ -114,6 +117,8 @@ impl Messages<'_> {
             rule,
             notes,
             name,
+            fast: *fast && rules.max_depth > 0,
+            inner,
             slots: *slots,
             next: 0,
             each: &mut each,
@@ -122,7 +127,7 @@ impl Messages<'_> {
             task.emit(Decoded::Ignored);
         } else if payload.len() > rules.max_record_bytes {
             task.reject(Reason::TooLarge, payload);
-        } else if !*fast || rules.max_depth == 0 || !task.usual(self.block, at, marks) {
+        } else if !task.fast || !task.usual(self.block, at, marks) {
             task.payload(payload, payload, Layers::default());
         }
     }
@@ -135,6 +140,8 @@ pub(super) struct Task<'t> {
     rule: Rule,
     pub(super) notes: &'t mut Notes,
     name: &'t mut String,
+    pub(super) fast: bool,
+    inner: &'t mut Marks,
     slots: Slots,
     next: u32,
     each: &'t mut dyn FnMut(u32, &Decoded<'_>),
@@ -151,7 +158,8 @@ impl Task<'_> {
     fn usual(&mut self, block: Block<'_>, at: Range<usize>, marks: &Marks) -> bool {
         let mut wire = Wire::new("");
         if fast::scan(block, at.clone(), marks, &mut wire).is_none() {
-            return self.passing(block, at, marks);
+            let (depth, whole) = (self.rules.max_depth, block.part(at.clone()));
+            return self.passing(block, at, marks, depth, whole);
         }
         if wire.told() == 0 {
             return false;
@@ -162,16 +170,34 @@ impl Task<'_> {
         true
     }
 
+    /// The same for an object that lies in a wrapper of `whole`, nested at most `depth`.
+    pub(super) fn within(&mut self, text: &str, whole: &[u8], depth: usize) -> bool {
+        if depth == 0 {
+            return false;
+        }
+        let mut marks = std::mem::take(self.inner);
+        let block = Block::new(text.as_bytes(), &mut marks);
+        let done = self.passing(block, 0..text.len(), &marks, depth, whole);
+        *self.inner = marks;
+        done
+    }
+
     /// The same for one that may have unknown fields and nested values, or be wrapped.
     #[cold]
-    fn passing(&mut self, block: Block<'_>, at: Range<usize>, marks: &Marks) -> bool {
-        let depth = self.rules.max_depth;
+    fn passing(
+        &mut self,
+        block: Block<'_>,
+        at: Range<usize>,
+        marks: &Marks,
+        depth: usize,
+        whole: &[u8],
+    ) -> bool {
         let scan = |at: Range<usize>| {
             let (mut wire, mut unknown) = (Wire::new(""), Unknown::new());
             fast::scan_passing(block, at, marks, depth, &mut wire, &mut unknown)?;
             Some((wire, unknown))
         };
-        let Some((mut wire, mut unknown)) = scan(at.clone()) else { return false };
+        let Some((mut wire, mut unknown)) = scan(at) else { return false };
         if wire.told() == 0 {
             let Some((wrapper, inner)) = self.wrapped(&wire) else { return false };
             let inside = scan(block.place(inner)).filter(|(wire, _)| wire.told() != 0);
@@ -181,7 +207,7 @@ impl Task<'_> {
         }
         match self.record(&mut wire) {
             Ok(()) => unknown.iter().for_each(|name| self.notes.unknown(name)),
-            Err(reason) => self.reject(reason, block.part(at)),
+            Err(reason) => self.reject(reason, whole),
         }
         true
     }
@@ -220,6 +246,10 @@ fn kind(rule: Rule, told: u8) -> Option<(Stream, bool)> {
 
 #[cfg(test)]
 mod tests {
+    use base64::Engine;
+    use proptest::prelude::*;
+
+    use super::super::rules::Wrappers;
     use super::*;
 
     const GEO: &str = r#"{"ind":2,"timestamp":"2018-03-04 05:06:07","country":"C"}"#;
@@ -245,6 +275,69 @@ mod tests {
                 let want = want.iter().map(|(name, n)| (format!("unknown_field:{name}"), *n));
                 assert_eq!((records, notes), (1, want.collect()), "{fields}");
             }
+        }
+    }
+
+    /// What stands before the fields of a row.
+    const FIELDS: &[&str] = &[
+        "",
+        r#""foo":1,"#,
+        r#""m":{"a":[]},"#,
+        r#""ind":[1],"#,
+        r#""value":{"ind":3},"#,
+        r#""ind":5,"#,
+        r#""unique_id":"\u00e9\n","category":{},"#,
+        r#""a":{"b":{"c":{}}},"#,
+        r#""x":1e9,"#,
+    ];
+
+    /// A wrapper around a message; several can be around each other.
+    fn wrap(kind: u8, message: &str) -> String {
+        let quoted = |text: &str| serde_json::to_string(text).expect("a text");
+        match kind {
+            0 => format!("{{\"value\":{message}}}"),
+            1 => format!("{{\"topic\":\"a\\\\\", \"index\" : {message} ,\"key\":null}}"),
+            2 => quoted(message),
+            3 => format!(" [{message}, 1,{message}]\n"),
+            4 => base64::engine::general_purpose::STANDARD.encode(message),
+            _ => {
+                format!("{{\"x\":[{message}],\"ind\":1,\"unique_id\":{message},\"category\":{{}}}}")
+            }
+        }
+    }
+
+    /// All that becomes of a message, and what was noticed.
+    fn whole(mut decoder: Decoder, message: &[u8], rule: Rule) -> (Vec<String>, Vec<String>) {
+        let mut out = Vec::new();
+        decoder.decode(message, rule, 0, true, |sub, one| out.push(format!("{sub} {one:?}")));
+        (out, decoder.take_notes().into_iter().map(|note| format!("{note:?}")).collect())
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(4096))]
+
+        #[test]
+        fn what_is_wrapped_comes_out_as_by_the_general_parser(
+            fields in prop::sample::select(FIELDS),
+            edit in prop::option::of((any::<prop::sample::Index>(), 0_u8..128)),
+            layers in prop::collection::vec(0_u8..6, 0..6),
+            max_depth in 0_usize..7,
+            on in any::<[bool; 4]>(),
+            rule in prop::sample::select(vec![Rule::Auto, Rule::Kind(Stream::Pin)]),
+        ) {
+            let mut message = format!("{{{fields}{}", &GEO[1..]).into_bytes();
+            if let Some((at, byte)) = edit {
+                let at = at.index(message.len());
+                message[at] = byte;
+            }
+            let message = String::from_utf8(message).expect("ASCII");
+            let message = layers.iter().fold(message, |message, kind| wrap(*kind, &message));
+            let [value, index, text, base64] = on;
+            let wrappers = Wrappers { value, index, text, base64, kpl: true };
+            let rules = Arc::new(Rules { max_depth, wrappers, ..Rules::default() });
+            let [fast, general] = [Decoder::new, Decoder::general]
+                .map(|new| whole(new(rules.clone()), message.as_bytes(), rule));
+            prop_assert_eq!(fast, general, "{}", message);
         }
     }
 }

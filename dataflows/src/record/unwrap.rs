@@ -36,6 +36,11 @@ impl Layers {
     fn more(self) -> Self {
         Layers { taken: self.taken + 1, ..self }
     }
+
+    /// Whether what is inside may be one more wrapper around an object.
+    fn has_room(self) -> bool {
+        self.taken > 0 && self.taken < LAYERS_MAX
+    }
 }
 
 impl Task<'_> {
@@ -54,7 +59,11 @@ impl Task<'_> {
         if is_empty(text) {
             return self.reject(Reason::Empty, whole);
         }
-        match shape(text, self.rules.max_depth) {
+        let depth = self.rules.max_depth;
+        if self.fast && layers.has_room() && self.within(text, whole, depth) {
+            return;
+        }
+        match shape(text, depth) {
             Shape::Json(json) => self.json(json, whole, layers),
             Shape::Deep => self.reject(Reason::TooDeep, whole),
             Shape::Garbage => match self.peel(text, layers) {
@@ -111,7 +120,12 @@ impl Task<'_> {
             let whole = element.as_bytes();
             if is_empty(element) {
                 self.reject(Reason::Empty, whole);
-            } else if is_deep(element, inner_depth) {
+                continue;
+            }
+            if self.fast && layers.has_room() && self.within(element, whole, inner_depth) {
+                continue;
+            }
+            if is_deep(element, inner_depth) {
                 self.reject(Reason::TooDeep, whole);
             } else {
                 self.json(element, whole, layers);
