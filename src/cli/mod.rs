@@ -14,7 +14,6 @@ mod status;
 mod tests;
 mod validate;
 
-use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -117,9 +116,9 @@ pub struct RunArgs {
     /// Write the cleaned rows below a folder
     #[arg(long, value_name = "DIR")]
     pub cleaned: Option<PathBuf>,
-    /// The address to serve (http.listen): IP:PORT or localhost:PORT
-    #[arg(long, value_name = "ADDR", value_parser = crate::config::units::address)]
-    pub listen: Option<SocketAddr>,
+    /// The address to serve (http.listen): IP:PORT or localhost:PORT; none opens no port
+    #[arg(long, value_name = "ADDR", value_parser = crate::config::units::listen)]
+    pub listen: Option<String>,
     /// Records a second of the demo, or `max`
     #[arg(long, value_name = "N|max")]
     pub rate: Option<String>,

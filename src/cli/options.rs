@@ -109,8 +109,8 @@ impl RunArgs {
         if let Some(dir) = &self.state {
             flags.push(flag("--state", "state.dir", dir.display().to_string(), true));
         }
-        if let Some(address) = self.listen {
-            flags.push(flag("--listen", "http.listen", address.to_string(), true));
+        if let Some(address) = &self.listen {
+            flags.push(flag("--listen", "http.listen", address.clone(), true));
         }
         if let Some(rate) = &self.rate {
             flags.push(flag("--rate", "source.*.rate", rate.clone(), false));

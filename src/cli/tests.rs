@@ -39,6 +39,8 @@ fn a_live_run_listens_and_follows_the_wall() {
     use crate::config::{Clock, Rate, SourceKind};
     let got = options("").expect("valid");
     assert_eq!(got.config.http.listen, "127.0.0.1:8765".parse().ok());
+    let closed = options("--listen none").expect("valid");
+    assert_eq!(closed.config.http.listen, None);
     assert_eq!(got.config.engine.clock, Clock::Wall);
     let got = options("--rate max --workers 3").expect("valid");
     assert_eq!(got.config.engine.clock, Clock::Arrival);

@@ -92,6 +92,11 @@ pub fn address(text: &str) -> Result<SocketAddr, String> {
     }
 }
 
+/// The text of an [`address`], or `none`: no port is opened.
+pub fn listen(text: &str) -> Result<String, String> {
+    if text == "none" { Ok(text.into()) } else { address(text).map(|a| a.to_string()) }
+}
+
 /// Microseconds since 1970-01-01 UTC of `YYYY-MM-DD[ HH:MM[:SS[.ffffff]]]`, also with `T` and a
 /// final `Z`.
 pub fn time(text: &str) -> Option<i64> {
