@@ -9,6 +9,7 @@ use std::time::Instant;
 
 use crossbeam_channel::{Receiver, Sender};
 use dataflows::assemble::Partitions;
+use dataflows::record::Stream;
 use dataflows::sealed::{CleanRows, Reject, Tally};
 use serde_json::json;
 use tracing::warn;
@@ -16,8 +17,8 @@ use tracing::warn;
 use super::EngineError;
 use super::messages::{Event, Kept};
 use super::repeats::Repeats;
-use crate::sink::Sink;
 use crate::sink::letters::Outlet;
+use crate::sink::{Sink, table_name};
 use crate::store::dead::DeadLetters;
 use crate::store::{Cut, Head, Partition, Store};
 use crate::telemetry::Machine;
@@ -86,6 +87,8 @@ pub struct Keeper {
     pub unwritten: Option<Cut>,
     /// It goes up to an epoch: it is written with that epoch's outputs, or those of a later one.
     pub owed: bool,
+    /// Cleaned rows, and their bytes, that no stored cut goes up to yet; by table.
+    pub cleaned: [(u64, u64); Stream::ALL.len()],
     /// Counters.
     pub machine: Arc<Machine>,
     /// Which troubles have been said.
@@ -117,6 +120,11 @@ impl Keeper {
         let names = partitions(&self.partitions.read());
         if !rejects.is_empty() {
             self.dead.append(&names, rejects)?;
+        }
+        for some in &rows {
+            let (count, bytes) = &mut self.cleaned[usize::from(some.table)];
+            *count += some.ends.len() as u64;
+            *bytes += some.bytes.len() as u64;
         }
         if let Some((last, others)) = self.sinks.split_last_mut() {
             for sink in others {
@@ -151,6 +159,9 @@ impl Keeper {
         match self.commit(&mut cut, whole, full) {
             Ok(bytes) => {
                 self.owed = false;
+                if whole {
+                    self.count_cleaned();
+                }
                 self.repeats.gone(0);
                 self.machine.checkpoints.inc();
                 self.machine.checkpoint_bytes.inc_by(bytes);
@@ -184,6 +195,18 @@ impl Keeper {
                 })
             }
             Err(error) => Err(error),
+        }
+    }
+
+    /// What a cut that is stored goes up to has been committed.
+    fn count_cleaned(&mut self) {
+        if self.sinks.is_empty() {
+            return;
+        }
+        for (table, (rows, bytes)) in std::mem::take(&mut self.cleaned).into_iter().enumerate() {
+            let table = [table_name(table)];
+            self.machine.sink_rows.with_label_values(&table).inc_by(rows);
+            self.machine.sink_bytes.with_label_values(&table).inc_by(bytes);
         }
     }
 
@@ -282,8 +305,14 @@ fn disk_bytes(store: &Store) -> u64 {
 #[cfg(test)]
 mod tests {
     use std::path::Path;
+    use std::time::Duration;
+
+    use prometheus::IntCounterVec;
 
     use super::*;
+    use crate::config::FilesSink;
+    use crate::sink::{Begin, files};
+    use crate::store::disk::Disk;
     use crate::store::scripted::{Fault, ScriptedDisk};
     use crate::store::{Fingerprint, Options};
 
@@ -294,26 +323,34 @@ mod tests {
         cut
     }
 
-    #[test]
-    fn what_waits_for_room_is_counted_and_then_written() {
-        let disk = ScriptedDisk::new();
-        let shared: Arc<dyn crate::store::disk::Disk> = Arc::new(disk.clone());
-        let (dir, options) = (Path::new("/state"), Options::new(Fingerprint::new()));
-        let (store, _) = Store::open_on(shared.clone(), dir, options.clone()).expect("new");
-        let (dead, _) = DeadLetters::open(shared.clone(), dir, None, 10).expect("new");
-        let mut keeper = Keeper {
+    const DIR: &str = "/state";
+
+    fn keeper(disk: &Arc<dyn Disk>, options: &Options, sinks: Vec<Box<dyn Sink>>) -> Keeper {
+        let dir = Path::new(DIR);
+        let (store, _) = Store::open_on(disk.clone(), dir, options.clone()).expect("new");
+        let (dead, _) = DeadLetters::open(disk.clone(), dir, None, 10).expect("new");
+        Keeper {
             store,
             dead,
-            sinks: Vec::new(),
+            sinks,
             left: Vec::new(),
             outlets: Vec::new(),
             newest: Head::default(),
             partitions: Partitions::default(),
             unwritten: None,
             owed: false,
+            cleaned: Default::default(),
             machine: Arc::new(Machine::new()),
             repeats: Repeats::default(),
-        };
+        }
+    }
+
+    #[test]
+    fn what_waits_for_room_is_counted_and_then_written() {
+        let disk = ScriptedDisk::new();
+        let shared: Arc<dyn Disk> = Arc::new(disk.clone());
+        let (dir, options) = (Path::new(DIR), Options::new(Fingerprint::new()));
+        let mut keeper = keeper(&shared, &options, Vec::new());
         let mut keep = |number| keeper.cut(cut(number), Instant::now(), true, false).expect("kept");
         assert_eq!(keep(0).cut, Some(0));
         let one = cut(0).bytes();
@@ -334,5 +371,40 @@ mod tests {
         let (_, restored) = Store::open_on(shared, dir, options).expect("a state");
         let ledger = restored.expect("restored").ledger.concat();
         assert_eq!(ledger[3..], 6_i64.to_le_bytes(), "nothing is lost");
+    }
+
+    /// They were documented, and counted by nobody.
+    #[test]
+    fn cleaned_rows_are_counted_once_they_are_committed() {
+        let disk = ScriptedDisk::new();
+        let shared: Arc<dyn Disk> = Arc::new(disk.clone());
+        let (dir, options) = (Path::new("/rows").into(), Options::new(Fingerprint::new()));
+        let (rotate_bytes, rotate_interval) = (1 << 20, Duration::from_hours(1));
+        let config = FilesSink { dir, csv: false, rotate_bytes, rotate_interval };
+        let mut sink = files::FilesSink::new(config, shared.clone());
+        let begin = Begin { state: "s", mark: None, started: false, fell_back: false };
+        sink.begin(&begin).expect("an empty folder");
+        let mut keeper = keeper(&shared, &options, vec![Box::new(sink)]);
+        keeper.partitions = Partitions::new(vec![("files".into(), "a".into())].into());
+        let rows = || CleanRows {
+            table: 1,
+            partition: 0,
+            ends: vec![(0, 0, 3), (1, 0, 6)],
+            bytes: b"{}\n{}\n".to_vec(),
+        };
+        let machine = keeper.machine.clone();
+        let counted = || {
+            let of = |all: &IntCounterVec, table| all.with_label_values(&[table]).get();
+            [of(&machine.sink_rows, "geo"), of(&machine.sink_bytes, "geo")]
+        };
+        let cuts = [(0, None, [2, 6]), (1, Some(Fault::Full), [2, 6]), (2, None, [6, 18])];
+        for (number, fault, want) in cuts {
+            keeper.epoch(Vec::new(), vec![rows()]).expect("taken");
+            fault.into_iter().for_each(|fault| disk.fault_at(disk.operations(), fault));
+            keeper.cut(cut(number), Instant::now(), true, false).expect("kept");
+            assert_eq!(counted(), want, "{number}");
+        }
+        let written = disk.read(Path::new("/rows/geo-000000.jsonl.part")).expect("there");
+        assert_eq!(written.len() as u64, counted()[1]);
     }
 }

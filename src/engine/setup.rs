@@ -184,6 +184,7 @@ impl Keep {
             partitions: book.partitions.clone(),
             unwritten: None,
             owed: false,
+            cleaned: Default::default(),
             machine: machine.clone(),
             repeats: Repeats::default(),
         }
