@@ -47,7 +47,6 @@ impl Store {
             return;
         }
         self.compact_now = false;
-        self.options.coarser.iter().for_each(|c| self.ledger.fold(*c, self.head.now));
         if let Err(e) = self.next_generation() {
             warn!(error = %e, "no new generation");
             self.base_failed();

@@ -153,6 +153,8 @@ pub struct Store {
     oldest: u64,
     head: Head,
     ledger: Ledger,
+    /// The grain of time in which it was last folded.
+    folded: i64,
     lost: Option<String>,
     running: Option<Running>,
     compact_now: bool,
@@ -310,8 +312,19 @@ impl Store {
         if !manifest_behind {
             self.remove_old();
         }
+        self.fold();
         self.begin_base();
         CommitInfo { bytes: bytes as u64, duration, generation, manifest_behind }
+    }
+
+    /// Puts old counts together, once a grain of time: a new base may be days away.
+    fn fold(&mut self) {
+        let Some(coarser) = self.options.coarser else { return };
+        let grain = self.head.now.div_euclid(coarser.grain.max(1));
+        if grain > self.folded {
+            self.ledger.fold(coarser, self.head.now);
+            self.folded = grain;
+        }
     }
 
     /// Writes the manifest. That it cannot be written costs no cut: the log holds it.

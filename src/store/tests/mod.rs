@@ -144,6 +144,23 @@ fn old_counts_do_not_grow_with_every_stretch() {
     assert!(counts.len() < 2 * (20 + 50 + 150), "{}", counts.len());
 }
 
+/// In memory they grew until there was a new base, which may be days away where little comes.
+#[test]
+fn old_counts_do_not_wait_for_a_new_base_in_memory() {
+    let folder = tempfile::tempdir().unwrap();
+    let options = Options { coarser: Some(Coarser { after: 50, grain: 100 }), ..options() };
+    let (mut store, _) = Store::open(folder.path(), options).unwrap();
+    for now in 0..2000_i64 {
+        let mut cut = Cut::default();
+        (cut.head.cut, cut.head.now) = (now as u64, now);
+        cut.ledger =
+            [&9_u16.to_le_bytes()[..], &now.to_le_bytes(), &[7], &1_i64.to_le_bytes()].concat();
+        store.commit(&cut).unwrap();
+    }
+    let held = store.ledger.encode_blocks(usize::MAX).concat().len() / 19;
+    assert!(held < 20 + 50 + 100, "{held}");
+}
+
 #[test]
 fn what_was_committed_is_restored_across_generations() {
     for (options, cuts) in [(options(), 5), (small(), 200)] {
