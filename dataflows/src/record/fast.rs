@@ -3,8 +3,8 @@
 //! another one over each that has other keys or nested values too.
 //!
 //! Promises: what it takes, the general parser would take to the same; everything else (doubled
-//! known keys, many unknown ones, exponents, control characters, deep nesting, whatever is not JSON)
-//! it leaves to it. No allocation but for [`Marks`], whose room is used again.
+//! known keys, many unknown ones, exponents, control characters, deep nesting, whatever is not
+//! JSON) it leaves to it. No allocation but for [`Marks`], whose room is used again.
 
 use std::ops::Range;
 
@@ -100,11 +100,11 @@ fn walk<'a, const PASSING: bool>(
     let mut scan = Scan::<PASSING> { bytes, at: start + 1, marks, depth, name: 0..0 };
     let (mut guess, mut bits) = (0, Bits::default());
     loop {
-        let slot = scan.key(guess)?;
+        let key = scan.key(guess)?;
         scan.blanks();
         let from = scan.at;
         let escaped = scan.value()?;
-        if let Some(slot) = slot {
+        if let Key::Known(slot) = key {
             if !bits.add(slot, escaped) {
                 return None;
             }
@@ -134,6 +134,13 @@ fn trim(bytes: &[u8], mut at: Range<usize>) -> Range<usize> {
         at.end -= 1;
     }
     at
+}
+
+/// A key that was met.
+enum Key {
+    Known(Slot),
+    /// Its name lies at [`Scan::name`].
+    Unknown,
 }
 
 /// A place in a block up to the end of a message: what is behind it has not been looked at yet.
@@ -177,15 +184,14 @@ impl<const PASSING: bool> Scan<'_, PASSING> {
         }
     }
 
-    /// A key and the colon behind it, most likely those of the slot `guess`; no slot if it is
-    /// unknown and may be.
+    /// A key and the colon behind it, most likely those of the slot `guess`.
     #[inline]
-    fn key(&mut self, guess: usize) -> Option<Option<Slot>> {
+    fn key(&mut self, guess: usize) -> Option<Key> {
         if let Some(slot) = SLOTS.get(guess)
             && let Some(rest) = slot.behind(self.rest())
         {
             self.at = self.bytes.len() - rest.len();
-            return Some(Some(*slot));
+            return Some(Key::Known(*slot));
         }
         self.blanks();
         self.expect(b'"')?;
@@ -199,7 +205,7 @@ impl<const PASSING: bool> Scan<'_, PASSING> {
         self.expect(b'"')?;
         self.blanks();
         self.expect(b':')?;
-        Some(slot)
+        Some(slot.map_or(Key::Unknown, Key::Known))
     }
 
     /// Whether another field follows, or the object ends.
@@ -355,7 +361,8 @@ mod tests {
     const KEYS: &[&str] = &["ind", "index", "age", "title", "x", "value", "category"];
     /// A pattern of values, right and nearly right.
     const VALUE: &str = concat!(
-        r"(null|true|\[\]|[\[\{][\[\{]?(1|\x22[ab]\x22:2|\x22\\)?[\]\}]?[\]\}]|-?(0|[1-9][0-9]{0,3})(\.[0-9]{1,3})?([eE][0-9])?|",
+        r"(null|true|\[\]|[\[\{][\[\{]?(1|\x22[ab]\x22:2|\x22\\)?[\]\}]?[\]\}]|",
+        r"-?(0|[1-9][0-9]{0,3})(\.[0-9]{1,3})?([eE][0-9])?|",
         r#""([a-z\\"/u0-9 ]|\PC){0,6}")"#
     );
 
