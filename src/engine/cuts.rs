@@ -349,8 +349,7 @@ mod tests {
             coordinator.unanswered = 1;
             coordinator.kept(kept).expect("no last cut");
             let (reading, status) = (coordinator.shared.reading.load(Relaxed), status.read());
-            assert_eq!(status.held_by.is_none(), reading, "{:?}", status.held_by);
-            assert_eq!(status.reading_held, !reading);
+            assert_eq!(status.reading_held.is_none(), reading, "{:?}", status.reading_held);
             reading
         };
         let full = |unwritten_bytes| {
@@ -361,5 +360,9 @@ mod tests {
         assert!(!after(full(WAITING_MAX + 1)));
         assert!(!after(full(WAITING_MAX + 1)), "it stays so");
         assert!(after(Kept { cut: Some(4), ..Kept::default() }), "it is written");
+        assert!(!after(full(WAITING_MAX + 1)));
+        // What the results wait for is told beside it, and was told instead.
+        coordinator.report.awaited(&<_>::default(), Instant::now(), &coordinator.book);
+        assert!(status.read().reading_held.is_some_and(|why| why.contains("disk")));
     }
 }

@@ -220,13 +220,15 @@ impl Report {
     /// What holds reading back: the disk, the memory budget, or nothing.
     pub fn holding(&self, disk: bool, memory: bool) {
         let why = match (disk, memory) {
-            (true, _) => "nothing is read until what waits for room on the state's disk is written",
-            (_, true) => "nothing is read until there is room in the memory budget (engine.memory)",
-            _ => "",
+            (true, _) => {
+                Some("nothing is read until what waits for room on the state's disk is written")
+            }
+            (_, true) => {
+                Some("nothing is read until there is room in the memory budget (engine.memory)")
+            }
+            _ => None,
         };
-        let mut status = self.status.write();
-        status.reading_held = !why.is_empty();
-        status.held_by = status.reading_held.then(|| why.to_owned());
+        self.status.write().reading_held = why;
     }
 
     /// What the process holds, and how the budget is kept.

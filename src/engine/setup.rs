@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use crossbeam_channel::unbounded;
 use dataflows::metrics::plan::Plan;
+use dataflows::record::Stream;
 use dataflows::sealed::Tally;
 use serde_json::json;
 use tracing::{info, warn};
@@ -174,6 +175,11 @@ struct Keep {
 impl Keep {
     fn keeper(self, book: &Book, machine: &Arc<Machine>) -> Keeper {
         let Keep { store, dead, sinks, left, outlets } = self;
+        // A counter that begins with its first rows tells no rate of them.
+        for table in Stream::ALL.iter().map(|s| s.name()).filter(|_| !sinks.is_empty()) {
+            let _ = machine.sink_rows.with_label_values(&[table]);
+            let _ = machine.sink_bytes.with_label_values(&[table]);
+        }
         Keeper {
             store,
             dead,

@@ -116,9 +116,7 @@ async fn readyz(State(app): Shared) -> Response {
     if seen == Seen::CatchingUp {
         reasons.push("results are served while catching up".into());
     }
-    if seen != Seen::Withheld && status.reading_held {
-        reasons.extend(status.held_by.clone());
-    }
+    reasons.extend(status.reading_held.map(str::to_owned));
     if let Some(trouble) = &status.checkpoints.trouble {
         reasons.push(format!("checkpoints: {}; {}", trouble.error, trouble.hint));
     }

@@ -264,7 +264,7 @@ fn what_holds_reading_back_is_said_beside_ready() {
     let held = "nothing is read until there is room";
     {
         let mut status = parts.status.write();
-        (status.reading_held, status.held_by) = (true, Some(held.into()));
+        status.reading_held = Some(held);
         let (error, hint) = ("no space left".into(), "free space".into());
         status.checkpoints.trouble = Some(Trouble { error, hint, at: 0 });
     }

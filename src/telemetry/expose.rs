@@ -383,7 +383,7 @@ fn state(text: &mut Text, status: &Status, picture: &Picture) {
         text.one("pinflow_memory_allocated_bytes", bytes);
     }
     text.one("pinflow_memory_held", i32::from(status.memory.level == Level::Held));
-    text.one("pinflow_reading_held", i32::from(status.reading_held));
+    text.one("pinflow_reading_held", i32::from(status.reading_held.is_some()));
     text.one("pinflow_state_bytes", status.memory.state_bytes);
     text.one("pinflow_queued_bytes", status.memory.queued_bytes);
     text.known("pinflow_operator_records");

@@ -269,10 +269,10 @@ pub struct Status {
     pub state_dir: String,
     /// An orderly stop has begun.
     pub stopping: bool,
-    /// Who holds the frontier or the results back, as a sentence; none = nobody.
+    /// Which partition holds the results back, as a sentence; none = nobody.
     pub held_by: Option<String>,
-    /// Nothing is read, for lack of memory or of room on the disk.
-    pub reading_held: bool,
+    /// Why nothing is read, for lack of memory or of room on the disk; none = it is.
+    pub reading_held: Option<&'static str>,
     /// Ends of the start that have not been reached.
     pub awaited: Vec<Awaited>,
     /// When results are served at the latest, microseconds since 1970-01-01 UTC.
@@ -336,7 +336,7 @@ pub fn view(status: &Status, frontier: Frontier, state: State, progress: &Progre
             "run": frontier.run,
             "epoch": frontier.epoch,
             "now": rfc3339(frontier.now),
-            "held_by": status.held_by,
+            "held_by": status.reading_held.or(status.held_by.as_deref()),
         },
         "withheld": (state == State::Withheld).then(|| json!({
             "until": status.withheld_until.map(rfc3339),

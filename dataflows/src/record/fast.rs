@@ -4,7 +4,8 @@
 //!
 //! Promises: what it takes, the general parser would take to the same; everything else (doubled
 //! known keys, many unknown ones, exponents, control characters, deep nesting, whatever is not
-//! JSON) it leaves to it. No allocation but for [`Marks`], whose room is used again.
+//! JSON) it leaves to it. No allocation but for [`Marks`], whose room is used again, and for what
+//! `serde_json` takes to look at a nested value.
 
 use std::ops::Range;
 
