@@ -140,7 +140,7 @@ pub(super) struct Task<'t> {
     rule: Rule,
     pub(super) notes: &'t mut Notes,
     name: &'t mut String,
-    pub(super) fast: bool,
+    fast: bool,
     inner: &'t mut Marks,
     slots: Slots,
     next: u32,
@@ -157,7 +157,8 @@ impl Task<'_> {
     /// Decodes a message of the usual layout by the fast path; false if it is none.
     fn usual(&mut self, block: Block<'_>, at: Range<usize>, marks: &Marks) -> bool {
         let mut wire = Wire::new("");
-        if fast::scan(block, at.clone(), marks, &mut wire).is_none() {
+        let none = &mut Unknown::new();
+        if fast::scan::<false>(block, at.clone(), marks, 1, &mut wire, none).is_none() {
             let (depth, whole) = (self.rules.max_depth, block.part(at.clone()));
             return self.passing(block, at, marks, depth, whole);
         }
@@ -170,9 +171,16 @@ impl Task<'_> {
         true
     }
 
-    /// The same for an object that lies in a wrapper of `whole`, nested at most `depth`.
-    pub(super) fn within(&mut self, text: &str, whole: &[u8], depth: usize) -> bool {
-        if depth == 0 || !text.trim_start().starts_with('{') {
+    /// The same for an object that lies in these wrappers of `whole`, nested at most `depth`.
+    pub(super) fn within(
+        &mut self,
+        text: &str,
+        whole: &[u8],
+        depth: usize,
+        layers: Layers,
+    ) -> bool {
+        let may_be = depth > 0 && text.trim_start().starts_with('{');
+        if !self.fast || !layers.has_room() || !may_be {
             return false;
         }
         let mut marks = std::mem::take(self.inner);
@@ -194,7 +202,7 @@ impl Task<'_> {
     ) -> bool {
         let scan = |at: Range<usize>| {
             let (mut wire, mut unknown) = (Wire::new(""), Unknown::new());
-            fast::scan_passing(block, at, marks, depth, &mut wire, &mut unknown)?;
+            fast::scan::<true>(block, at, marks, depth, &mut wire, &mut unknown)?;
             Some((wire, unknown))
         };
         let Some((mut wire, mut unknown)) = scan(at) else { return false };

@@ -59,32 +59,12 @@ pub(super) type Unknown<'a> = SmallVec<[&'a str; 8]>;
 
 /// Scans the message at a place of a block and puts its object with its values into `wire`, which
 /// is of no use if the message is not of the usual layout: then none.
+///
+/// If it is `PASSING`, keys may be unknown, whose names go into `unknown`, and values nested
+/// (objects and arrays within each other, the message among them, at most `depth`). Else both are
+/// left: the two are compiled apart, so that messages without do not pay for it.
 #[inline]
-pub(super) fn scan<'a>(
-    block: Block<'a>,
-    at: Range<usize>,
-    marks: &Marks,
-    wire: &mut Wire<'a>,
-) -> Option<()> {
-    walk::<false>(block, at, marks, 1, wire, &mut Unknown::new())
-}
-
-/// The same for one that may have unknown keys, whose names go into `unknown`, and nested values
-/// (objects and arrays within each other, itself among them, at most `depth`). It is apart, so that
-/// those without do not pay for it.
-pub(super) fn scan_passing<'a>(
-    block: Block<'a>,
-    at: Range<usize>,
-    marks: &Marks,
-    depth: usize,
-    wire: &mut Wire<'a>,
-    unknown: &mut Unknown<'a>,
-) -> Option<()> {
-    walk::<true>(block, at, marks, depth, wire, unknown)
-}
-
-#[inline]
-fn walk<'a, const PASSING: bool>(
+pub(super) fn scan<'a, const PASSING: bool>(
     block: Block<'a>,
     at: Range<usize>,
     marks: &Marks,
@@ -389,9 +369,9 @@ mod tests {
         let all = Block::new(&block, &mut marks);
         let (mut fast, mut passed) = (Wire::new(""), Unknown::new());
         let place = before.len()..before.len() + message.len();
-        let known = scan(all, place.clone(), &marks, &mut fast).is_some();
+        let known = scan::<false>(all, place.clone(), &marks, 1, &mut fast, &mut passed).is_some();
         let alone = fast.clone();
-        if scan_passing(all, place, &marks, DEPTH, &mut fast, &mut passed).is_none() {
+        if scan::<true>(all, place, &marks, DEPTH, &mut fast, &mut passed).is_none() {
             assert!(!known);
             return false;
         }

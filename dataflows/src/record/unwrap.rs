@@ -38,7 +38,7 @@ impl Layers {
     }
 
     /// Whether what is inside may be one more wrapper around an object.
-    fn has_room(self) -> bool {
+    pub(super) fn has_room(self) -> bool {
         self.taken > 0 && self.taken < LAYERS_MAX
     }
 }
@@ -60,7 +60,7 @@ impl Task<'_> {
             return self.reject(Reason::Empty, whole);
         }
         let depth = self.rules.max_depth;
-        if self.fast && layers.has_room() && self.within(text, whole, depth) {
+        if self.within(text, whole, depth, layers) {
             return;
         }
         match shape(text, depth) {
@@ -122,7 +122,7 @@ impl Task<'_> {
                 self.reject(Reason::Empty, whole);
                 continue;
             }
-            if self.fast && layers.has_room() && self.within(element, whole, inner_depth) {
+            if self.within(element, whole, inner_depth, layers) {
                 continue;
             }
             if is_deep(element, inner_depth) {
