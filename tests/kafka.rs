@@ -173,7 +173,23 @@ fn starts(broker: &Broker, dir: &Path, records: &[Record]) {
         _ => true,
     });
     strangers(broker, &config, &dir.join("strangers"));
+    came_later(broker, &config, &dir.join("later"), &set(format!("\"{}\"", time(middle))));
     check("until", &["--until".into(), time(middle)], &|name, at| at < firsts[name]);
+}
+
+/// Partitions that came after the first start are read from their oldest record, which may be older
+/// than what that began with.
+fn came_later(broker: &Broker, config: &Path, dir: &Path, start: &[String]) {
+    let (run, start) = (Run::new(config, &broker.address(), "l", dir), start.iter());
+    let start: Vec<&str> = start.map(String::as_str).collect();
+    create(&broker.address(), "l", 1);
+    run.to_the_end(&start).ok();
+    runs::names("l").iter().for_each(|topic| broker::widen(&broker.address(), topic, 2));
+    let mut records = generated("l", &Shape::bench(50, 5), 1, false);
+    records.iter_mut().for_each(|record| record.partition = 1);
+    put(&broker.address(), &records);
+    run.to_the_end(&start).ok();
+    equal_to_rows(config, &run.out, &messages("kafka", &records), "later");
 }
 
 /// What `validate --connect` says: all of it as JSON, and what is not there.

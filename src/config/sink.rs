@@ -33,9 +33,16 @@ pub fn sinks(top: &Section<'_>) -> Vec<Sink> {
             s.problems.error(s.place_of("dir"), message, format!("the other stands at {other}"));
         }
         folders.push((dir.clone(), s.place_of("dir").clone()));
+        let csv = s.choice("format", &[("jsonl", false), ("csv", true)]).unwrap_or(false);
+        if let Some(Sink::Files(first)) = sinks.first()
+            && first.csv != csv
+        {
+            let message = "sinks of two formats: a row is written out once, for all of them";
+            s.problems.error(s.place_of("format"), message, "give all of them one `format`");
+        }
         sinks.push(Sink::Files(FilesSink {
             dir,
-            csv: s.choice("format", &[("jsonl", false), ("csv", true)]).unwrap_or(false),
+            csv,
             rotate_bytes: s.size("rotate_size", "4KiB", "1024GiB").unwrap_or(ROTATE_BYTES),
             rotate_interval: s.duration("rotate_interval", "1s", "365d").unwrap_or(ROTATE_INTERVAL),
         }));

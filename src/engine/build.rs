@@ -139,6 +139,7 @@ pub fn sinks(
     head: &Head,
     fell_back: bool,
 ) -> Result<Vec<Box<dyn Sink>>, EngineError> {
+    let next = &super::rebuild::positions(head);
     let open = |config: &SinkConfig| -> Result<Box<dyn Sink>, EngineError> {
         let mut sink = sink::open(config, store.disk());
         let mark = mark_of(&*sink, head);
@@ -151,7 +152,7 @@ pub fn sinks(
             return Err(SinkError::Refused { what }.into());
         }
         let started = head.positions.iter().any(|(n, at)| *at > 0 || head.tallies.contains_key(n));
-        let begin = Begin { state: store.state_id(), mark, started, fell_back };
+        let begin = Begin { state: store.state_id(), mark, next, started, fell_back };
         sink.begin(&begin)?.iter().for_each(|what| warn!("{what}"));
         Ok(sink)
     };

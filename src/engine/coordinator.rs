@@ -13,7 +13,6 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use dataflows::sealed::Sealed;
 use dataflows::tick::{CutKind, Tick};
-use tracing::info;
 
 use super::book::Book;
 use super::clock::{Now, wall};
@@ -152,6 +151,8 @@ pub struct Coordinator {
     /// Cuts that the keeper has not answered for.
     pub(super) unanswered: usize,
     pub(super) full_wanted: bool,
+    /// The last cut could not be written.
+    pub(super) failing: bool,
     pub(super) last_cut: Instant,
     pub(super) unsaved_bytes: Vec<usize>,
     last_tick: Instant,
@@ -205,6 +206,7 @@ impl Coordinator {
             durable: parts.next_cut.checked_sub(1),
             unanswered: 0,
             full_wanted: false,
+            failing: false,
             last_cut: start,
             unsaved_bytes: vec![0; workers],
             last_tick: start,
@@ -285,12 +287,7 @@ impl Coordinator {
                     self.tell(worker, ToWorker::Post { index, reply: reply.clone() });
                 }
             }
-            Event::Stop => {
-                if self.phase == Phase::Running {
-                    info!("stopping: what was read is completed and stored");
-                    self.stop_early();
-                }
-            }
+            Event::Stop => self.asked_to_stop(),
             Event::Died(what) => return Err(EngineError::Died(what)),
         }
         Ok(())
@@ -359,7 +356,7 @@ impl Coordinator {
         }
         let free = self.cutting.is_none() && self.unanswered == 0;
         if self.book.dirty && free && self.pace.cuts_between {
-            due = if self.budget.held() {
+            due = if self.cuts_at_once() {
                 Instant::now()
             } else {
                 due.min(self.last_cut + self.pace.cut_interval)
@@ -450,6 +447,7 @@ impl Coordinator {
                 self.phase = Phase::Closing { ended, at: (flight.epoch, tick.now) };
             }
         }
+        self.report.complete(flight.opened, flight.earliest);
         if tick.publish {
             let Tick { now, ended, .. } = tick;
             let frontier = Frontier { run: self.run, epoch: flight.epoch, now, ended };
@@ -457,7 +455,7 @@ impl Coordinator {
             let last = matches!(self.phase, Phase::Closing { .. });
             self.published.apply_lists(frontier, progress, changes, last);
             self.published.set_state(self.shows);
-            self.report.visible(flight.opened, flight.earliest);
+            self.report.visible();
         }
         if let (Phase::Closing { .. }, Some(results)) = (self.phase, &self.results)
             && !self.over

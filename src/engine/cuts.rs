@@ -9,7 +9,6 @@ use super::EngineError;
 use super::coordinator::{Coordinator, Phase};
 use super::keeper::Task;
 use super::messages::Kept;
-use super::rebuild;
 use crate::cli::{Failure, exit};
 use crate::store::Cut;
 
@@ -21,13 +20,19 @@ impl Coordinator {
     pub(super) fn cut_kind(&self, last: bool) -> CutKind {
         let free = self.cutting.is_none() && self.unanswered == 0;
         let due = self.last_cut.elapsed() >= self.pace.cut_interval
-            || self.budget.held()
+            || self.cuts_at_once()
             || self.unsaved_bytes.iter().sum::<usize>() >= self.pace.cut_bytes;
         match last || (free && due && self.pace.cuts_between && self.book.dirty) {
             false => CutKind::No,
             true if self.full_wanted => CutKind::Full,
             true => CutKind::Changed,
         }
+    }
+
+    /// Whether a cut is not waited for, for what it holds is to leave memory: but where the last one
+    /// could not be written.
+    pub(super) fn cuts_at_once(&self) -> bool {
+        self.budget.held() && !self.failing
     }
 
     /// Beyond how many changed slots of a worker some are encoded ahead: once half of the way to
@@ -54,6 +59,10 @@ impl Coordinator {
             self.hand_over();
             cut.head.held = self.book.sides();
             self.last_cut = Instant::now();
+            if self.unanswered == 1 {
+                // Those before could not be written: this one goes with them, and beyond.
+                self.submitted.clear();
+            }
             let positions = self.sources.names().iter().map(|name| self.book.of(name)).collect();
             self.submitted.push_back((cut.head.cut, positions));
         }
@@ -84,6 +93,7 @@ impl Coordinator {
         self.unanswered -= 1;
         self.report.kept(&kept);
         self.full_wanted = kept.full_wanted;
+        self.failing = kept.trouble.is_some();
         self.compacting = kept.compacting;
         // What could not be written goes with the next cut, which is due even if nothing is read.
         self.book.dirty |= kept.trouble.is_some();
@@ -94,7 +104,8 @@ impl Coordinator {
                 self.sources.durable(&positions);
             }
             self.open_known();
-            if self.former.as_ref().is_some_and(|former| rebuild::passed(former, &self.book)) {
+            let found = !self.first_discovery;
+            if self.former.as_ref().is_some_and(|former| former.is_passed(&self.book, found)) {
                 self.former = None;
                 self.keep(Task::Passed);
             }
@@ -235,11 +246,39 @@ mod tests {
         assert_eq!(code(&coordinator), None);
         coordinator.stop_early();
         assert_eq!(code(&coordinator), Some(exit::IO));
+        // Asked for while the sources' own end cannot be written, it had no effect.
+        coordinator.stop_by = None;
+        coordinator.phase = Phase::Closing { ended: true, at: (7, 1_500_000) };
+        assert_eq!(code(&coordinator), None);
+        coordinator.asked_to_stop();
+        assert_eq!(code(&coordinator), Some(exit::IO));
         coordinator.phase = Phase::Done;
         assert_eq!(code(&coordinator), None);
+        coordinator.phase = Phase::Running;
         coordinator.pace.shutdown = Duration::from_mins(9);
-        coordinator.stop_early();
+        coordinator.asked_to_stop();
         assert_eq!(code(&coordinator), None);
+    }
+
+    /// Each that failed was remembered, and where memory was held the next one followed at once.
+    #[test]
+    fn cuts_that_cannot_be_written_neither_pile_up_nor_follow_each_other_at_once() {
+        let status = SharedStatus::default();
+        let (mut coordinator, keeper) = with_keeper(&status);
+        coordinator.budget = Budget::new(Some(1));
+        coordinator.look_at_memory();
+        assert!(coordinator.budget.held() && coordinator.cuts_at_once());
+        let mut answered = |trouble: Option<String>| {
+            coordinator.submit(Cut::default(), Instant::now(), (1, 1), CutKind::Changed);
+            keeper.try_iter().for_each(drop);
+            let cut = trouble.is_none().then_some(coordinator.next_cut - 1);
+            coordinator.kept(Kept { cut, trouble, ..Kept::default() }).expect("it runs");
+            (coordinator.submitted.len(), coordinator.cuts_at_once())
+        };
+        for _ in 0..9 {
+            assert_eq!(answered(Some("no space left".into())), (1, false));
+        }
+        assert_eq!(answered(None), (0, true));
     }
 
     /// Where only the last epoch is a cut, epochs without data came one after the other.

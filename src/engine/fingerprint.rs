@@ -10,7 +10,7 @@ use dataflows::metrics::plan::Plan;
 use super::EngineError;
 use crate::cli::{Failure, exit};
 use crate::config::{Config, SourceKind};
-use crate::store::{Fingerprint, ReadOnly, peek};
+use crate::store::{Fingerprint, ReadOnly, fingerprint_of};
 
 /// The item that says what slots keep.
 pub(super) const COLUMNS: &str = "columns";
@@ -38,7 +38,7 @@ pub(super) fn horizon(plan: &Plan) -> String {
 /// a metric that goes needs no rebuild, nor does one that comes and finds there what it needs.
 pub fn plan(config: &Config) -> Plan {
     let mut plan = Plan::new(&config.metrics, &config.age_groups, config.state.all_columns);
-    let Some(stored) = peek(&config.state.dir).map(|m| m.fingerprint) else { return plan };
+    let Some(stored) = fingerprint_of(&config.state.dir) else { return plan };
     let columns = stored.get(COLUMNS).map_or("", String::as_str);
     if let Some(kept) = columns.split(' ').map(Kept::from_name).collect::<Option<Vec<Kept>>>() {
         let wider = Plan::keeping(&config.metrics, &config.age_groups, kept);
@@ -283,5 +283,8 @@ mod tests {
         without.state.dir = dir.path().to_owned();
         assert!(plan(&without).counted.records && !plan(&without).counted.fields);
         assert!(!Plan::new(&without.metrics, &without.age_groups, false).counted.records);
+        // What the manifest says the files say too: it was refused where that was lost.
+        std::fs::remove_file(dir.path().join("manifest.json")).expect("there");
+        assert!(plan(&without).counted.records);
     }
 }

@@ -144,6 +144,10 @@ impl Keeper {
     ) -> Result<Kept, EngineError> {
         let mut cut = match self.unwritten.take() {
             Some(mut earlier) => {
+                if full {
+                    // It holds all slots, and all texts that they name.
+                    (earlier.slots, earlier.texts) = Default::default();
+                }
                 earlier.merge(cut);
                 earlier
             }
@@ -304,6 +308,7 @@ fn disk_bytes(store: &Store) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
     use std::path::Path;
     use std::time::Duration;
 
@@ -373,6 +378,25 @@ mod tests {
         assert_eq!(ledger[3..], 6_i64.to_le_bytes(), "nothing is lost");
     }
 
+    /// Each that failed was kept beside the next, a whole state each second.
+    #[test]
+    fn of_cuts_of_all_slots_that_wait_the_last_one_is_kept() {
+        let disk = ScriptedDisk::new();
+        let shared: Arc<dyn Disk> = Arc::new(disk.clone());
+        let mut keeper = keeper(&shared, &Options::new(Fingerprint::new()), Vec::new());
+        let mut waiting = |number, full| {
+            let texts = vec![(0, "a"), (1, "b")];
+            disk.fault_at(disk.operations(), Fault::Full);
+            let cut = Cut { texts, ..cut(number) };
+            keeper.cut(cut, Instant::now(), true, full).expect("kept").unwritten_bytes
+        };
+        let (ledger, both) = (cut(0).bytes(), waiting(0, false));
+        assert_eq!(waiting(1, false), 2 * both);
+        for number in 2..9 {
+            assert_eq!(waiting(number, true), both + number * ledger);
+        }
+    }
+
     /// They were documented, and counted by nobody.
     #[test]
     fn cleaned_rows_are_counted_once_they_are_committed() {
@@ -382,7 +406,8 @@ mod tests {
         let (rotate_bytes, rotate_interval) = (1 << 20, Duration::from_hours(1));
         let config = FilesSink { dir, csv: false, rotate_bytes, rotate_interval };
         let mut sink = files::FilesSink::new(config, shared.clone());
-        let begin = Begin { state: "s", mark: None, started: false, fell_back: false };
+        let next = &BTreeMap::new();
+        let begin = Begin { state: "s", mark: None, next, started: false, fell_back: false };
         sink.begin(&begin).expect("an empty folder");
         let mut keeper = keeper(&shared, &options, vec![Box::new(sink)]);
         keeper.partitions = Partitions::new(vec![("files".into(), "a".into())].into());

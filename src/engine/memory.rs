@@ -149,6 +149,16 @@ impl Coordinator {
         }
     }
 
+    /// Somebody asked for the end: it begins, or the one that is under way has its time.
+    pub(super) fn asked_to_stop(&mut self) {
+        if self.phase == Phase::Running {
+            info!("stopping: what was read is completed and stored");
+            self.stop_early();
+        } else {
+            self.stop_by.get_or_insert(Instant::now() + self.pace.shutdown);
+        }
+    }
+
     /// The orderly end before the sources': what was read is completed and stored.
     pub(super) fn stop_early(&mut self) {
         self.report.stopping();

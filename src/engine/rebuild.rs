@@ -13,16 +13,48 @@ use crate::cli::{Failure, exit};
 use crate::source::{Found, Memos, Source, SourceError};
 use crate::store::{Head, ReadOnly, StoreError};
 
-/// How far a former state had read, by (source, partition).
-pub type Former = BTreeMap<(String, String), u64>;
+/// The mark of a state that was begun with `--accept-gap`.
+pub const GAP: &str = "gap_accepted";
+
+/// Positions to read next, by (source, partition).
+type Positions = BTreeMap<(String, String), u64>;
+
+/// How far a former state had read.
+pub struct Former {
+    positions: Positions,
+    /// What its sources no longer have is given up.
+    gap: bool,
+}
 
 /// The positions of a state.
-pub fn former(head: &Head) -> Former {
+pub fn positions(head: &Head) -> Positions {
     let name = |n: &u32| {
         let partition = head.partitions.get(*n as usize)?;
         Some((partition.source.clone(), partition.name.clone()))
     };
     head.positions.iter().filter_map(|(n, next)| Some((name(n)?, *next))).collect()
+}
+
+/// What the sources of a state are to give again: not the letters that it replayed.
+fn to_give(head: &Head) -> Positions {
+    let mut positions = positions(head);
+    positions.retain(|(source, _), next| *next > 0 && source != crate::source::replay::NAME);
+    positions
+}
+
+impl Former {
+    /// Of a state with this head.
+    pub fn new(head: &Head, gap: bool) -> Self {
+        Former { positions: to_give(head), gap }
+    }
+
+    /// Whether the book has come as far; `all`: the sources have said once what they have.
+    pub fn is_passed(&self, book: &Book, all: bool) -> bool {
+        let reached = |((source, name), next): (&(String, String), &u64)| {
+            book.number(source, name).map_or(self.gap && all, |n| book.next(n) >= *next)
+        };
+        self.positions.iter().all(reached)
+    }
 }
 
 /// Refuses to begin anew where the sources (fresh ones, which nothing is read from) no longer
@@ -38,8 +70,7 @@ pub fn check(dir: &Path, sources: Vec<Box<dyn Source>>) -> Result<(), EngineErro
         }
         Err(error) => return Err(error.into()),
     };
-    let mut former = former(&state.restored.head);
-    former.retain(|(source, _), next| *next > 0 && source != crate::source::replay::NAME);
+    let mut former = to_give(&state.restored.head);
     for mut source in sources {
         source.restore(&Memos::new(), &[])?;
         let name = source.name().to_owned();
@@ -89,11 +120,3 @@ fn found(source: &mut dyn Source) -> Result<Vec<Found>, SourceError> {
 
 /// How long a source's answer is waited for.
 const PATIENCE: Duration = Duration::from_mins(1);
-
-/// Whether the book has come as far as the former state.
-pub fn passed(former: &Former, book: &Book) -> bool {
-    let reached = |((source, name), next): (&(String, String), &u64)| {
-        book.number(source, name).is_some_and(|n| book.next(n) >= *next)
-    };
-    former.iter().all(reached)
-}

@@ -29,6 +29,8 @@ use crate::telemetry::{Machine, SharedStatus};
 const REFRESH: Duration = Duration::from_millis(400);
 /// A partition with something to read whose position has not moved for so long is stalled.
 const STALLED: Duration = Duration::from_secs(10);
+/// So many epochs are remembered until they are visible: minutes, where results are withheld.
+const UNSEEN: usize = 1 << 14;
 
 /// What the engine says of itself.
 pub struct Report {
@@ -45,6 +47,8 @@ pub struct Report {
     sizes: BTreeMap<usize, Vec<Size>>,
     /// Letters on their way to topics.
     sending: Vec<Arc<Sent>>,
+    /// Epochs that are complete and not visible: when each began, and its oldest arrival.
+    unseen: Vec<(Instant, Option<i64>)>,
 }
 
 impl Report {
@@ -59,6 +63,7 @@ impl Report {
             repeats: Repeats::default(),
             sizes: BTreeMap::new(),
             sending: Vec::new(),
+            unseen: Vec::new(),
         }
     }
 
@@ -184,12 +189,22 @@ impl Report {
         }
     }
 
-    /// An epoch became visible.
-    pub fn visible(&self, opened: Instant, earliest: Option<i64>) {
-        self.machine.epoch_seconds.observe(opened.elapsed().as_secs_f64());
-        if let Some(arrived) = earliest {
-            let latency = (wall() - arrived).max(0) as f64 / 1e6;
-            self.machine.latency_seconds.observe(latency);
+    /// An epoch is complete, and visible with the next that is published.
+    pub fn complete(&mut self, opened: Instant, earliest: Option<i64>) {
+        // Beyond that they are later ones, which wait for less.
+        if self.unseen.len() < UNSEEN {
+            self.unseen.push((opened, earliest));
+        }
+    }
+
+    /// All epochs that are complete became visible.
+    pub fn visible(&mut self) {
+        let now = wall();
+        for (opened, earliest) in self.unseen.drain(..) {
+            self.machine.epoch_seconds.observe(opened.elapsed().as_secs_f64());
+            if let Some(arrived) = earliest {
+                self.machine.latency_seconds.observe((now - arrived).max(0) as f64 / 1e6);
+            }
         }
     }
 

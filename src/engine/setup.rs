@@ -20,12 +20,13 @@ use super::keeper::{BEGUN, DEAD_LETTERS, Keeper, mark_name};
 use super::memory::{self, Budget};
 use super::messages::{Flow, Shared};
 use super::posts::Lookup;
+use super::rebuild::{self, Former};
 use super::repeats::Repeats;
 use super::report::Report;
 use super::sources::Sources;
 use super::start::{self, Setup};
 use super::writer::Writer;
-use super::{EngineError, Pace, build, rebuild, refuse};
+use super::{EngineError, Pace, build, refuse};
 use crate::cli::{Failure, RunOptions};
 use crate::config::{self, Config, limits};
 use crate::publish::Published;
@@ -127,7 +128,11 @@ fn start(options: &RunOptions, replay: Option<From>) -> Result<Replayed, EngineE
     let (mut dead, damage) = DeadLetters::open(store.disk(), dir, mark, most)?;
     damage.iter().for_each(|what| warn!("{what}"));
     restored.damage.extend(damage);
-    let former = store.former_head()?.map(|head| rebuild::former(&head));
+    let gap = options.rebuild && options.accept_gap || head.marks.contains_key(rebuild::GAP);
+    let former = store.former_head()?.map(|former| Former::new(&former, gap));
+    if gap {
+        book.mark(rebuild::GAP, json!(true));
+    }
     let sinks = build::sinks(config, &store, &head, restored.fell_back)?;
     let mut replayed = Replayed::default();
     let list = match replay {
@@ -204,7 +209,7 @@ struct Known {
     sources: Sources,
     born: i64,
     fresh: bool,
-    former: Option<rebuild::Former>,
+    former: Option<Former>,
 }
 
 /// Starts the threads and coordinates them to the end.

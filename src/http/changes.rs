@@ -69,33 +69,42 @@ impl Subscriber {
             let text = tokio::task::spawn_blocking(move || whole(&reading, positions));
             return Some(self.event("snapshot", text.await.ok()?));
         };
-        tokio::select! {
+        let event = tokio::select! {
             biased;
-            event = feed.next() => {
-                let Some(event) = event else {
+            event = feed.next() => match event {
+                Some(event) => event,
+                None => {
                     self.feed = None;
                     return Some(self.event("lagged", "{}".into()));
-                };
-                self.told = event.frontier;
-                let published = &self.app.parts.published;
-                let schema = &published.schemas()[self.metric];
-                let state = published.state();
-                let text = Printer::new(schema).change(&event, state, self.positions);
-                Some(self.event("change", text))
-            }
-            _ = stop.wait_for(|stop| *stop) => None,
-            _ = self.tick.tick() => {
-                let (now, ..) = self.app.parts.published.now();
-                if now == self.told {
-                    return Some(Event::default().comment("nothing new"));
                 }
-                self.told = now;
-                let mut text = String::from("{\"frontier\":");
-                frontier(&mut text, now);
-                text.push('}');
-                Some(self.event("frontier", text))
+            },
+            _ = stop.wait_for(|stop| *stop) => return None,
+            _ = self.tick.tick() => {
+                let given = self.app.parts.published.given();
+                // What was given before that is told first.
+                match feed.try_next() {
+                    Some(event) => event,
+                    None => return Some(self.still(given.unwrap_or(self.told))),
+                }
             }
+        };
+        self.told = event.frontier;
+        let published = &self.app.parts.published;
+        let schema = &published.schemas()[self.metric];
+        let text = Printer::new(schema).change(&event, published.state(), self.positions);
+        Some(self.event("change", text))
+    }
+
+    /// Nothing of this metric changed up to a frontier.
+    fn still(&mut self, now: Frontier) -> Event {
+        if now == self.told {
+            return Event::default().comment("nothing new");
         }
+        self.told = now;
+        let mut text = String::from("{\"frontier\":");
+        frontier(&mut text, now);
+        text.push('}');
+        self.event("frontier", text)
     }
 
     fn event(&self, name: &str, text: String) -> Event {

@@ -43,6 +43,11 @@ pub fn names(schema: &Schema) -> Vec<String> {
     labels(&schema.windows)
 }
 
+/// So many rows of a window are gathered before the best of them are chosen.
+pub(super) fn room(limit: usize) -> usize {
+    limit.saturating_mul(4).saturating_add(1024)
+}
+
 /// The wanted rows of a reading. `names` are its windows' [`names`].
 pub fn answer<'a>(reading: &'a Reading, names: &'a [String], query: &Query) -> Vec<Part<'a>> {
     let schema = reading.schema();
@@ -60,7 +65,7 @@ pub fn answer<'a>(reading: &'a Reading, names: &'a [String], query: &Query) -> V
         let rows = parts.entry((row.window(), row.start())).or_default();
         rows.push(row);
         if let Some(limit) = query.limit
-            && rows.len() >= 4 * limit + 1024
+            && rows.len() >= room(limit)
         {
             // Places of their own: those of all others would be found anew each time.
             Ranking::of(schema, rows.iter().copied(), &mut Places::default()).sort(rows);

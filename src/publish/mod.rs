@@ -200,6 +200,13 @@ impl Published {
         (shown.frontier, shown.state, Arc::clone(&shown.progress))
     }
 
+    /// The frontier up to which every feed has been given what changed; none while an epoch is
+    /// given, which nobody should wait for.
+    pub fn given(&self) -> Option<Frontier> {
+        let _feeds = self.feeds.try_lock()?;
+        Some(self.shown.read().frontier)
+    }
+
     /// Whether results may be seen.
     pub fn state(&self) -> State {
         self.shown.read().state

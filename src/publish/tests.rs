@@ -209,6 +209,14 @@ fn answers_are_ordered_and_cut() {
     assert_eq!(show(&none, false), format!("{head}]}}"));
 }
 
+/// It wrapped around, and all rows were put in order again with each one that came.
+#[test]
+fn a_limit_of_any_size_leaves_room_for_it() {
+    for limit in [0, 1, 1 << 40, 1 << 62, usize::MAX] {
+        assert!(answer::room(limit) >= limit && answer::room(limit) > 1000);
+    }
+}
+
 #[test]
 fn a_feed_continues_its_snapshot_and_a_slow_one_is_cut_off() {
     let published = popularity();
@@ -235,6 +243,11 @@ fn a_feed_continues_its_snapshot_and_a_slow_one_is_cut_off() {
     );
     assert!(shown.ends_with(tail), "{shown}");
     assert!(feed.try_next().is_none());
+    // An epoch that feeds are being given is not behind them yet.
+    let giving = published.feeds.lock();
+    assert_eq!(published.given(), None);
+    drop(giving);
+    assert_eq!(published.given(), Some(event.frontier));
     for epoch in 0..=FEED_EVENTS as u64 {
         let count = epoch as i64 + 1;
         published.apply(at(4 + epoch), Arc::default(), vec![change(Some("A"), "art", count)]);

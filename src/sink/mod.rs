@@ -9,6 +9,7 @@
 pub mod files;
 pub mod letters;
 
+use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -33,6 +34,8 @@ pub struct Begin<'a> {
     pub state: &'a str,
     /// The sink's mark in the restored cut; none = that cut knows nothing of this sink.
     pub mark: Option<&'a Value>,
+    /// How far the state has read, by source and partition: the positions to read next.
+    pub next: &'a BTreeMap<(String, String), u64>,
     /// The state has read something already.
     pub started: bool,
     /// The state lost cuts that had been stored: the sink may be ahead of it.

@@ -63,6 +63,8 @@ impl DeadLetters {
             }
         };
         let names = disk::list_if_there(&*disk, dir).map_err(io_error("list", dir))?;
+        let (names, aside) = put_aside(&*disk, dir, &mark, names)?;
+        damage.extend(aside);
         for name in names.iter().filter(|name| number(name).is_some_and(|n| n != mark.n)) {
             disk.remove(&dir.join(name)).map_err(io_error("remove", &dir.join(name)))?;
         }
@@ -285,6 +287,28 @@ impl DeadLetters {
 
 fn number(name: &str) -> Option<u64> {
     name.strip_prefix("dead-letters-")?.strip_suffix(".jsonl")?.parse().ok()
+}
+
+/// Where the file that a mark names is not there the state is older than the later ones: letters
+/// were taken out of it, and the rest stands in those. Nobody knows which of them are read again,
+/// so they are put aside. The names of the other files, and sentences.
+fn put_aside(
+    disk: &dyn Disk,
+    dir: &Path,
+    mark: &Mark,
+    names: Vec<String>,
+) -> Result<(Vec<String>, Vec<String>), StoreError> {
+    let is_there = names.iter().any(|name| number(name) == Some(mark.n));
+    let is_later = |name: &String| number(name) > Some(mark.n) && !is_there && mark.len > 0;
+    let (later, others): (Vec<String>, Vec<String>) = names.into_iter().partition(is_later);
+    let mut said = Vec::new();
+    for name in later {
+        let (from, to) = (dir.join(&name), dir.join(format!("{name}.later")));
+        let put = disk.rename(&from, &to).and_then(|()| disk.sync_dir(dir));
+        put.map_err(io_error("put aside", &from))?;
+        said.push(format!("{} is later than the state: it is put aside as {}", name, to.display()));
+    }
+    Ok((others, said))
 }
 
 /// Compares a file of letters with what its mark says. What is short is taken as it is; what was

@@ -279,12 +279,14 @@ fn read(disk: &dyn Disk, dir: &Path, live: bool) -> Result<Option<ReadOnly>, Sto
     Ok(Some(ReadOnly { restored, state, fingerprint, live }))
 }
 
-/// The state's manifest alone, which is quick; none if there is none that can be read.
-pub fn peek(dir: &Path) -> Option<manifest::Manifest> {
-    match manifest::read(&RealDisk, dir) {
-        Ok(manifest::Found::Good(manifest)) => Some(*manifest),
-        _ => None,
+/// What decides the meaning of the state in a folder; none if there is none that can be read. Where
+/// the manifest is lost or damaged all files are looked at.
+pub fn fingerprint_of(dir: &Path) -> Option<Fingerprint> {
+    if let Ok(manifest::Found::Good(manifest)) = manifest::read(&RealDisk, dir) {
+        return Some(manifest.fingerprint);
     }
+    let survey = recover::survey(&RealDisk, dir).ok().filter(|survey| !survey.is_fresh())?;
+    Some(survey.choose().ok()?.start.fingerprint)
 }
 
 /// The folder of a generation, for tests and reports.

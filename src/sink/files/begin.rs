@@ -1,12 +1,12 @@
 //! The start of the files sink: whose folder it is, and how it comes into the state of the mark.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use dataflows::record::Stream;
 use serde::{Deserialize, Serialize};
 
-use super::rows::{provenance, row_len};
-use super::{Ahead, FilesSink, Mark, Place, extension, parse_name, path, sidecar};
+use super::rows::{Provenance, provenance, row_len};
+use super::{FilesSink, Mark, Of, Place, extension, parse_name, path, sidecar};
 use crate::sink::{Begin, SinkError, table_name};
 use crate::store::disk::{self, DiskFile, Mode};
 
@@ -56,13 +56,15 @@ pub fn begin(sink: &mut FilesSink, begin: &Begin<'_>) -> Result<Vec<String>, Sin
     for (number, files) in files.iter().enumerate() {
         ahead_of_mark |= is_ahead(sink, number, files, place(number))?;
     }
-    sink.ahead = mark
-        .ahead
-        .iter()
-        .map(|(table, source, partition, position, sub)| {
-            ((table.clone(), source.clone(), partition.clone()), (*position, *sub))
-        })
-        .collect();
+    for (table, source, partition, position, sub) in mark.ahead {
+        let of = (table, source, partition);
+        let from = next(begin, &of);
+        // What the state has read beyond does not come again.
+        if from <= position {
+            sink.ahead.up_to.insert(of, (from, (position, sub)));
+        }
+    }
+    sink.ahead.replayed = mark.replayed.into_iter().collect();
     let before = begin.fell_back || found.is_some_and(|sidecar| sidecar.fell_back);
     let fell_back = before || ahead_of_mark || (begin.mark.is_none() && begin.started);
     let mut notes = Vec::new();
@@ -74,7 +76,7 @@ pub fn begin(sink: &mut FilesSink, begin: &Begin<'_>) -> Result<Vec<String>, Sin
         ));
     }
     for (number, files) in files.iter().enumerate() {
-        resume(sink, number, files, place(number), fell_back, &mut notes)?;
+        resume(sink, number, files, place(number), fell_back.then_some(begin), &mut notes)?;
     }
     sink.sync_names()?;
     Ok(notes)
@@ -175,24 +177,31 @@ fn is_ahead(
     Ok(newer || longer)
 }
 
-/// Brings one table into the state of the mark.
+/// How far the state has read what rows come from.
+fn next(begin: &Begin<'_>, (_, source, partition): &Of) -> u64 {
+    begin.next.get(&(source.clone(), partition.clone())).copied().unwrap_or(0)
+}
+
+/// Brings one table into the state of the mark; what is there beyond it is known after a state
+/// fell back.
 fn resume(
     sink: &mut FilesSink,
     number: usize,
     files: &Files,
     place: Place,
-    fell_back: bool,
+    fell_back: Option<&Begin<'_>>,
     notes: &mut Vec<String>,
 ) -> Result<(), SinkError> {
     let name = table_name(number);
     check_length(sink, number, place, notes)?;
     let mut newest = place;
-    if fell_back {
+    if let Some(begin) = fell_back {
         let all: BTreeSet<u64> = files.whole.union(&files.parts).copied().collect();
         for n in all.range(place.n..) {
             let from = if *n == place.n { place.len } else { 0 };
             let part = !files.whole.contains(n);
-            newest = Place { n: *n, len: take_known(sink, number, *n, part, from)? };
+            let file = (number, *n, part);
+            newest = Place { n: *n, len: take_known(sink, begin, file, from)? };
         }
     }
     for n in &files.parts {
@@ -250,35 +259,39 @@ fn check_length(
     }
 }
 
-/// Reads which rows a file holds from an offset on; the offset behind the last whole one.
+/// Reads which rows a file (table, number, whether it is a `.part`) holds from an offset on; the
+/// offset behind the last whole one.
 fn take_known(
     sink: &mut FilesSink,
-    number: usize,
-    n: u64,
-    part: bool,
+    begin: &Begin<'_>,
+    (number, n, part): (usize, u64, bool),
     from: u64,
 ) -> Result<u64, SinkError> {
     let (name, csv) = (table_name(number), sink.config.csv);
     let path = path(&sink.config, name, n, part);
     let file = sink.disk.open(&path, Mode::Read).map_err(SinkError::io("open", &path))?;
     let from = from.max(sink.tables[number].header.len() as u64);
-    let known = known_rows(&*file, name, csv, from);
-    let (ahead, end) = known.map_err(SinkError::io("read", &path))?;
-    for (key, high) in ahead {
-        let held = sink.ahead.entry(key).or_insert(high);
-        *held = (*held).max(high);
-    }
-    Ok(end)
+    let ahead = &mut sink.ahead;
+    let take = |origin: Provenance<'_>| {
+        let of = (name.to_owned(), origin.source.into_owned(), origin.partition.into_owned());
+        let (from, row) = (next(begin, &of), (origin.position, origin.sub));
+        if origin.position < from {
+            ahead.replayed.insert((of, row));
+        } else {
+            let (_, high) = ahead.up_to.entry(of).or_insert((from, row));
+            *high = (*high).max(row);
+        }
+    };
+    known_rows(&*file, csv, from, take).map_err(SinkError::io("read", &path))
 }
 
 fn known_rows(
     file: &dyn DiskFile,
-    table: &str,
     csv: bool,
     from: u64,
-) -> std::io::Result<(Ahead, u64)> {
+    mut take: impl FnMut(Provenance<'_>),
+) -> std::io::Result<u64> {
     let (len, mut at, mut end) = (file.size()?, from, from);
-    let mut ahead = BTreeMap::new();
     let mut held: Vec<u8> = Vec::new();
     while at < len {
         let mut part = vec![0; (len - at).min(READ as u64) as usize];
@@ -288,17 +301,13 @@ fn known_rows(
         let mut used = 0;
         while let Some(row) = row_len(&held[used..], csv) {
             let Some(origin) = provenance(&held[used..used + row], csv) else {
-                return Ok((ahead, end));
+                return Ok(end);
             };
-            let source = origin.source.into_owned();
-            let key = (table.to_owned(), source, origin.partition.into_owned());
-            let high = (origin.position, origin.sub);
-            let kept = ahead.entry(key).or_insert(high);
-            *kept = (*kept).max(high);
+            take(origin);
             used += row;
             end += row as u64;
         }
         held.drain(..used);
     }
-    Ok((ahead, end))
+    Ok(end)
 }

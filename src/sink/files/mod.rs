@@ -4,7 +4,7 @@
 //! start cuts `.part` to that length and removes what is newer. Files rotate only at a cut, and
 //! get their final name after it (or at the next start), so that a finished file never changes.
 //! After a state fell back nothing finished is touched: what is there already is known from the
-//! rows' provenance and is skipped. The order of rows in a file is that of epochs, then of
+//! rows' provenance and is skipped when it comes again, from the sources or by a replay. The order of rows in a file is that of epochs, then of
 //! partitions and positions.
 //! Limits: while the disk is full, [`HELD_MAX`] bytes a table wait in memory. A sync that fails
 //! ends the process: the restart cuts the file and writes the rows again.
@@ -14,7 +14,7 @@ mod rows;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
@@ -40,16 +40,30 @@ pub const HELD_MAX: usize = 1 << 30;
 /// The position and number of the last row of a partition.
 type HighWater = (u64, u32);
 
-/// Rows that are there although the state has not read so far: by table, source and partition.
-type Ahead = BTreeMap<(String, String, String), HighWater>;
+/// A table's rows of a partition: table, source, partition.
+type Of = (String, String, String);
+
+/// Rows that are there although the state has not read so far.
+#[derive(Clone, Debug, Default)]
+struct Ahead {
+    /// Those that come from the sources once more: from the position to which the state had read on
+    /// up to the last that is there.
+    up_to: BTreeMap<Of, (u64, HighWater)>,
+    /// Those of positions before that: their records were rejected at first, and replayed. They come
+    /// when they are replayed again.
+    replayed: BTreeSet<(Of, HighWater)>,
+}
 
 /// What stands in the cut.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 struct Mark {
     /// By table: the file that is written, and how much of it is durable.
     tables: BTreeMap<String, Place>,
-    /// Rows that are in the files already and come once more.
+    /// Rows that are in the files already and come once more: up to these.
     ahead: Vec<(String, String, String, u64, u32)>,
+    /// The same: these.
+    #[serde(default)]
+    replayed: Vec<(Of, HighWater)>,
 }
 
 /// A place in a table's files.
@@ -124,7 +138,7 @@ impl FilesSink {
             name: name(&config.dir),
             config,
             disk,
-            ahead: Ahead::new(),
+            ahead: Ahead::default(),
             names_dirty: false,
             fell_back: false,
             state: String::new(),
@@ -139,19 +153,25 @@ impl FilesSink {
     fn skip_known(&mut self, partitions: &[Partition], rows: &mut CleanRows) {
         let Some(partition) = partitions.get(rows.partition as usize) else { return };
         let table = table_name(usize::from(rows.table)).to_owned();
-        let key = (table, partition.source.clone(), partition.name.clone());
-        let Some(high) = self.ahead.get(&key).copied() else { return };
-        let known = rows.ends.partition_point(|(position, sub, _)| (*position, *sub) <= high);
-        if known < rows.ends.len() {
-            // It has caught up: rows of a partition come in the order of positions.
-            self.ahead.remove(&key);
+        let of = (table, partition.source.clone(), partition.name.clone());
+        let up_to = self.ahead.up_to.get(&of).copied();
+        let mut kept = CleanRows { ends: Vec::new(), bytes: Vec::new(), ..*rows };
+        let mut start = 0;
+        for (position, sub, end) in std::mem::take(&mut rows.ends) {
+            let known =
+                up_to.is_some_and(|(from, high)| from <= position && (position, sub) <= high);
+            // Rows of a partition come in the order of positions.
+            if up_to.is_some_and(|(_, high)| (position, sub) > high) {
+                self.ahead.up_to.remove(&of);
+            }
+            let known = known || self.ahead.replayed.remove(&(of.clone(), (position, sub)));
+            if !known {
+                kept.bytes.extend_from_slice(&rows.bytes[start as usize..end as usize]);
+                kept.ends.push((position, sub, kept.bytes.len() as u32));
+            }
+            start = end;
         }
-        let Some((_, _, cut)) = known.checked_sub(1).map(|last| rows.ends[last]) else { return };
-        rows.bytes.drain(..cut as usize);
-        rows.ends.drain(..known);
-        for (_, _, end) in &mut rows.ends {
-            *end -= cut;
-        }
+        *rows = kept;
     }
 
     /// Hands a table's buffer to the system. A full disk leaves it in the buffer.
@@ -197,10 +217,14 @@ impl FilesSink {
 
     fn mark(&self) -> Mark {
         let place = |table: &Table| (table.name.to_owned(), table.prepared);
-        let ahead = self.ahead.iter().map(|((table, source, partition), (position, sub))| {
-            (table.clone(), source.clone(), partition.clone(), *position, *sub)
+        let ahead = self.ahead.up_to.iter().map(|((table, source, partition), (_, high))| {
+            (table.clone(), source.clone(), partition.clone(), high.0, high.1)
         });
-        Mark { tables: self.tables.iter().map(place).collect(), ahead: ahead.collect() }
+        Mark {
+            tables: self.tables.iter().map(place).collect(),
+            ahead: ahead.collect(),
+            replayed: self.ahead.replayed.iter().cloned().collect(),
+        }
     }
 }
 
@@ -229,7 +253,7 @@ impl Sink for FilesSink {
     ) -> Result<(), SinkError> {
         rows.sort_by_key(|rows| (rows.table, rows.partition, rows.ends.first().copied()));
         for mut rows in rows {
-            if !self.ahead.is_empty() {
+            if !self.ahead.up_to.is_empty() || !self.ahead.replayed.is_empty() {
                 self.skip_known(partitions, &mut rows);
             }
             let number = usize::from(rows.table);

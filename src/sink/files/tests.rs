@@ -122,7 +122,10 @@ impl Engine {
         }
         let started = head.positions.values().any(|position| *position > 0);
         let mark = head.marks.get("sink");
-        sink.begin(&Begin { state: store.state_id(), mark, started, fell_back })?;
+        let name = |n: &u32| partitions().swap_remove(*n as usize);
+        let place = |(n, next): (&u32, &u64)| ((name(n).source, name(n).name), *next);
+        let (state, next) = (store.state_id(), &head.positions.iter().map(place).collect());
+        sink.begin(&Begin { state, mark, next, started, fell_back })?;
         let next = head.cut + 1;
         Ok(Engine { store, sink, letters, positions: head.positions, cut: Cut::default(), next })
     }
@@ -302,6 +305,48 @@ fn an_older_state_writes_no_row_twice() {
     assert!(survived > 40, "{survived}");
 }
 
+/// After the state had fallen back, rows of replayed records were taken for such as are there.
+#[test]
+fn a_replay_after_a_fallback_writes_what_is_not_there() {
+    for replayed_before in [false, true] {
+        let disk = ScriptedDisk::new();
+        // A start of the sink as the state has read up to a position, with what it is given.
+        let start = |mark: Option<&Value>, to: u64, fell_back: bool, given: &[&[u64]]| {
+            let config = config::FilesSink { rotate_bytes: 1 << 20, ..config(false) };
+            let mut sink = FilesSink::new(config, Arc::new(disk.clone()));
+            let name = partitions().swap_remove(0);
+            let (state, next) = ("s", &BTreeMap::from([((name.source, name.name), to)]));
+            let begin = Begin { state, mark, next, started: to > 0, fell_back };
+            sink.begin(&begin).expect("its own folder");
+            let mut marks = Vec::new();
+            for positions in given {
+                let mut rows = CleanRows::default();
+                for position in *positions {
+                    rows.bytes.extend(row(false, 0, *position, 0).bytes());
+                    rows.ends.push((*position, 0, rows.bytes.len() as u32));
+                }
+                sink.write(&partitions(), vec![rows]).expect("there is room");
+                marks.push(sink.prepare_cut().expect("there is room"));
+                sink.after_cut().expect("there is room");
+            }
+            marks
+        };
+        // 2 is rejected at first. The state falls back to where it had read 0 to 2.
+        let again: &[&[u64]] = if replayed_before { &[&[2]] } else { &[] };
+        let marks = start(None, 0, false, &[&[0, 1], &[3, 4]]);
+        start(marks.last(), 5, false, again);
+        let marks = start(marks.first(), 3, true, &[&[3, 4]]);
+        let marks = start(marks.last(), 5, false, &[&[2]]);
+        start(marks.last(), 5, false, &[&[5]]);
+        let text = disk.read(&PathBuf::from(OUT).join("pin-000000.jsonl.part")).expect("there");
+        let text = String::from_utf8(text).expect("rows");
+        let inds = text.lines().map(|line| line[7..8].parse().expect("a digit"));
+        let mut inds: Vec<u64> = inds.collect();
+        inds.sort_unstable();
+        assert_eq!(inds, [0, 1, 2, 3, 4, 5], "{replayed_before}");
+    }
+}
+
 #[test]
 fn a_full_disk_passes_without_a_restart() {
     for from in 0..40 {
@@ -322,7 +367,7 @@ fn another_states_folder_is_refused() {
     Engine::open(&disk, false).expect("opened").run(false, 4).expect("to the end");
     let begin = |config: config::FilesSink, state: &str, started: bool| {
         let mut sink = FilesSink::new(config, Arc::new(disk.clone()));
-        let begin = Begin { state, mark: None, started, fell_back: false };
+        let begin = Begin { state, mark: None, next: &BTreeMap::new(), started, fell_back: false };
         sink.begin(&begin).map_err(|e| (e.exit_code(), e.to_string()))
     };
     let (code, text) = begin(config(false), "another", false).expect_err("refused");

@@ -171,14 +171,18 @@ impl Common {
         }
     }
 
-    /// Opens the file; none if that has to wait.
+    /// Opens the file; none if that has to wait. A followed one waits while another file is where
+    /// it was found: it may have been renamed since, which only a scan can tell.
     pub fn open(&mut self) -> Result<Option<Opened>, SourceError> {
         let path = self.shared.path.lock().clone();
         match Disk::open(&path) {
             Ok(disk) => {
                 self.counts.open.fetch_add(1, Ordering::Relaxed);
                 let opened = Opened { disk, counts: self.counts.clone() };
-                Ok(self.same(&opened)?.then_some(opened))
+                if self.fits(&opened)? {
+                    return Ok(Some(opened));
+                }
+                if self.bounded { self.replaced().map(|()| None) } else { Ok(None) }
             }
             // Renamed since the last scan, or too many files are open: the next look will tell.
             Err(error) if !self.bounded || is_full(&error) => Ok(None),
@@ -188,8 +192,11 @@ impl Common {
 
     /// Whether an open file is still the one that was found; if not, this partition has ended.
     pub fn same(&mut self, opened: &Opened) -> Result<bool, SourceError> {
-        let fits = self.head.fits(&opened.disk).map_err(|e| self.unavailable("reading", &e))?;
-        if fits { Ok(true) } else { self.replaced().map(|()| false) }
+        if self.fits(opened)? { Ok(true) } else { self.replaced().map(|()| false) }
+    }
+
+    fn fits(&self, opened: &Opened) -> Result<bool, SourceError> {
+        self.head.fits(&opened.disk).map_err(|e| self.unavailable("reading", &e))
     }
 
     /// The file is no longer the one that was found.

@@ -137,13 +137,19 @@ fn base(name: &str) -> &str {
     name.split_once('#').map_or(name, |(base, _)| base)
 }
 
+/// The version in a partition's name.
+fn version(name: &str) -> u32 {
+    name.split_once('#').and_then(|(_, v)| v.parse().ok()).unwrap_or(1)
+}
+
 /// All known files.
 #[derive(Debug, Default)]
 pub struct Known {
     files: Vec<File>,
     by_name: HashMap<String, usize>,
     by_path: HashMap<String, usize>,
-    by_ino: HashMap<u64, usize>,
+    /// Those that had an inode one after the other, the latest last: a file system uses it again.
+    by_ino: HashMap<u64, Vec<usize>>,
     /// The moment of the latest scan that found something.
     latest: i64,
     /// Versions of each path so far.
@@ -160,12 +166,17 @@ impl Known {
         memos: &Memos,
         positions: &[(String, u64)],
     ) -> Result<(), SourceError> {
-        for (name, memo) in memos {
+        let read = |(name, memo): (&String, &serde_json::Value)| {
             let memo: Memo = serde_json::from_value(memo.clone()).map_err(|error| {
                 let what = format!("taking back what source {source} remembers of {name}: {error}");
                 SourceError::Changed { what }
             })?;
-            let text = memo.path.unwrap_or_else(|| base(name).to_owned());
+            Ok((name.clone(), memo))
+        };
+        let mut memos: Vec<_> = memos.iter().map(read).collect::<Result<_, SourceError>>()?;
+        memos.sort_by_key(|(name, memo)| (memo.seen, version(name)));
+        for (name, memo) in &memos {
+            let text = memo.path.clone().unwrap_or_else(|| base(name).to_owned());
             self.latest = self.latest.max(memo.seen);
             self.add(File {
                 name: name.clone(),
@@ -202,7 +213,7 @@ impl Known {
 
     fn add(&mut self, file: File) {
         let id = self.files.len();
-        let version = file.name.split_once('#').and_then(|(_, v)| v.parse().ok()).unwrap_or(1);
+        let version = version(&file.name);
         let versions = self.versions.entry(base(&file.name).to_owned()).or_default();
         // Of the versions of a path the last is the one that may still be there.
         let newest = version > *versions;
@@ -210,7 +221,7 @@ impl Known {
         if newest || !self.by_path.contains_key(&file.text) {
             self.by_path.insert(file.text.clone(), id);
         }
-        self.by_ino.insert(file.ino, id);
+        self.by_ino.entry(file.ino).or_default().push(id);
         self.by_name.insert(file.name.clone(), id);
         self.files.push(file);
     }
@@ -294,27 +305,13 @@ impl Known {
         for round in 0..3 {
             let mut left = Vec::new();
             for file in rest {
-                let id = match round {
-                    1 => self.by_ino.get(&file.inode.1),
-                    _ => self.by_path.get(&file.text),
-                };
-                let Some(id) = id.copied().filter(|id| !matched.contains(id)) else {
-                    left.push(file);
-                    continue;
-                };
-                let same = if round == 0 {
-                    Ok(self.files[id].last == (file.inode.1, file.size, file.modified)
-                        && !self.files[id].shared.replaced.load(Ordering::Relaxed))
-                } else {
-                    self.files[id].fits(&file)
-                };
-                match same {
-                    Ok(true) => {
+                match self.find(&file, round, matched) {
+                    Ok(Some(id)) => {
                         matched.insert(id);
                         inodes.insert(file.inode);
                         self.again(id, file, memos);
                     }
-                    Ok(false) => left.push(file),
+                    Ok(None) => left.push(file),
                     // Only its inode is known: it need not be ours.
                     Err(_) if file.renamed => {}
                     Err(error) => self.unreadable(source, &file.path, &error, bounded)?,
@@ -323,6 +320,27 @@ impl Known {
             rest = left;
         }
         Ok(rest)
+    }
+
+    /// The known file that a seen one is, as far as this round of [`Known::match_known`] tells.
+    fn find(&self, seen: &Seen, round: u32, matched: &HashSet<usize>) -> io::Result<Option<usize>> {
+        let ids = match round {
+            1 => self.by_ino.get(&seen.inode.1).map_or(&[][..], Vec::as_slice),
+            _ => self.by_path.get(&seen.text).map_or(&[][..], std::slice::from_ref),
+        };
+        for id in ids.iter().rev().filter(|id| !matched.contains(id)) {
+            let file = &self.files[*id];
+            let same = if round == 0 {
+                file.last == (seen.inode.1, seen.size, seen.modified)
+                    && !file.shared.replaced.load(Ordering::Relaxed)
+            } else {
+                file.fits(seen)?
+            };
+            if same {
+                return Ok(Some(*id));
+            }
+        }
+        Ok(None)
     }
 
     /// A known file is seen again.
@@ -338,7 +356,11 @@ impl Known {
             memos.insert(file.name.clone(), file.memo());
         }
         self.by_path.insert(file.text.clone(), id);
-        self.by_ino.insert(file.ino, id);
+        let ids = self.by_ino.entry(file.ino).or_default();
+        if ids.last() != Some(&id) {
+            ids.retain(|other| *other != id);
+            ids.push(id);
+        }
     }
 
     /// A file that is there cannot be read. One that is no longer there is none.

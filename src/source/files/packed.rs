@@ -3,7 +3,7 @@
 //!
 //! Promises: an incomplete end is unfinished, not rejected: what was decoded is read, the rest
 //! when it has come; where the run is bounded none will, and it is refused. So are damage and more
-//! than `max_unpacked` bytes; what was decoded before stays read.
+//! than `max_unpacked` bytes, once the lines that were decoded before are read.
 //! Limits: one read decodes at most [`BUDGET`] bytes; memory is the decoder's window (at most
 //! 128 MiB), one block and one message.
 
@@ -42,6 +42,8 @@ pub struct PackedReader {
     /// The line at `at` is longer than a message may be: `held` is its beginning, so many bytes
     /// behind that were left out.
     left_out: Option<u64>,
+    /// Why nothing more can be decoded.
+    broken: Option<String>,
     /// Why nothing more is read, if that has to be said yet.
     refused: Option<SourceError>,
     undecided: bool,
@@ -89,6 +91,7 @@ impl PackedReader {
             decoded: 0,
             before: b'\n',
             left_out: None,
+            broken: None,
             refused: None,
             undecided,
             complete: false,
@@ -121,35 +124,43 @@ impl PackedReader {
     }
 
     /// Decodes more behind `bytes`, at most up to a length.
-    fn decode(&mut self, bytes: &mut Vec<u8>, upto: usize) -> Result<Decoded, SourceError> {
+    fn decode(&mut self, bytes: &mut Vec<u8>, upto: usize) -> Decoded {
         use io::Read as _;
         if self.complete {
-            return Ok(Decoded::Complete);
+            return Decoded::Complete;
         }
         let Some(decoder) = &mut self.decoder else {
-            return Ok(Decoded::CutOff);
+            return Decoded::CutOff;
         };
         let had = bytes.len();
         let result = decoder.take((upto - had) as u64).read_to_end(bytes);
         self.decoded += (bytes.len() - had) as u64;
-        if self.decoded > self.max_unpacked {
+        let beyond = self.decoded.saturating_sub(self.max_unpacked);
+        if beyond > 0 {
+            bytes.truncate(bytes.len().saturating_sub(beyond as usize).max(had));
             let most = self.max_unpacked;
             let why = format!("it unpacks to more than max_unpacked, {most} bytes; raise that");
-            return Err(self.common.refuse(&why));
+            return self.breaks(why);
         }
         match result {
-            Ok(_) if bytes.len() == upto => Ok(Decoded::More),
+            Ok(_) if bytes.len() == upto => Decoded::More,
             Ok(_) => {
                 // Among many files none is open longer than it has to be.
                 (self.complete, self.decoder) = (true, None);
-                Ok(Decoded::Complete)
+                Decoded::Complete
             }
-            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(Decoded::CutOff),
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Decoded::CutOff,
             Err(error) => {
-                let why = format!("it is damaged after {} bytes: {error}", self.decoded);
-                Err(self.common.refuse(&why))
+                let after = self.decoded;
+                self.breaks(format!("it is damaged after {after} bytes: {error}"))
             }
         }
+    }
+
+    /// Nothing more can be decoded; what was is still to be read.
+    fn breaks(&mut self, why: String) -> Decoded {
+        (self.broken, self.decoder) = (Some(why), None);
+        Decoded::CutOff
     }
 
     /// Drops what lies before the position; none when that is done.
@@ -161,12 +172,14 @@ impl PackedReader {
             }
             let len = (self.at - self.decoded).min(256 << 10) as usize;
             let mut bytes = self.common.pool.take(len);
-            let end = self.decode(&mut bytes, len)?;
+            let end = self.decode(&mut bytes, len);
             self.before = bytes.last().copied().unwrap_or(self.before);
             self.note_arrivals(&bytes);
             drop(self.common.pool.give(bytes));
             if self.decoded == self.at {
                 self.held.clear();
+            } else if self.broken.is_some() {
+                return Ok(Some(self.finish(&end)));
             } else if !matches!(end, Decoded::More) {
                 // It holds less than was read of it.
                 self.common.replaced()?;
@@ -214,7 +227,7 @@ impl PackedReader {
                 block.extend_from_slice(&bytes);
                 bytes = block;
             }
-            end = self.decode(&mut bytes, upto)?;
+            end = self.decode(&mut bytes, upto);
         }
         if self.before != b'\n' && !lines::ends_line(&bytes) {
             self.common.ended = true;
@@ -338,10 +351,15 @@ impl PackedReader {
         self.lines(bytes, usize::MAX, end)
     }
 
-    /// The data is at its end: the run's end, or a rest until the file has grown.
+    /// The data is at its end: the run's end, that of what can be read, or a rest until the file
+    /// has grown.
     fn finish(&mut self, end: &Decoded) -> Read {
         (self.complete, self.decoder) = (false, None);
         self.held = Vec::new();
+        if let Some(why) = self.broken.take() {
+            self.refused = Some(self.common.refuse(&why));
+            return self.over();
+        }
         if matches!(end, Decoded::Complete) {
             self.common.shared.read.store(self.tried, Ordering::Relaxed);
         } else if self.common.bounded {
@@ -365,7 +383,7 @@ impl PackedReader {
         if self.common.ended || self.common.shared.replaced.load(Ordering::Relaxed) {
             return Ok(self.over());
         }
-        if self.decoder.is_none() && !self.complete {
+        if self.decoder.is_none() && !self.complete && self.broken.is_none() {
             // Scans tell when it has grown.
             let grown = self.common.shared.size.load(Ordering::Relaxed) != self.tried;
             if !grown || !self.start()? {
@@ -393,7 +411,8 @@ impl Reader for PackedReader {
     }
 
     fn end(&self) -> Option<u64> {
-        let rests = self.decoder.is_none() && !self.complete && self.tried > 0;
+        let rests =
+            self.decoder.is_none() && !self.complete && self.broken.is_none() && self.tried > 0;
         (self.common.ended || rests).then_some(self.at)
     }
 }

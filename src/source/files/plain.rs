@@ -66,7 +66,8 @@ impl PlainReader {
     /// The size of the file now; none if there is nothing to do.
     fn size(&mut self) -> Result<Option<u64>, SourceError> {
         let known = self.common.shared.size.load(Ordering::Relaxed);
-        if self.opened.is_none() {
+        let held = self.opened.is_some();
+        if !held {
             if self.closed && known <= self.at.max(self.looked) {
                 return Ok(None);
             }
@@ -77,11 +78,15 @@ impl PlainReader {
             return Ok(None);
         };
         let meta = opened.disk.metadata().map_err(|e| self.common.unavailable("reading", &e))?;
-        self.common.shared.size.store(meta.len(), Ordering::Relaxed);
         if meta.len() < self.at {
-            self.common.replaced()?;
+            // One that is there in its place tells nothing of it, see `Common::open`.
+            if held || self.common.bounded {
+                self.common.replaced()?;
+            }
+            self.opened = None;
             return Ok(None);
         }
+        self.common.shared.size.store(meta.len(), Ordering::Relaxed);
         Ok(Some(meta.len()))
     }
 

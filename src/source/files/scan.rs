@@ -69,7 +69,7 @@ pub fn scan(
 ) -> Result<Vec<Seen>, SourceError> {
     let id = |path: &PathBuf| fs::metadata(path).ok().map(|meta| (meta.dev(), meta.ino()));
     let own = told.own.iter().filter_map(id).collect();
-    let mut walk = Walk { own, is_known: told.is_known, paths: Vec::new(), by_name: false };
+    let mut walk = Walk { told, own, troubles: Vec::new(), paths: Vec::new(), by_name: false };
     for path in &config.paths {
         let result =
             if config.input_layout && path.is_dir() { walk.input(path) } else { walk.given(path) };
@@ -86,6 +86,7 @@ pub fn scan(
             Err(error) => troubles.push(format!("reading {}: {error}", path.display())),
         }
     }
+    troubles.append(&mut walk.troubles);
     let named = walk.by_name || !config.input_layout;
     let paths = walk.paths.into_iter();
     let mut seen: Vec<Seen> = paths.map(|found| look(found, routes, named)).collect();
@@ -100,9 +101,11 @@ type Hit = (PathBuf, Metadata, bool);
 
 /// A walk along the configured paths.
 struct Walk<'a> {
+    told: &'a Told<'a>,
     /// Device and inode of our own folders.
     own: HashSet<(u64, u64)>,
-    is_known: &'a dyn Fn(u64) -> bool,
+    /// Folders below the paths that cannot be read, each with why.
+    troubles: Vec<String>,
     paths: Vec<Hit>,
     /// The files of the streams were found by their names.
     by_name: bool,
@@ -157,7 +160,7 @@ impl Walk<'_> {
             let name = entry.file_name();
             let name = name.to_string_lossy();
             let longer = |n: &String| name.len() > n.len() && name.starts_with(n.as_str());
-            if (self.is_known)(entry.ino()) && names.iter().any(longer) {
+            if (self.told.is_known)(entry.ino()) && names.iter().any(longer) {
                 self.hit(entry.path(), true);
             }
         }
@@ -179,17 +182,33 @@ impl Walk<'_> {
                 if meta.is_ok_and(|id| self.own.contains(&id)) {
                     continue;
                 }
-                match self.below(&path, wanted) {
-                    Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-                    _ => {}
-                }
+                self.inner(&path, wanted)?;
             } else if wanted(&name) {
                 self.hit(path, false);
-            } else if (self.is_known)(entry.ino()) {
+            } else if (self.told.is_known)(entry.ino()) {
                 self.hit(path, true);
             }
         }
         Ok(())
+    }
+
+    /// The same for a folder within one. Where files are followed one that cannot be read keeps
+    /// nobody from the others.
+    fn inner(&mut self, dir: &Path, wanted: &dyn Fn(&str) -> bool) -> io::Result<()> {
+        match self.below(dir, wanted) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                // One of a folder further within says already which it is.
+                let named = error.raw_os_error().is_none();
+                let what =
+                    if named { error.to_string() } else { format!("{}: {error}", dir.display()) };
+                if self.told.bounded {
+                    return Err(io::Error::new(error.kind(), what));
+                }
+                self.troubles.push(format!("reading {what}"));
+                Ok(())
+            }
+            _ => Ok(()),
+        }
     }
 
     fn hit(&mut self, path: PathBuf, renamed: bool) {

@@ -361,7 +361,7 @@ fn starts(
     let later = wish.known.is_some();
     match &shared.config.start {
         Start::Earliest => {}
-        Start::Latest if later => {}
+        _ if later => {}
         Start::Latest => {
             let end = |p: &Arc<Part>| Some((p.name.clone(), p.end.get()?));
             starts.extend(new.iter().filter_map(end));

@@ -133,6 +133,26 @@ fn replayed_letters_leave_with_the_cut() {
     assert_eq!(read.count(), 3);
 }
 
+/// An older state, as from a backup, took the letters that were left with it when it went.
+#[test]
+fn letters_of_a_later_state_are_put_aside() {
+    let disk = ScriptedDisk::new();
+    let mut letters = open(&disk, None);
+    letters.append(&partitions(), vec![reject(0, 1, 0, b"a"), reject(0, 2, 0, b"b")]).unwrap();
+    let before = letters.sync().unwrap();
+    let gone = HashSet::from([list(&letters)[0].id()]);
+    letters.remove(&partitions(), &gone).unwrap();
+    letters.sync().unwrap();
+    letters.after_cut();
+    let later = disk.read(&Path::new(DIR).join("dead-letters-1.jsonl")).expect("the rest");
+    let shared: Arc<dyn Disk> = Arc::new(disk.clone());
+    let (letters, damage) = DeadLetters::open(shared, Path::new(DIR), Some(&before), 10).unwrap();
+    assert!(damage.len() == 2 && damage[0].contains("is later than the state"), "{damage:?}");
+    assert_eq!(list(&letters).len(), 0);
+    let aside = disk.read(&Path::new(DIR).join("dead-letters-1.jsonl.later")).expect("aside");
+    assert_eq!(aside, later);
+}
+
 #[test]
 fn a_shortened_file_is_said() {
     let disk = ScriptedDisk::new();

@@ -45,7 +45,9 @@ fn run(folder: &Path) {
     let config = Config { dir: folder.join("out"), csv, rotate_bytes, rotate_interval };
     let mut sink = FilesSink::new(config, disk);
     let mark = head.marks.get("sink");
-    sink.begin(&Begin { state: store.state_id(), mark, started: from > 0, fell_back }).unwrap();
+    let next = partitions().into_iter().map(|p| ((p.source, p.name), from)).collect();
+    let (state, next, started) = (store.state_id(), &next, from > 0);
+    sink.begin(&Begin { state, mark, next, started, fell_back }).unwrap();
     let mut append = std::fs::OpenOptions::new();
     let confirmed = append.append(true).create(true).open(folder.join("confirmed"));
     let mut confirmed = confirmed.unwrap();

@@ -65,39 +65,6 @@ fn a_folder_that_goes_is_told_until_it_is_back() {
     assert!(matches!(place.start(true, None), Err(SourceError::Unavailable { .. })));
 }
 
-#[test]
-fn a_file_is_itself_by_inode_and_head() {
-    let place = Place::new();
-    place.put("log.jsonl", "{\"n\":1}\n");
-    let mut run = place.start(false, None).expect("readable");
-    let changed = |run: &Run| run.source.counters()["files_changed"];
-    // Rotation: the old file goes on under its name, the new one is a new partition.
-    fs::rename(place.path("log.jsonl"), place.path("log.1.jsonl")).expect("rename");
-    place.append("log.1.jsonl", "{\"n\":2}\n");
-    place.put("log.jsonl", "{\"new\":1}\n");
-    assert_eq!(run.go().expect("ok"), 2);
-    let name = place.name("log.jsonl");
-    assert_eq!(run.positions, BTreeMap::from([(name.clone(), 16), (format!("{name}#2"), 10)]));
-    assert_eq!(changed(&run), 0);
-    // A copy to the same place is the same file, here and over a restart.
-    let copy = fs::read(place.path("log.jsonl")).expect("there");
-    fs::remove_file(place.path("log.jsonl")).expect("there");
-    place.put("log.jsonl", [copy, b"{\"new\":2}\n".to_vec()].concat());
-    let run = place.start(false, Some(&run)).expect("ok");
-    assert_eq!(run.texts(), ["{\"new\":2}"]);
-    assert_eq!(run.positions.len(), 2);
-    // Another head, and shorter: another file.
-    for content in ["{\"other\":1}\n{\"other\":1}\n{\"other\":1}\n", "{\"o\":1}\n"] {
-        place.put("log.jsonl", content);
-        let run = place.start(false, Some(&run)).expect("ok");
-        assert!(!run.rows.is_empty());
-        assert_eq!(changed(&run), 1);
-        assert!(run.positions.contains_key(&format!("{name}#3")));
-    }
-    let refused = place.start(true, Some(&run));
-    assert!(matches!(refused, Err(SourceError::Changed { .. })));
-}
-
 /// A file of which nothing was left was taken for one that had not begun, and the run ended well.
 #[test]
 fn an_emptied_file_is_refused_and_followed_for_what_comes() {
@@ -153,35 +120,29 @@ fn files_without_anything_left_are_told_once_after_a_restart() {
     assert_eq!((second.found.len(), second.still.len()), (1, 0));
 }
 
-/// Rotated while nobody looked, and the new name says nothing: what is left is read, once.
+/// One folder that cannot be read hid those behind it, and another one was named.
 #[test]
-fn a_rotated_file_is_read_on_under_any_name() {
-    for (old, rotated) in [("app.jsonl", "app.jsonl.1"), ("app.jsonl.gz", "app.jsonl.gz-old")] {
-        for folder in [true, false] {
-            let mut place = Place::new();
-            let packed = |rows: &str| {
-                if old.ends_with("gz") { gz(rows.as_bytes()) } else { rows.as_bytes().to_vec() }
-            };
-            if !folder {
-                place.files.paths = vec![place.path(old)];
-            }
-            place.put(old, packed("1\n2\n"));
-            let first = place.start(false, None).expect("readable");
-            assert_eq!(first.texts(), ["1", "2"]);
-            append_to(&place.path(old), &packed("3\n"));
-            fs::rename(place.path(old), place.path(rotated)).expect("renamed");
-            // By its name it is not read, and it is nothing that is known.
-            place.put("other.1", "9\n");
-            place.put(old, packed("4\n"));
-            let mut second = place.start(false, Some(&first)).expect("readable");
-            let mut texts = second.texts();
-            texts.sort_unstable();
-            assert_eq!(texts, ["3", "4"], "{old} {folder}");
-            assert_eq!(second.go().expect("readable"), 0);
-            let third = place.start(true, Some(&second)).expect("readable");
-            assert_eq!(third.texts(), Vec::<String>::new());
-        }
+fn a_folder_that_cannot_be_read_keeps_nobody_from_the_others() {
+    let place = Place::new();
+    for name in ["a", "c", "d", "e"] {
+        place.put(&format!("in/{name}/x.jsonl"), "1\n");
     }
+    // Root may read all there is, but no path of more than 4096 bytes.
+    let name = "b".repeat(250);
+    let mut within = File::open(place.path("in")).expect("there");
+    for _ in 0..17 {
+        rustix::fs::mkdirat(&within, &name, rustix::fs::Mode::RWXU).expect("a folder");
+        let flags = rustix::fs::OFlags::DIRECTORY;
+        within = rustix::fs::openat(&within, &name, flags, rustix::fs::Mode::empty())
+            .expect("a folder")
+            .into();
+    }
+    let run = place.start(false, None).expect("the others are");
+    assert_eq!(run.rows.len(), 4);
+    let deep = format!("reading {}/{name}/{name}", place.path("in").display());
+    assert!(run.source.trouble().is_some_and(|t| t.starts_with(&deep)));
+    let Err(refused) = place.start(true, None) else { panic!("a bounded run reads all") };
+    assert!(refused.to_string().contains(&format!("{name}/{name}/{name}: ")), "{refused}");
 }
 
 #[test]
@@ -312,11 +273,18 @@ fn bombs_and_damage_are_refused_and_neighbours_are_not() {
     let mut damaged = gz(&bytes);
     let middle = damaged.len() / 2;
     damaged[middle..middle + 20].fill(0xff);
-    for (name, content) in [
-        ("a.gz", gz(&bomb)),
-        ("a.zst", zst(&bomb)),
-        ("a.jsonl.gz", damaged),
-        ("b.gz", bytes.clone()),
+    // All lines are there, and the sum behind them is wrong; junk behind a whole one.
+    let mut sum = gz(&bytes);
+    let at = sum.len() - 6;
+    sum[at] ^= 1;
+    let junk = [gz(&bytes), b"junk".to_vec()].concat();
+    for (name, content, lines) in [
+        ("a.gz", gz(&bomb), 0..=0),
+        ("a.zst", zst(&bomb), 0..=0),
+        ("a.jsonl.gz", damaged, 1_000..=2_000),
+        ("sum.gz", sum, 3_000..=3_000),
+        ("junk.gz", junk, 3_000..=3_000),
+        ("b.gz", bytes.clone(), 0..=0),
     ] {
         place.put(name, content);
         place.put("z.jsonl", "{}\n");
@@ -328,13 +296,16 @@ fn bombs_and_damage_are_refused_and_neighbours_are_not() {
         let mut source = crate::source::build(&config, true, Arc::new(|| 0)).expect("ok");
         let found = source.discover().expect("ok").found;
         assert_eq!(found.len(), 2, "{name}");
-        let mut refused = 0;
-        let mut batches = 0;
+        let (mut refused, mut read) = (0, 0);
         for f in found {
             let mut reader = source.open(&f.name, 0, 0).expect("ok");
             loop {
                 match reader.read(1 << 20, 1 << 20) {
-                    Ok(Read::Batch(_)) => batches += 1,
+                    Ok(Read::Batch(batch)) => {
+                        let first = refused == 0 || f.name.ends_with("z.jsonl");
+                        assert!(first, "{name}: what was decoded comes first");
+                        read += batch.spans.len();
+                    }
                     Ok(Read::End) => break,
                     Ok(Read::Idle(wait) | Read::Pending(wait)) => assert!(wait.is_zero()),
                     Err(SourceError::Refused { what }) => {
@@ -346,7 +317,8 @@ fn bombs_and_damage_are_refused_and_neighbours_are_not() {
             }
         }
         assert_eq!((refused, source.counters()["files_refused"]), (1, 1), "{name}");
-        assert!(batches > 0);
+        // And that of the neighbour.
+        assert!(lines.contains(&(read - 1)), "{name}: {read} lines");
         fs::remove_file(place.path(name)).expect("there");
     }
 }

@@ -1,6 +1,7 @@
 //! Files as a source, driven as the engine drives it: discover, remember, open, read.
 
 mod changes;
+mod rotation;
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -112,7 +113,12 @@ impl Place {
 impl Run {
     /// Discovers, opens, and reads until there is nothing.
     fn go(&mut self) -> Result<usize, SourceError> {
-        let before = self.rows.len();
+        self.look()?;
+        self.read()
+    }
+
+    /// Discovers and opens.
+    fn look(&mut self) -> Result<(), SourceError> {
         let discovery = self.source.discover()?;
         self.memos.extend(discovery.memos);
         for found in discovery.found {
@@ -122,6 +128,12 @@ impl Run {
             self.rules.insert(found.name.clone(), found.rule);
             self.readers.push((found.name, reader));
         }
+        Ok(())
+    }
+
+    /// Reads until there is nothing.
+    fn read(&mut self) -> Result<usize, SourceError> {
+        let before = self.rows.len();
         for (name, reader) in &mut self.readers {
             loop {
                 match reader.read(100_000, 1_000)? {
