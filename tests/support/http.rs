@@ -26,7 +26,13 @@ impl Api {
 
     /// The status and the text of a path; none if nobody answers.
     pub fn get(&self, path: &str) -> Option<(u16, String)> {
-        let mut response = self.agent.get(format!("{}{path}", self.base)).call().ok()?;
+        self.get_with(path, &[])
+    }
+
+    /// The same with parameters, which are escaped.
+    pub fn get_with(&self, path: &str, parameters: &[(&str, &str)]) -> Option<(u16, String)> {
+        let request = self.agent.get(format!("{}{path}", self.base));
+        let mut response = request.query_pairs(parameters.iter().copied()).call().ok()?;
         let status = response.status().as_u16();
         let body = response.body_mut().with_config().limit(1 << 30).read_to_string().ok()?;
         Some((status, body))
