@@ -1,13 +1,13 @@
 //! `make bench`: the workload beside the program that is written for it alone, in one run,
 //! interleaved, medians; the answers checked.
 //!
-//! From the environment: `BENCH_DIR` (the folder of the generator, the reference and the program;
-//! default `../shared/bench`), `BENCH_EVENTS` (lines a stream, a list; default 200000),
-//! `BENCH_SEEDS` (a list; default 1), `BENCH_RUNS` (default 3), `BENCH_WORKERS` (default: one a
-//! core, at most 2), `BENCH_DATA` (where data are kept; default below the build's folder).
-//! Without that folder or Python the demo's data are read, and what was left out is said.
+//! From the environment, beside what [`yardstick`] reads: `BENCH_EVENTS` (lines a stream, a list;
+//! default 200000), `BENCH_SEEDS` (a list; default 1), `BENCH_RUNS` (default 3), `BENCH_WORKERS`
+//! (default: one a core, at most 2).
 
 #![allow(clippy::print_stdout)]
+
+mod yardstick;
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -16,6 +16,7 @@ use std::process::Command;
 use pinflow::cli::bench::cost::{Cost, measure, measured_on, median};
 use pinflow::cli::bench::{Bench, Run, data};
 use pinflow::cli::{ConfigArgs, Failure};
+use yardstick::{Yardstick, input};
 
 const MIB: f64 = 1_048_576.0;
 
@@ -36,74 +37,10 @@ fn list(name: &str, default: u64) -> Vec<u64> {
     if list.is_empty() { vec![default] } else { list }
 }
 
-/// The yardstick: generator, reference, check and the program that does this job alone.
-struct Yardstick {
-    dir: PathBuf,
-    limit: Option<PathBuf>,
-}
-
-impl Yardstick {
-    /// Finds it, and builds the program; says what is left out.
-    fn find(target: &Path) -> Option<Self> {
-        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-        let given = std::env::var_os("BENCH_DIR").map(PathBuf::from);
-        let near = || root.ancestors().map(|a| a.join("../shared/bench")).find(|d| d.exists());
-        let Some(dir) = given.or_else(near).filter(|d| d.join("gen.py").exists()) else {
-            println!("left out: the generator, the reference and `limit` (BENCH_DIR is not set)");
-            return None;
-        };
-        if !succeeds(Command::new("python3").arg("--version")) {
-            println!("left out: the generator, the reference and `limit` (there is no python3)");
-            return None;
-        }
-        let built = target.join("release/limit");
-        let manifest = dir.join("limit/Cargo.toml");
-        let cargo = Command::new(env!("CARGO"))
-            .args(["build", "--quiet", "--release", "--manifest-path"])
-            .arg(&manifest)
-            .arg("--target-dir")
-            .arg(target)
-            .status();
-        let limit = cargo.is_ok_and(|s| s.success()).then_some(built);
-        if limit.is_none() {
-            println!("left out: `limit` ({} cannot be built)", manifest.display());
-        }
-        Some(Yardstick { dir, limit })
-    }
-
-    fn python(&self, script: &str, args: &[&Path]) -> Option<String> {
-        let done = Command::new("python3").arg(self.dir.join(script)).args(args).output().ok()?;
-        done.status.success().then(|| String::from_utf8_lossy(&done.stdout).into_owned())
-    }
-
-    /// Data of a size and a seed with their reference, made once.
-    fn data(&self, dir: &Path, events: u64, seed: u64) -> bool {
-        if dir.join("ref/q4.tsv").exists() {
-            return true;
-        }
-        let (events, seed) = (events.to_string(), seed.to_string());
-        let [n, s, out] = ["--events", "--seed", "--out"].map(Path::new);
-        let args = [n, Path::new(&events), s, Path::new(&seed), out, dir];
-        self.python("gen.py", &args).is_some() && self.python("ref.py", &[dir]).is_some()
-    }
-
-    fn check(&self, dir: &Path, out: &Path) -> String {
-        match self.python("check.py", &[&dir.join("ref"), out]) {
-            Some(verdict) if verdict.matches("\"ok\"").count() == 5 => "right".into(),
-            Some(verdict) => format!("WRONG {}", verdict.trim()),
-            None => "not checked".into(),
-        }
-    }
-}
-
-fn succeeds(command: &mut Command) -> bool {
-    command.output().is_ok_and(|o| o.status.success())
-}
-
 fn workload() -> Result<(), Failure> {
     let tmp = Path::new(env!("CARGO_TARGET_TMPDIR"));
-    let kept = std::env::var_os("BENCH_DATA").map_or_else(|| tmp.join("bench"), PathBuf::from);
-    let yardstick = Yardstick::find(&tmp.join("limit"));
+    let yardstick = Yardstick::find();
+    let limit = yardstick.as_ref().and_then(|y| limit(y, &tmp.join("limit")));
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let workers = list("BENCH_WORKERS", cores.min(2) as u64)[0] as usize;
     let runs = list("BENCH_RUNS", 3)[0];
@@ -119,44 +56,48 @@ fn workload() -> Result<(), Failure> {
     let empty = bench.empty()?;
     for events in list("BENCH_EVENTS", 200_000) {
         for seed in list("BENCH_SEEDS", 1) {
-            let given = yardstick.as_ref();
-            let (dir, given) = input(&kept, events, seed, given)?;
-            compare(&bench, &dir, given, runs, empty, &format!("{events} events, seed {seed}"))?;
+            let (dir, given) = input(yardstick.as_ref(), events, seed)?;
+            let beside = given.map(|yardstick| (yardstick, limit.as_deref()));
+            compare(&bench, &dir, beside, runs, empty, &format!("{events} events, seed {seed}"))?;
         }
     }
     Ok(())
 }
 
-/// The folder to read; with the yardstick if it made it.
-fn input<'a>(
-    kept: &Path,
-    events: u64,
-    seed: u64,
-    yardstick: Option<&'a Yardstick>,
-) -> Result<(PathBuf, Option<&'a Yardstick>), Failure> {
-    let dir = kept.join(format!("{events}-{seed}"));
-    if let Some(yardstick) = yardstick {
-        if yardstick.data(&dir, events, seed) {
-            return Ok((dir, Some(yardstick)));
-        }
-        println!("left out: the generator failed; the demo's data are read");
+/// The program that does this job alone; says so if it cannot be built.
+fn limit(yardstick: &Yardstick, target: &Path) -> Option<PathBuf> {
+    let manifest = yardstick.dir.join("limit/Cargo.toml");
+    let cargo = Command::new(env!("CARGO"))
+        .args(["build", "--quiet", "--release", "--manifest-path"])
+        .arg(&manifest)
+        .arg("--target-dir")
+        .arg(target)
+        .status();
+    if !cargo.is_ok_and(|s| s.success()) {
+        println!("left out: `limit` ({} cannot be built)", manifest.display());
+        return None;
     }
-    let dir = kept.join(format!("demo-{events}-{seed}"));
-    if !dir.exists() {
-        data::demo(&dir, events * 3, seed)?;
+    Some(target.join("release/limit"))
+}
+
+/// Whether answers are those of the reference.
+fn check(yardstick: &Yardstick, dir: &Path, out: &Path) -> String {
+    match yardstick.python("check.py", &[&dir.join("ref"), out]) {
+        Some(verdict) if verdict.matches("\"ok\"").count() == 5 => "right".into(),
+        Some(verdict) => format!("WRONG {}", verdict.trim()),
+        None => "not checked".into(),
     }
-    Ok((dir, None))
 }
 
 fn compare(
     bench: &Bench,
     dir: &Path,
-    yardstick: Option<&Yardstick>,
+    yardstick: Option<(&Yardstick, Option<&Path>)>,
     runs: u64,
     empty: Option<u64>,
     title: &str,
 ) -> Result<(), Failure> {
-    let limit = yardstick.and_then(|y| y.limit.as_ref());
+    let limit = yardstick.and_then(|(_, limit)| limit);
     let limit_out = bench.scratch.join("limit-out");
     let args: Vec<OsString> = vec![
         "batch".into(),
@@ -173,7 +114,7 @@ fn compare(
             theirs.push(measure(limit, &args, &bench.scratch.join("limit-log"))?);
         }
     }
-    let verdict = |out: &Path| yardstick.map_or("not checked".into(), |y| y.check(dir, out));
+    let verdict = |out: &Path| yardstick.map_or("not checked".into(), |(y, _)| check(y, dir, out));
     let (records, posts) = (ours[0].records, ours[0].posts);
     println!(
         "\n{title}: {records} records, {posts} posts, {:.0} MiB\n",

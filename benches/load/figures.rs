@@ -1,11 +1,14 @@
 //! `make figures`: latency, restarts, the price of checkpoints, of metrics and of cleaned rows, an
 //! idle daemon: what `make bench` has no row for. Each row says what was measured and how.
 //!
-//! From the environment: `FIGURES_POSTS` (posts held; default 1000000), `FIGURES_SECONDS` (of each
-//! load; default 20), `FIGURES_ONLY` (numbers of rows, like `P7,P8`; default all), `BENCH_RUNS`
-//! (default 3), `BENCH_WORKERS`, `FIGURES_RATE` (records a second of P8 and P10; default half of
-//! the greatest that a daemon keeps up with which holds the posts, and those that come meanwhile,
-//! and follows the files: of two programs at one rate the latencies can be compared).
+//! Records are those of the workload of `make bench` where it is at hand ([`yardstick`]), else the
+//! demo's; those of P7, P8 and P10 are the demo's, which can be sent for ever.
+//! From the environment: `FIGURES_POSTS` (lines a stream; default 1000000), `FIGURES_SECONDS` (of
+//! each load; default 20), `FIGURES_ONLY` (numbers of rows, like `P7,P8`; default all),
+//! `BENCH_RUNS` (default 3), `BENCH_WORKERS`, `FIGURES_RATE` (records a second of P8 and P10;
+//! default half of the greatest that a daemon keeps up with which holds the posts, and those that
+//! come meanwhile, and follows the files: of two programs at one rate the latencies can be
+//! compared).
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -19,6 +22,7 @@ use pinflow::engine::stored_posts;
 use super::daemon::Daemon;
 use super::latency::{Latency, Setup};
 use super::pool::Pool;
+use super::yardstick::{self, Yardstick};
 
 const MIB: f64 = 1_048_576.0;
 /// Metrics that are added for P13.
@@ -40,8 +44,9 @@ struct Figures {
 pub fn run() -> Result<(), Failure> {
     let dir = super::scratch("figures")?;
     let posts = super::number("FIGURES_POSTS", 1_000_000);
-    let input = dir.join("data");
-    data::demo(&input, posts * 3, 1)?;
+    let found = Yardstick::find();
+    let (input, given) = yardstick::input(found.as_ref(), posts, 1)?;
+    let of = if given.is_some() { "the workload's" } else { "the demo's" };
     let figures = Figures {
         pool: Pool::new(&dir.join("pool"), 100_000, 99)?,
         seconds: super::number("FIGURES_SECONDS", 20),
@@ -52,7 +57,8 @@ pub fn run() -> Result<(), Failure> {
     };
     let only = std::env::var("FIGURES_ONLY").unwrap_or_default();
     let wanted = |row: &str| only.is_empty() || only.split(',').any(|o| o.trim() == row);
-    println!("{}, {} workers, {posts} posts\n", measured_on(), super::workers());
+    let machine = measured_on();
+    println!("{machine}, {} workers, {of} records, {posts} lines a stream\n", super::workers());
     println!("| | what | measured |");
     println!("|---|---|---|");
     if wanted("P6") {

@@ -23,6 +23,8 @@ mod pool;
 mod port;
 mod rate;
 mod soak;
+#[path = "../yardstick/mod.rs"]
+mod yardstick;
 
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
