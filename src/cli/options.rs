@@ -128,6 +128,11 @@ impl RunArgs {
             let hint = "add [source.NAME] to the configuration, or read files with --input DIR";
             return refuse("there is nothing to read: no source is configured".into(), hint);
         }
+        let csv = config.sinks.iter().any(|Sink::Files(sink)| sink.csv);
+        if self.cleaned.is_some() && csv {
+            let hint = "leave out --cleaned, or write format = \"jsonl\" for all sinks";
+            return refuse("--cleaned writes JSON Lines, and a sink CSV: not both".into(), hint);
+        }
         let demos = config.sources.iter().filter_map(|s| match &s.kind {
             SourceKind::Demo(demo) => Some((&s.name, demo.records)),
             SourceKind::Files(_) | SourceKind::Kafka(_) => None,

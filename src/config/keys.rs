@@ -230,7 +230,7 @@ keys! {
     "sink" {
         "kind" r#"kind = "files""# "`files`.",
         "dir" r#"dir = "cleaned""# "The folder.",
-        "format" r#"format = "jsonl""# "`jsonl` or `csv`.",
+        "format" r#"format = "jsonl""# "`jsonl` or `csv`; of all sinks the same.",
         "rotate_size" r#"rotate_size = "128MiB""# "A larger file is closed and a new one begun,",
         "rotate_interval" r#"rotate_interval = "1h""# "and so is an older one.",
     }

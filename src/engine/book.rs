@@ -116,6 +116,11 @@ impl Book {
         self.numbers.get(source)?.get(name).copied()
     }
 
+    /// Whether any partition of a source is known.
+    pub fn knows(&self, source: &str) -> bool {
+        self.numbers.get(source).is_some_and(|names| !names.is_empty())
+    }
+
     /// The names of a partition.
     pub fn place(&self, number: u32) -> &Place {
         &self.places[number as usize]

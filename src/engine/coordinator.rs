@@ -356,11 +356,7 @@ impl Coordinator {
         }
         let free = self.cutting.is_none() && self.unanswered == 0;
         if self.book.dirty && free && self.pace.cuts_between {
-            due = if self.cuts_at_once() {
-                Instant::now()
-            } else {
-                due.min(self.last_cut + self.pace.cut_interval)
-            };
+            due = due.min(self.cut_due());
         }
         due
     }

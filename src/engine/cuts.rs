@@ -10,6 +10,7 @@ use super::coordinator::{Coordinator, Phase};
 use super::keeper::Task;
 use super::messages::Kept;
 use crate::cli::{Failure, exit};
+use crate::publish::State;
 use crate::store::Cut;
 
 /// So many changed slots are encoded in a millisecond or two.
@@ -29,10 +30,19 @@ impl Coordinator {
         }
     }
 
-    /// Whether a cut is not waited for, for what it holds is to leave memory: but where the last one
-    /// could not be written.
+    /// Whether a cut is not waited for, as what it holds is to leave memory; after one that could
+    /// not be written it is, but not for long.
     pub(super) fn cuts_at_once(&self) -> bool {
-        self.budget.held() && !self.failing
+        self.budget.held() && (!self.failing || self.last_cut.elapsed() >= RETRY)
+    }
+
+    /// When the next cut is due.
+    pub(super) fn cut_due(&self) -> Instant {
+        match self.budget.held() {
+            false => self.last_cut + self.pace.cut_interval,
+            true if self.failing => self.last_cut + RETRY.min(self.pace.cut_interval),
+            true => Instant::now(),
+        }
     }
 
     /// Beyond how many changed slots of a worker some are encoded ahead: once half of the way to
@@ -104,8 +114,11 @@ impl Coordinator {
                 self.sources.durable(&positions);
             }
             self.open_known();
-            let found = !self.first_discovery;
-            if self.former.as_ref().is_some_and(|former| former.is_passed(&self.book, found)) {
+            let at_ends = match self.phase {
+                Phase::Closing { ended, .. } => ended,
+                _ => !self.pace.bounded && self.shows == State::Live,
+            };
+            if self.former.as_ref().is_some_and(|former| former.is_passed(&self.book, at_ends)) {
                 self.former = None;
                 self.keep(Task::Passed);
             }
@@ -151,7 +164,8 @@ impl Coordinator {
 /// So much may wait for room on a disk; beyond it nothing more is read until it is written. Bytes.
 const WAITING_MAX: u64 = 64 << 20;
 
-/// How long to wait before the last cut is tried again.
+/// How long to wait before a cut is tried again that has to be: the last one, or one that memory
+/// waits for.
 const RETRY: Duration = Duration::from_secs(1);
 
 #[cfg(test)]
@@ -279,6 +293,13 @@ mod tests {
             assert_eq!(answered(Some("no space left".into())), (1, false));
         }
         assert_eq!(answered(None), (0, true));
+        // However far apart they are else, it is tried again soon.
+        assert_eq!(answered(Some("no space left".into())), (1, false));
+        coordinator.pace.cut_interval = Duration::from_hours(1);
+        let due = coordinator.cut_due().duration_since(coordinator.last_cut);
+        assert_eq!(due, RETRY);
+        coordinator.last_cut = Instant::now().checked_sub(RETRY).expect("it is up");
+        assert!(coordinator.cuts_at_once());
     }
 
     /// Where only the last epoch is a cut, epochs without data came one after the other.

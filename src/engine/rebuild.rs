@@ -11,7 +11,7 @@ use super::EngineError;
 use super::book::Book;
 use crate::cli::{Failure, exit};
 use crate::source::{Found, Memos, Source, SourceError};
-use crate::store::{Head, ReadOnly, StoreError};
+use crate::store::{Head, ReadOnly, Store, StoreError};
 
 /// The mark of a state that was begun with `--accept-gap`.
 pub const GAP: &str = "gap_accepted";
@@ -44,14 +44,32 @@ fn to_give(head: &Head) -> Positions {
 
 impl Former {
     /// Of a state with this head.
-    pub fn new(head: &Head, gap: bool) -> Self {
+    fn new(head: &Head, gap: bool) -> Self {
         Former { positions: to_give(head), gap }
     }
 
-    /// Whether the book has come as far; `all`: the sources have said once what they have.
-    pub fn is_passed(&self, book: &Book, all: bool) -> bool {
+    /// The one that a state replaces, if it does. `accepts`: the gap is accepted with this start,
+    /// which is noted; `replays`: nothing is read but letters, so nothing is given up.
+    pub fn of(
+        store: &Store,
+        head: &Head,
+        book: &mut Book,
+        accepts: bool,
+        replays: bool,
+    ) -> Result<Option<Self>, StoreError> {
+        if accepts {
+            book.mark(GAP, true.into());
+        }
+        let gap = accepts || head.marks.contains_key(GAP);
+        Ok(store.former_head()?.map(|former| Former::new(&former, gap && !replays)))
+    }
+
+    /// Whether the book has come as far. `at_ends`: what the sources had at the start has been
+    /// read: where a gap is accepted, a source that has given anything has given all that it has.
+    pub fn is_passed(&self, book: &Book, at_ends: bool) -> bool {
         let reached = |((source, name), next): (&(String, String), &u64)| {
-            book.number(source, name).map_or(self.gap && all, |n| book.next(n) >= *next)
+            let read = book.number(source, name).is_some_and(|n| book.next(n) >= *next);
+            read || self.gap && at_ends && book.knows(source)
         };
         self.positions.iter().all(reached)
     }
@@ -120,3 +138,40 @@ fn found(source: &mut dyn Source) -> Result<Vec<Found>, SourceError> {
 
 /// How long a source's answer is waited for.
 const PATIENCE: Duration = Duration::from_mins(1);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::Partition;
+
+    #[test]
+    fn a_former_state_goes_once_it_is_passed_or_what_is_left_of_it_is() {
+        let partition =
+            |source: &str, name: &str| Partition { source: source.into(), name: name.into() };
+        let partitions =
+            [("s", "a"), ("s", "b"), ("s", "empty"), (crate::source::replay::NAME, "replay")];
+        let head = Head {
+            partitions: partitions.map(|(source, name)| partition(source, name)).into(),
+            positions: [(0, 7), (1, 9), (2, 0), (3, 5)].into(),
+            ..Head::default()
+        };
+        // What of `a` and `b` the new state has read, if it knows them; and whether the former one
+        // is passed without a gap, and with one while the ends of the start are not read and after.
+        for (read, without, before, after) in [
+            ([Some(7), Some(9)], true, true, true),
+            ([Some(7), Some(8)], false, false, true),
+            ([Some(7), None], false, false, true),
+            ([Some(0), None], false, false, true),
+            // Of a source that has given nothing nobody knows.
+            ([None, None], false, false, false),
+        ] {
+            let mut book = Book::new(&Head::default(), 1);
+            for (name, read) in ["a", "b"].into_iter().zip(read) {
+                read.into_iter().for_each(|read| _ = book.enter(partition("s", name), read));
+            }
+            let passed = |gap, at_ends| Former::new(&head, gap).is_passed(&book, at_ends);
+            assert_eq!([passed(false, false), passed(false, true)], [without; 2], "{read:?}");
+            assert_eq!([passed(true, false), passed(true, true)], [before, after], "{read:?}");
+        }
+    }
+}

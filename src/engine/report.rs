@@ -29,7 +29,8 @@ use crate::telemetry::{Machine, SharedStatus};
 const REFRESH: Duration = Duration::from_millis(400);
 /// A partition with something to read whose position has not moved for so long is stalled.
 const STALLED: Duration = Duration::from_secs(10);
-/// So many epochs are remembered until they are visible: minutes, where results are withheld.
+/// So many epochs are remembered until they are visible: those of a minute and more, where results
+/// are withheld.
 const UNSEEN: usize = 1 << 14;
 
 /// What the engine says of itself.

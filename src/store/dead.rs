@@ -291,7 +291,7 @@ fn number(name: &str) -> Option<u64> {
 
 /// Where the file that a mark names is not there the state is older than the later ones: letters
 /// were taken out of it, and the rest stands in those. Nobody knows which of them are read again,
-/// so they are put aside. The names of the other files, and sentences.
+/// so they are put aside, under names that are free. The names of the other files, and sentences.
 fn put_aside(
     disk: &dyn Disk,
     dir: &Path,
@@ -303,7 +303,13 @@ fn put_aside(
     let (later, others): (Vec<String>, Vec<String>) = names.into_iter().partition(is_later);
     let mut said = Vec::new();
     for name in later {
-        let (from, to) = (dir.join(&name), dir.join(format!("{name}.later")));
+        let from = dir.join(&name);
+        let free = (0..).map(|n| dir.join(format!("{name}.later{n}")));
+        let is_free = |path: &PathBuf| {
+            let there = path.file_name().and_then(|name| name.to_str());
+            !others.iter().any(|other| Some(&**other) == there)
+        };
+        let to = free.into_iter().find(is_free).expect("there are more numbers than files");
         let put = disk.rename(&from, &to).and_then(|()| disk.sync_dir(dir));
         put.map_err(io_error("put aside", &from))?;
         said.push(format!("{} is later than the state: it is put aside as {}", name, to.display()));

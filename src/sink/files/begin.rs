@@ -6,7 +6,7 @@ use dataflows::record::Stream;
 use serde::{Deserialize, Serialize};
 
 use super::rows::{Provenance, provenance, row_len};
-use super::{FilesSink, Mark, Of, Place, extension, parse_name, path, sidecar};
+use super::{FilesSink, Mark, Of, Place, REPLAYED_MAX, extension, parse_name, path, sidecar};
 use crate::sink::{Begin, SinkError, table_name};
 use crate::store::disk::{self, DiskFile, Mode};
 
@@ -64,7 +64,8 @@ pub fn begin(sink: &mut FilesSink, begin: &Begin<'_>) -> Result<Vec<String>, Sin
             sink.ahead.up_to.insert(of, (from, (position, sub)));
         }
     }
-    sink.ahead.replayed = mark.replayed.into_iter().collect();
+    let replayed = mark.replayed.into_iter();
+    sink.ahead.replayed = replayed.map(|(of, rows)| (of, rows.into_iter().collect())).collect();
     let before = begin.fell_back || found.is_some_and(|sidecar| sidecar.fell_back);
     let fell_back = before || ahead_of_mark || (begin.mark.is_none() && begin.started);
     let mut notes = Vec::new();
@@ -272,11 +273,15 @@ fn take_known(
     let file = sink.disk.open(&path, Mode::Read).map_err(SinkError::io("open", &path))?;
     let from = from.max(sink.tables[number].header.len() as u64);
     let ahead = &mut sink.ahead;
+    let held = ahead.replayed.values().map(BTreeSet::len).sum::<usize>();
+    let mut room = REPLAYED_MAX.saturating_sub(held);
     let take = |origin: Provenance<'_>| {
         let of = (name.to_owned(), origin.source.into_owned(), origin.partition.into_owned());
         let (from, row) = (next(begin, &of), (origin.position, origin.sub));
         if origin.position < from {
-            ahead.replayed.insert((of, row));
+            if room > 0 && ahead.replayed.entry(of).or_default().insert(row) {
+                room -= 1;
+            }
         } else {
             let (_, high) = ahead.up_to.entry(of).or_insert((from, row));
             *high = (*high).max(row);

@@ -4,10 +4,12 @@
 //! start cuts `.part` to that length and removes what is newer. Files rotate only at a cut, and
 //! get their final name after it (or at the next start), so that a finished file never changes.
 //! After a state fell back nothing finished is touched: what is there already is known from the
-//! rows' provenance and is skipped when it comes again, from the sources or by a replay. The order of rows in a file is that of epochs, then of
-//! partitions and positions.
-//! Limits: while the disk is full, [`HELD_MAX`] bytes a table wait in memory. A sync that fails
-//! ends the process: the restart cuts the file and writes the rows again.
+//! rows' provenance and is skipped when it comes again, from the sources or by a replay. The order
+//! of rows in a file is that of epochs, then of partitions and positions.
+//! Limits: of the stretch that is read again after a fallback all rows up to the last that is there
+//! are taken to be there: one whose record was rejected then and is not now is not written. While
+//! the disk is full, [`HELD_MAX`] bytes a table wait in memory. A sync that fails ends the process:
+//! the restart cuts the file and writes the rows again.
 
 mod begin;
 mod rows;
@@ -37,7 +39,10 @@ const BUFFER: usize = 1 << 20;
 /// long before, but hears only with the next cut how much waits.
 pub const HELD_MAX: usize = 1 << 30;
 
-/// The position and number of the last row of a partition.
+/// So many rows of replays are known at most: each cut names them.
+const REPLAYED_MAX: usize = 10_000;
+
+/// The position and number of a row of a partition.
 type HighWater = (u64, u32);
 
 /// A table's rows of a partition: table, source, partition.
@@ -49,9 +54,10 @@ struct Ahead {
     /// Those that come from the sources once more: from the position to which the state had read on
     /// up to the last that is there.
     up_to: BTreeMap<Of, (u64, HighWater)>,
-    /// Those of positions before that: their records were rejected at first, and replayed. They come
-    /// when they are replayed again.
-    replayed: BTreeSet<(Of, HighWater)>,
+    /// Those of positions before that: their records were rejected at first, and replayed. They
+    /// come when they are replayed again, if ever; of more than [`REPLAYED_MAX`] those beyond are
+    /// not known.
+    replayed: BTreeMap<Of, BTreeSet<HighWater>>,
 }
 
 /// What stands in the cut.
@@ -63,7 +69,7 @@ struct Mark {
     ahead: Vec<(String, String, String, u64, u32)>,
     /// The same: these.
     #[serde(default)]
-    replayed: Vec<(Of, HighWater)>,
+    replayed: Vec<(Of, Vec<HighWater>)>,
 }
 
 /// A place in a table's files.
@@ -155,16 +161,23 @@ impl FilesSink {
         let table = table_name(usize::from(rows.table)).to_owned();
         let of = (table, partition.source.clone(), partition.name.clone());
         let up_to = self.ahead.up_to.get(&of).copied();
+        let (Some(first), Some(last)) = (rows.ends.first(), rows.ends.last()) else { return };
+        let (first, last) = ((first.0, first.1), (last.0, last.1));
+        let replayed = self.ahead.replayed.get_mut(&of);
+        let mut replayed = replayed.filter(|known| known.range(first..=last).next().is_some());
+        if up_to.is_none() && replayed.is_none() {
+            return;
+        }
+        // Rows of a partition come in the order of positions.
+        if up_to.is_some_and(|(_, high)| last > high) {
+            self.ahead.up_to.remove(&of);
+        }
         let mut kept = CleanRows { ends: Vec::new(), bytes: Vec::new(), ..*rows };
         let mut start = 0;
         for (position, sub, end) in std::mem::take(&mut rows.ends) {
-            let known =
-                up_to.is_some_and(|(from, high)| from <= position && (position, sub) <= high);
-            // Rows of a partition come in the order of positions.
-            if up_to.is_some_and(|(_, high)| (position, sub) > high) {
-                self.ahead.up_to.remove(&of);
-            }
-            let known = known || self.ahead.replayed.remove(&(of.clone(), (position, sub)));
+            let row = (position, sub);
+            let known = up_to.is_some_and(|(from, high)| from <= position && row <= high)
+                || replayed.as_mut().is_some_and(|known| known.remove(&row));
             if !known {
                 kept.bytes.extend_from_slice(&rows.bytes[start as usize..end as usize]);
                 kept.ends.push((position, sub, kept.bytes.len() as u32));
@@ -220,10 +233,12 @@ impl FilesSink {
         let ahead = self.ahead.up_to.iter().map(|((table, source, partition), (_, high))| {
             (table.clone(), source.clone(), partition.clone(), high.0, high.1)
         });
+        let replayed =
+            |(of, rows): (&Of, &BTreeSet<HighWater>)| (of.clone(), rows.iter().copied().collect());
         Mark {
             tables: self.tables.iter().map(place).collect(),
             ahead: ahead.collect(),
-            replayed: self.ahead.replayed.iter().cloned().collect(),
+            replayed: self.ahead.replayed.iter().map(replayed).collect(),
         }
     }
 }

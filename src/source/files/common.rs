@@ -1,7 +1,8 @@
 //! What the readers of plain and of compressed files have in common.
 
 use std::collections::BTreeMap;
-use std::fs::File as Disk;
+use std::fs::{File as Disk, Metadata};
+use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
@@ -25,6 +26,10 @@ const OPEN: usize = 256;
 pub struct Shared {
     /// Where it is now.
     pub path: Mutex<PathBuf>,
+    /// Device and inode, as last scanned.
+    inode: Mutex<(u64, u64)>,
+    /// How many scans have seen it.
+    scans: AtomicU64,
     /// The position to read next.
     pub at: AtomicU64,
     /// Bytes on disk as last seen by either.
@@ -44,6 +49,8 @@ impl Shared {
     pub fn new(path: PathBuf) -> Self {
         Shared {
             path: Mutex::new(path),
+            inode: Mutex::default(),
+            scans: AtomicU64::new(0),
             at: AtomicU64::new(0),
             size: AtomicU64::new(0),
             modified: AtomicI64::new(0),
@@ -54,7 +61,9 @@ impl Shared {
     }
 
     /// A scan has seen it.
-    pub fn see(&self, size: u64, modified: i64) {
+    pub fn see(&self, inode: (u64, u64), size: u64, modified: i64) {
+        *self.inode.lock() = inode;
+        self.scans.fetch_add(1, Ordering::Relaxed);
         self.size.store(size, Ordering::Relaxed);
         self.modified.store(modified, Ordering::Relaxed);
     }
@@ -138,6 +147,8 @@ pub struct Common {
     partition: u32,
     rule: Rule,
     head: Head,
+    /// After so many scans another inode was where the file was found.
+    doubted: Option<u64>,
     clock: crate::source::Clock,
     /// When something was read last.
     active: i64,
@@ -166,6 +177,7 @@ impl Common {
             partition,
             rule: file.rule,
             head: file.head,
+            doubted: None,
             clock: setup.clock.clone(),
             active: i64::MIN,
         }
@@ -179,15 +191,26 @@ impl Common {
             Ok(disk) => {
                 self.counts.open.fetch_add(1, Ordering::Relaxed);
                 let opened = Opened { disk, counts: self.counts.clone() };
-                if self.fits(&opened)? {
-                    return Ok(Some(opened));
+                if self.bounded {
+                    return Ok(self.same(&opened)?.then_some(opened));
                 }
-                if self.bounded { self.replaced().map(|()| None) } else { Ok(None) }
+                let meta = opened.disk.metadata().map_err(|e| self.unavailable("reading", &e))?;
+                Ok((self.is_found(&meta) && self.fits(&opened)?).then_some(opened))
             }
             // Renamed since the last scan, or too many files are open: the next look will tell.
             Err(error) if !self.bounded || is_full(&error) => Ok(None),
             Err(error) => Err(self.unavailable("opening", &error)),
         }
+    }
+
+    /// Whether an opened file has the inode that scans saw. There are file systems where inodes
+    /// change by themselves: once a further scan has seen it where it is, it may have another.
+    fn is_found(&mut self, meta: &Metadata) -> bool {
+        let scans = self.shared.scans.load(Ordering::Relaxed);
+        let found = *self.shared.inode.lock() == (meta.dev(), meta.ino());
+        let seen_since = self.doubted.is_some_and(|doubted| doubted != scans);
+        self.doubted = (!found).then(|| self.doubted.unwrap_or(scans));
+        found || seen_since
     }
 
     /// Whether an open file is still the one that was found; if not, this partition has ended.

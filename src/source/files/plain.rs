@@ -66,8 +66,7 @@ impl PlainReader {
     /// The size of the file now; none if there is nothing to do.
     fn size(&mut self) -> Result<Option<u64>, SourceError> {
         let known = self.common.shared.size.load(Ordering::Relaxed);
-        let held = self.opened.is_some();
-        if !held {
+        if self.opened.is_none() {
             if self.closed && known <= self.at.max(self.looked) {
                 return Ok(None);
             }
@@ -79,11 +78,7 @@ impl PlainReader {
         };
         let meta = opened.disk.metadata().map_err(|e| self.common.unavailable("reading", &e))?;
         if meta.len() < self.at {
-            // One that is there in its place tells nothing of it, see `Common::open`.
-            if held || self.common.bounded {
-                self.common.replaced()?;
-            }
-            self.opened = None;
+            self.common.replaced()?;
             return Ok(None);
         }
         self.common.shared.size.store(meta.len(), Ordering::Relaxed);

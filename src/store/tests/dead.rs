@@ -149,7 +149,7 @@ fn letters_of_a_later_state_are_put_aside() {
     let (letters, damage) = DeadLetters::open(shared, Path::new(DIR), Some(&before), 10).unwrap();
     assert!(damage.len() == 2 && damage[0].contains("is later than the state"), "{damage:?}");
     assert_eq!(list(&letters).len(), 0);
-    let aside = disk.read(&Path::new(DIR).join("dead-letters-1.jsonl.later")).expect("aside");
+    let aside = disk.read(&Path::new(DIR).join("dead-letters-1.jsonl.later0")).expect("aside");
     assert_eq!(aside, later);
 }
 

@@ -1,5 +1,8 @@
 //! Files that are renamed, and others that come in their place.
 
+use super::super::common::Counts;
+use super::super::known::Known;
+use super::super::scan::{Packing, Seen};
 use super::*;
 
 /// A time on the clock that files are written long before; microseconds since 1970-01-01 UTC.
@@ -128,4 +131,34 @@ fn a_rotated_file_is_found_among_all_that_had_its_inode() {
     fs::rename(place.path("app.jsonl"), place.path("app.jsonl.1")).expect("renamed");
     let run = place.start(false, Some(&run)).expect("readable");
     assert_eq!(run.texts(), ["more"]);
+}
+
+/// A file that grew, and was read on, between a scan's look at it and this one was taken for
+/// another file and read anew.
+#[test]
+fn a_file_that_is_read_beyond_what_a_scan_saw_is_the_same() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let path = dir.path().join("pin.jsonl");
+    std::fs::write(&path, "{\"ind\":1}\n{\"ind\":2}\n").expect("written");
+    let seen = |size, modified| Seen {
+        path: path.clone(),
+        text: "pin.jsonl".into(),
+        size,
+        modified,
+        renamed: false,
+        inode: (1, 2),
+        rule: Rule::Auto,
+        packing: Packing::Plain,
+        may_be_array: false,
+    };
+    let (mut known, counts, mut memos) = (Known::default(), Counts::default(), Memos::new());
+    let mut resolve = |known: &mut Known, seen| {
+        known.resolve("s", vec![seen], 1, false, &counts, &mut memos).expect("readable").0
+    };
+    assert_eq!(resolve(&mut known, seen(10, 1)).len(), 1);
+    known.get("pin.jsonl").expect("known").shared.at.store(20, Ordering::Relaxed);
+    assert!(resolve(&mut known, seen(15, 2)).is_empty());
+    assert!(known.get("pin.jsonl#2").is_none());
+    known.get("pin.jsonl").expect("known").shared.at.store(21, Ordering::Relaxed);
+    assert_eq!(resolve(&mut known, seen(15, 3))[0].name, "pin.jsonl#2");
 }
