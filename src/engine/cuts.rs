@@ -10,7 +10,6 @@ use super::coordinator::{Coordinator, Phase};
 use super::keeper::Task;
 use super::messages::Kept;
 use crate::cli::{Failure, exit};
-use crate::publish::State;
 use crate::store::Cut;
 
 /// So many changed slots are encoded in a millisecond or two.
@@ -114,11 +113,8 @@ impl Coordinator {
                 self.sources.durable(&positions);
             }
             self.open_known();
-            let at_ends = match self.phase {
-                Phase::Closing { ended, .. } => ended,
-                _ => !self.pace.bounded && self.shows == State::Live,
-            };
-            if self.former.as_ref().is_some_and(|former| former.is_passed(&self.book, at_ends)) {
+            let found = !self.first_discovery && !self.sources.pending();
+            if self.former.as_ref().is_some_and(|former| former.is_passed(&self.book, found)) {
                 self.former = None;
                 self.keep(Task::Passed);
             }

@@ -23,6 +23,13 @@ impl Coordinator {
         let pending = self.shows != State::Live && self.sources.pending();
         let (waiting, still) = self.sources.discover(&mut self.book, &self.report.machine)?;
         let followed = !self.pace.bounded;
+        if let Some(former) = &mut self.former {
+            let read = still.iter().map(|n| (*n, Some(self.book.next(*n))));
+            for (n, end) in waiting.iter().map(|w| (w.partition, w.reader.end())).chain(read) {
+                let place = self.book.place(n);
+                former.found((&place.source, &place.partition), end);
+            }
+        }
         still.into_iter().for_each(|n| self.report.still(n, self.book.next(n), followed));
         if self.first_discovery || pending {
             self.await_ends(&waiting);

@@ -64,12 +64,20 @@ impl Former {
         Ok(store.former_head()?.map(|former| Former::new(&former, gap && !replays)))
     }
 
-    /// Whether the book has come as far. `at_ends`: what the sources had at the start has been
-    /// read: where a gap is accepted, a source that has given anything has given all that it has.
-    pub fn is_passed(&self, book: &Book, at_ends: bool) -> bool {
+    /// A partition ended here when it was found: where a gap is accepted no more is asked of it.
+    pub fn found(&mut self, (source, name): (&str, &str), end: Option<u64>) {
+        let next = self.positions.get_mut(&(source.to_owned(), name.to_owned()));
+        if let (true, Some(next), Some(end)) = (self.gap, next, end) {
+            *next = end.min(*next);
+        }
+    }
+
+    /// Whether the book has come as far. `all_found`: the sources have said what they have; where a
+    /// gap is accepted, partitions that are not among that are given up, but not whole sources.
+    pub fn is_passed(&self, book: &Book, all_found: bool) -> bool {
         let reached = |((source, name), next): (&(String, String), &u64)| {
-            let read = book.number(source, name).is_some_and(|n| book.next(n) >= *next);
-            read || self.gap && at_ends && book.knows(source)
+            let given_up = self.gap && all_found && book.knows(source);
+            book.number(source, name).map_or(given_up, |n| book.next(n) >= *next)
         };
         self.positions.iter().all(reached)
     }
@@ -155,21 +163,27 @@ mod tests {
             positions: [(0, 7), (1, 9), (2, 0), (3, 5)].into(),
             ..Head::default()
         };
-        // What of `a` and `b` the new state has read, if it knows them; and whether the former one
-        // is passed without a gap, and with one while the ends of the start are not read and after.
-        for (read, without, before, after) in [
-            ([Some(7), Some(9)], true, true, true),
-            ([Some(7), Some(8)], false, false, true),
-            ([Some(7), None], false, false, true),
-            ([Some(0), None], false, false, true),
+        // What of `a` and `b` the new state has read, if it knows them, and where they end; whether
+        // the former one is passed without a gap, and with one before all is found and after.
+        for (read, end, without, before, after) in [
+            ([Some(7), Some(9)], 9, true, true, true),
+            ([Some(7), Some(8)], 9, false, false, false),
+            ([Some(7), Some(8)], 8, false, true, true),
+            ([Some(7), None], 9, false, false, true),
+            // Nothing is read yet.
+            ([Some(0), None], 9, false, false, false),
             // Of a source that has given nothing nobody knows.
-            ([None, None], false, false, false),
+            ([None, None], 9, false, false, false),
         ] {
             let mut book = Book::new(&Head::default(), 1);
             for (name, read) in ["a", "b"].into_iter().zip(read) {
                 read.into_iter().for_each(|read| _ = book.enter(partition("s", name), read));
             }
-            let passed = |gap, at_ends| Former::new(&head, gap).is_passed(&book, at_ends);
+            let passed = |gap, all_found| {
+                let mut former = Former::new(&head, gap);
+                former.found(("s", "b"), Some(end));
+                former.is_passed(&book, all_found)
+            };
             assert_eq!([passed(false, false), passed(false, true)], [without; 2], "{read:?}");
             assert_eq!([passed(true, false), passed(true, true)], [before, after], "{read:?}");
         }

@@ -278,13 +278,15 @@ fn take_known(
     let take = |origin: Provenance<'_>| {
         let of = (name.to_owned(), origin.source.into_owned(), origin.partition.into_owned());
         let (from, row) = (next(begin, &of), (origin.position, origin.sub));
-        if origin.position < from {
-            if room > 0 && ahead.replayed.entry(of).or_default().insert(row) {
-                room -= 1;
-            }
-        } else {
-            let (_, high) = ahead.up_to.entry(of).or_insert((from, row));
-            *high = (*high).max(row);
+        let mut replayed = origin.position < from;
+        if !replayed {
+            let (_, high) = ahead.up_to.entry(of.clone()).or_insert((from, row));
+            // Rows of a partition are there in the order of positions, but those of replays.
+            replayed = row < *high;
+            *high = row.max(*high);
+        }
+        if replayed && room > 0 && ahead.replayed.entry(of).or_default().insert(row) {
+            room -= 1;
         }
     };
     known_rows(&*file, csv, from, take).map_err(SinkError::io("read", &path))

@@ -213,6 +213,11 @@ impl Common {
         found || seen_since
     }
 
+    /// Whether scans have since found the file with another inode, as a copy in the same place.
+    pub fn is_copied(&self, meta: &Metadata) -> bool {
+        !self.bounded && *self.shared.inode.lock() != (meta.dev(), meta.ino())
+    }
+
     /// Whether an open file is still the one that was found; if not, this partition has ended.
     pub fn same(&mut self, opened: &Opened) -> Result<bool, SourceError> {
         if self.fits(opened)? { Ok(true) } else { self.replaced().map(|()| false) }

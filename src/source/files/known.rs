@@ -331,11 +331,13 @@ impl Known {
             1 => self.by_ino.get(&seen.inode.1).map_or(&[][..], Vec::as_slice),
             _ => self.by_path.get(&seen.text).map_or(&[][..], std::slice::from_ref),
         };
-        // Of what is in its place only the last one is still there: others were replaced.
-        let newest = self.by_path.get(&seen.text);
+        // Of the versions of a path only the last is still there: the others were replaced.
+        let newest = self.by_path.get(&seen.text).map(|id| (*id, base(&self.files[*id].name)));
         for id in ids.iter().rev().filter(|id| !matched.contains(id)) {
             let file = &self.files[*id];
-            if file.text == seen.text && newest != Some(id) {
+            let was = file.text == seen.text
+                && newest.is_some_and(|(newest, of)| newest != *id && of == base(&file.name));
+            if was {
                 continue;
             }
             let same = if round == 0 {

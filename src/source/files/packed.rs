@@ -388,7 +388,12 @@ impl PackedReader {
             let grown = self.common.shared.size.load(Ordering::Relaxed) != self.tried;
             if !grown || !self.start()? {
                 let wait = self.common.patience().max(Duration::from_millis(50));
-                return Ok(if self.common.ended { self.over() } else { Read::Idle(wait) });
+                return Ok(match grown {
+                    _ if self.common.ended => self.over(),
+                    // It is not where it was found.
+                    true => Read::Pending(wait),
+                    false => Read::Idle(wait),
+                });
             }
         }
         if let Some(read) = self.skip()? {

@@ -81,6 +81,10 @@ impl PlainReader {
             self.common.replaced()?;
             return Ok(None);
         }
+        if meta.len() == self.at && self.common.is_copied(&meta) {
+            (self.opened, self.paused) = (None, true);
+            return Ok(None);
+        }
         self.common.shared.size.store(meta.len(), Ordering::Relaxed);
         Ok(Some(meta.len()))
     }
@@ -292,7 +296,13 @@ impl Reader for PlainReader {
             return Ok(self.over());
         }
         let Some(size) = self.size()? else {
-            return Ok(if self.common.ended { self.over() } else { self.rest() });
+            if self.common.ended {
+                return Ok(self.over());
+            }
+            // What is left of one that is not where it was found is not known to be read.
+            let left = self.common.shared.size.load(Ordering::Relaxed) > self.at;
+            let rest = self.rest();
+            return Ok(if left { Read::Pending(self.common.patience()) } else { rest });
         };
         if self.common.bounded && size == self.at {
             return Ok(self.over());

@@ -112,6 +112,37 @@ fn a_file_that_is_rotated_before_it_is_opened_is_read_on() {
     }
 }
 
+/// Its reader had the old one open, of which no more came.
+#[test]
+fn a_copy_in_the_same_place_is_read_on_while_the_old_one_is_open() {
+    let place = Place::new();
+    place.put("log.jsonl", "1\n");
+    let mut run = place.start(false, None).expect("readable");
+    place.put("copy", "1\n2\n");
+    fs::rename(place.path("copy"), place.path("log.jsonl")).expect("renamed");
+    assert_eq!(run.read().expect("readable"), 0);
+    run.go().expect("readable");
+    run.go().expect("readable");
+    assert_eq!(run.texts(), ["1", "2"]);
+    assert_eq!(run.positions, BTreeMap::from([(place.name("log.jsonl"), 4)]));
+}
+
+/// Two files of one path, of which the one that is there had another name: it was read again.
+#[test]
+fn a_file_that_was_renamed_over_another_is_the_same_after_a_restart() {
+    let place = Place::new();
+    place.put("current.jsonl", "1\n");
+    place.put("previous.jsonl", "0\n");
+    let mut run = place.start(false, None).expect("readable");
+    fs::rename(place.path("current.jsonl"), place.path("previous.jsonl")).expect("renamed");
+    place.put("current.jsonl", "2\n");
+    run.go().expect("readable");
+    place.append("previous.jsonl", "3\n");
+    let again = place.start(false, Some(&run)).expect("readable");
+    assert_eq!(again.texts(), ["3"]);
+    assert!(place.start(true, Some(&again)).is_ok());
+}
+
 /// An inode is used again: of all files that had it one was asked, not the one that was rotated.
 #[test]
 fn a_rotated_file_is_found_among_all_that_had_its_inode() {
