@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use tracing::warn;
 
-use super::EngineError;
 use super::book::Book;
+use super::{EngineError, RunOptions};
 use crate::cli::{Failure, exit};
 use crate::source::{Found, Memos, Source, SourceError};
 use crate::store::{Head, ReadOnly, Store, StoreError};
@@ -48,15 +48,16 @@ impl Former {
         Former { positions: to_give(head), gap }
     }
 
-    /// The one that a state replaces, if it does. `accepts`: the gap is accepted with this start,
-    /// which is noted; `replays`: nothing is read but letters, so nothing is given up.
+    /// The one that a state replaces, if it does. That a gap is accepted with this start is noted.
+    /// `replays`: nothing is read but letters, so nothing is given up.
     pub fn of(
         store: &Store,
         head: &Head,
         book: &mut Book,
-        accepts: bool,
+        options: &RunOptions,
         replays: bool,
     ) -> Result<Option<Self>, StoreError> {
+        let accepts = options.rebuild && options.accept_gap;
         if accepts {
             book.mark(GAP, true.into());
         }

@@ -128,8 +128,7 @@ fn start(options: &RunOptions, replay: Option<From>) -> Result<Replayed, EngineE
     let (mut dead, damage) = DeadLetters::open(store.disk(), dir, mark, most)?;
     damage.iter().for_each(|what| warn!("{what}"));
     restored.damage.extend(damage);
-    let accepts = options.rebuild && options.accept_gap;
-    let former = Former::of(&store, &head, &mut book, accepts, replay.is_some())?;
+    let former = Former::of(&store, &head, &mut book, options, replay.is_some())?;
     let sinks = build::sinks(config, &store, &head, restored.fell_back)?;
     let mut replayed = Replayed::default();
     let list = match replay {
