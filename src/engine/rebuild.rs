@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 
 use tracing::warn;
 
+use super::EngineError;
 use super::book::Book;
-use super::{EngineError, RunOptions};
-use crate::cli::{Failure, exit};
+use crate::cli::{Failure, RunOptions, exit};
 use crate::source::{Found, Memos, Source, SourceError};
 use crate::store::{Head, ReadOnly, Store, StoreError};
 
