@@ -113,7 +113,8 @@ impl Coordinator {
                 self.sources.durable(&positions);
             }
             self.open_known();
-            let found = !self.first_discovery && !self.sources.pending();
+            let well = self.sources.troubles().all(|(_, trouble)| trouble.is_none());
+            let found = well && !self.first_discovery && !self.sources.pending();
             if self.former.as_ref().is_some_and(|former| former.is_passed(&self.book, found)) {
                 self.former = None;
                 self.keep(Task::Passed);

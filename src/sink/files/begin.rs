@@ -6,7 +6,9 @@ use dataflows::record::Stream;
 use serde::{Deserialize, Serialize};
 
 use super::rows::{Provenance, provenance, row_len};
-use super::{FilesSink, Mark, Of, Place, REPLAYED_MAX, extension, parse_name, path, sidecar};
+use super::{
+    Ahead, FilesSink, Mark, Of, Place, REPLAYED_MAX, extension, parse_name, path, sidecar,
+};
 use crate::sink::{Begin, SinkError, table_name};
 use crate::store::disk::{self, DiskFile, Mode};
 
@@ -78,6 +80,13 @@ pub fn begin(sink: &mut FilesSink, begin: &Begin<'_>) -> Result<Vec<String>, Sin
     }
     for (number, files) in files.iter().enumerate() {
         resume(sink, number, files, place(number), fell_back.then_some(begin), &mut notes)?;
+    }
+    if fell_back {
+        // Of the last rows nobody knows whether they are of a replay.
+        let Ahead { up_to, replayed } = &mut sink.ahead;
+        for (of, (_, high)) in up_to {
+            replayed.entry(of.clone()).or_default().insert(*high);
+        }
     }
     sink.sync_names()?;
     Ok(notes)

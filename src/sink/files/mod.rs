@@ -176,9 +176,10 @@ impl FilesSink {
         let mut start = 0;
         for (position, sub, end) in std::mem::take(&mut rows.ends) {
             let row = (position, sub);
-            let known = up_to.is_some_and(|(from, high)| from <= position && row <= high)
-                || replayed.as_mut().is_some_and(|known| known.remove(&row));
-            if !known {
+            let passed = up_to.is_some_and(|(from, high)| from <= position && row <= high);
+            // It has come, one way or the other.
+            let came = replayed.as_mut().is_some_and(|known| known.remove(&row));
+            if !passed && !came {
                 kept.bytes.extend_from_slice(&rows.bytes[start as usize..end as usize]);
                 kept.ends.push((position, sub, kept.bytes.len() as u32));
             }

@@ -308,7 +308,11 @@ fn an_older_state_writes_no_row_twice() {
 /// After the state had fallen back, rows of replayed records were taken for such as are there.
 #[test]
 fn a_replay_after_a_fallback_writes_what_is_not_there() {
-    for (replayed_before, fell_to) in [(false, 3), (true, 3), (true, 2)] {
+    // Whether 2 was replayed before, to where the state falls back, and what was read before that.
+    let rows = |to: u64| (3..to).collect::<Vec<u64>>();
+    for (replayed_before, fell_to, read) in
+        [(false, 3, rows(5)), (true, 3, rows(5)), (true, 2, rows(5)), (true, 2, rows(3))]
+    {
         let disk = ScriptedDisk::new();
         // A start of the sink as the state has read up to a position, with what it is given.
         let start = |mark: Option<&Value>, to: u64, fell_back: bool, given: &[&[u64]]| {
@@ -331,10 +335,10 @@ fn a_replay_after_a_fallback_writes_what_is_not_there() {
             }
             marks
         };
-        // 2 is rejected at first. The state falls back to where it had read 0 to 1, or 2.
+        // 2 is rejected at first.
         let again: &[&[u64]] = if replayed_before { &[&[2]] } else { &[] };
-        let marks = start(None, 0, false, &[&[0, 1], &[3, 4]]);
-        start(marks.last(), 5, false, again);
+        let marks = start(None, 0, false, &[&[0, 1][..], &read[..]]);
+        start(marks.last(), 3 + read.len() as u64, false, again);
         let marks = start(marks.first(), fell_to, true, &[&[3, 4]]);
         let marks = start(marks.last(), 5, false, &[&[2]]);
         start(marks.last(), 5, false, &[&[5]]);
@@ -343,7 +347,7 @@ fn a_replay_after_a_fallback_writes_what_is_not_there() {
         let inds = text.lines().map(|line| line[7..8].parse().expect("a digit"));
         let mut inds: Vec<u64> = inds.collect();
         inds.sort_unstable();
-        assert_eq!(inds, [0, 1, 2, 3, 4, 5], "{replayed_before} {fell_to}");
+        assert_eq!(inds, [0, 1, 2, 3, 4, 5], "{replayed_before} {fell_to} {read:?}");
     }
 }
 

@@ -168,7 +168,7 @@ impl PackedReader {
         let from = self.decoded;
         while self.decoded < self.at {
             if self.decoded - from > BUDGET {
-                return Ok(Some(Read::Idle(Duration::ZERO)));
+                return Ok(Some(Read::Pending(Duration::ZERO)));
             }
             let len = (self.at - self.decoded).min(256 << 10) as usize;
             let mut bytes = self.common.pool.take(len);
@@ -388,12 +388,7 @@ impl PackedReader {
             let grown = self.common.shared.size.load(Ordering::Relaxed) != self.tried;
             if !grown || !self.start()? {
                 let wait = self.common.patience().max(Duration::from_millis(50));
-                return Ok(match grown {
-                    _ if self.common.ended => self.over(),
-                    // It is not where it was found.
-                    true => Read::Pending(wait),
-                    false => Read::Idle(wait),
-                });
+                return Ok(if self.common.ended { self.over() } else { Read::Idle(wait) });
             }
         }
         if let Some(read) = self.skip()? {
@@ -405,7 +400,7 @@ impl PackedReader {
                 return Ok(read);
             }
         }
-        Ok(Read::Idle(Duration::ZERO))
+        Ok(Read::Pending(Duration::ZERO))
     }
 }
 

@@ -81,8 +81,9 @@ impl PlainReader {
             self.common.replaced()?;
             return Ok(None);
         }
-        if meta.len() == self.at && self.common.is_copied(&meta) {
-            (self.opened, self.paused) = (None, true);
+        let read = meta.len() == self.looked.max(self.at) || self.undecided == Some(meta.len());
+        if read && self.common.is_copied(&meta) {
+            (self.opened, self.paused, self.looked) = (None, true, self.at);
             return Ok(None);
         }
         self.common.shared.size.store(meta.len(), Ordering::Relaxed);
@@ -269,7 +270,7 @@ impl PlainReader {
 
     /// Waits: for more of a file, or for the next turn where one call was not enough.
     fn wait(&mut self, size: u64) -> Read {
-        if self.looked < size { Read::Idle(Duration::ZERO) } else { self.rest() }
+        if self.looked < size { Read::Pending(Duration::ZERO) } else { self.rest() }
     }
 
     fn rest(&mut self) -> Read {
@@ -296,13 +297,7 @@ impl Reader for PlainReader {
             return Ok(self.over());
         }
         let Some(size) = self.size()? else {
-            if self.common.ended {
-                return Ok(self.over());
-            }
-            // What is left of one that is not where it was found is not known to be read.
-            let left = self.common.shared.size.load(Ordering::Relaxed) > self.at;
-            let rest = self.rest();
-            return Ok(if left { Read::Pending(self.common.patience()) } else { rest });
+            return Ok(if self.common.ended { self.over() } else { self.rest() });
         };
         if self.common.bounded && size == self.at {
             return Ok(self.over());
@@ -334,7 +329,7 @@ impl Reader for PlainReader {
                 return Ok(read);
             }
         }
-        Ok(Read::Idle(Duration::ZERO))
+        Ok(Read::Pending(Duration::ZERO))
     }
 
     fn end(&self) -> Option<u64> {

@@ -137,7 +137,7 @@ impl Run {
         for (name, reader) in &mut self.readers {
             loop {
                 match reader.read(100_000, 1_000)? {
-                    Read::Idle(Duration::ZERO) => {}
+                    Read::Pending(Duration::ZERO) => {}
                     Read::Batch(batch) => {
                         assert!(!batch.spans.is_empty() && batch.spans.len() <= 1_000);
                         for i in 0..batch.spans.len() {
