@@ -424,6 +424,24 @@ mod tests {
         assert_eq!(seen(), (Motion::Failing, Some(true)));
     }
 
+    /// Of ten epochs that are shown together the one that publishes was counted.
+    #[test]
+    fn each_epoch_is_counted_once_it_is_visible() {
+        let machine = Arc::new(Machine::new());
+        let mut report = Report::new(Arc::clone(&machine), SharedStatus::default(), None);
+        let counts = || {
+            let of = |histogram: &prometheus::Histogram| histogram.get_sample_count();
+            (of(&machine.epoch_seconds), of(&machine.latency_seconds))
+        };
+        for earliest in [Some(0), None, Some(0)] {
+            report.complete(Instant::now(), earliest);
+        }
+        assert_eq!(counts(), (0, 0));
+        report.visible();
+        report.visible();
+        assert_eq!(counts(), (3, 2));
+    }
+
     #[test]
     fn what_is_not_read_as_nothing_is_left_has_no_lag() {
         let status = SharedStatus::default();
