@@ -85,6 +85,22 @@ fn what_cannot_run_is_refused() {
     }
 }
 
+/// Rows are written out once, for all sinks.
+#[test]
+fn cleaned_rows_beside_a_sink_of_another_format_are_refused() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let path = dir.path().join("sink.toml");
+    for (format, refused) in [("csv", true), ("jsonl", false)] {
+        let sink = format!("[[sink]]\nkind = \"files\"\ndir = \"d\"\nformat = \"{format}\"\n");
+        let text = format!("include = [\"builtin:bench.toml\"]\n{sink}");
+        std::fs::write(&path, text).expect("written");
+        let got = options(&format!("--config {} --input D --cleaned C", path.display()));
+        let failure = got.err().map(|failure| (failure.exit_code, failure.to_string()));
+        let said = failure.as_ref().is_some_and(|(code, what)| *code == 78 && what.contains("CSV"));
+        assert_eq!((said, failure.is_some()), (refused, refused), "{format}: {failure:?}");
+    }
+}
+
 #[test]
 fn every_flag_stands_in_the_reference() {
     let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/reference/cli.md");

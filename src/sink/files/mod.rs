@@ -43,7 +43,7 @@ pub const HELD_MAX: usize = 1 << 30;
 const REPLAYED_MAX: usize = 10_000;
 
 /// The position and number of a row of a partition.
-type HighWater = (u64, u32);
+type RowAt = (u64, u32);
 
 /// A table's rows of a partition: table, source, partition.
 type Of = (String, String, String);
@@ -53,11 +53,11 @@ type Of = (String, String, String);
 struct Ahead {
     /// Those that come from the sources once more: from the position to which the state had read on
     /// up to the last that is there.
-    up_to: BTreeMap<Of, (u64, HighWater)>,
+    up_to: BTreeMap<Of, (u64, RowAt)>,
     /// Those of positions before that: their records were rejected at first, and replayed. They
     /// come when they are replayed again, if ever; of more than [`REPLAYED_MAX`] those beyond are
     /// not known.
-    replayed: BTreeMap<Of, BTreeSet<HighWater>>,
+    replayed: BTreeMap<Of, BTreeSet<RowAt>>,
 }
 
 /// What stands in the cut.
@@ -69,7 +69,7 @@ struct Mark {
     ahead: Vec<(String, String, String, u64, u32)>,
     /// The same: these.
     #[serde(default)]
-    replayed: Vec<(Of, Vec<HighWater>)>,
+    replayed: Vec<(Of, Vec<RowAt>)>,
 }
 
 /// A place in a table's files.
@@ -235,7 +235,7 @@ impl FilesSink {
             (table.clone(), source.clone(), partition.clone(), high.0, high.1)
         });
         let replayed =
-            |(of, rows): (&Of, &BTreeSet<HighWater>)| (of.clone(), rows.iter().copied().collect());
+            |(of, rows): (&Of, &BTreeSet<RowAt>)| (of.clone(), rows.iter().copied().collect());
         Mark {
             tables: self.tables.iter().map(place).collect(),
             ahead: ahead.collect(),

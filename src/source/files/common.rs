@@ -207,13 +207,13 @@ impl Common {
     /// change by themselves: once a further scan has seen it where it is, it may have another.
     fn is_found(&mut self, meta: &Metadata) -> bool {
         let scans = self.shared.scans.load(Ordering::Relaxed);
-        let found = *self.shared.inode.lock() == (meta.dev(), meta.ino());
+        let found = !self.is_copied(meta);
         let seen_since = self.doubted.is_some_and(|doubted| doubted != scans);
         self.doubted = (!found).then(|| self.doubted.unwrap_or(scans));
         found || seen_since
     }
 
-    /// Whether scans have since found the file with another inode, as a copy in the same place.
+    /// Whether scans found a followed file with another inode, as a copy in the same place.
     pub fn is_copied(&self, meta: &Metadata) -> bool {
         !self.bounded && *self.shared.inode.lock() != (meta.dev(), meta.ino())
     }
