@@ -305,8 +305,8 @@ impl Coordinator {
             self.drain(true);
         }
         match self.phase {
-            Phase::Running if self.epochs.may_seal() && self.seal_due() => self.seal(),
-            Phase::Draining { ended } if self.epochs.may_seal() => {
+            Phase::Running if self.may_seal() && self.seal_due() => self.seal(),
+            Phase::Draining { ended } if self.may_seal() => {
                 // One more epoch takes what is on the way; the next one is empty, and the last.
                 let more = self.epochs.first.is_some() || !self.epochs.idle();
                 if more {
@@ -328,6 +328,12 @@ impl Coordinator {
             self.book.mark(ENDED, ended.into());
         }
         self.phase = Phase::Last { ended };
+    }
+
+    fn may_seal(&self) -> bool {
+        let (tight, queued) = (&self.shared.small_epochs, &self.shared.queued_bytes);
+        let little = !tight.load(Relaxed) && queued.load(Relaxed) < self.pace.queued_bytes;
+        self.epochs.may_seal(little)
     }
 
     fn seal(&mut self) {
@@ -368,7 +374,7 @@ impl Coordinator {
         let mut until = now + if held { LOOK_AGAIN } else { Duration::from_millis(500) };
         if self.phase == Phase::Running {
             until = until.min(self.sources.due().unwrap_or(until));
-            if self.epochs.may_seal() {
+            if self.may_seal() {
                 until = until.min(match self.epochs.first {
                     Some(first) => first + self.pace.epoch,
                     None => self.idle_due(),

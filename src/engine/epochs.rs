@@ -1,7 +1,8 @@
 //! Epochs under way: which are open, closed on some workers, sealed on some.
 //!
 //! Promises: epochs become complete in order; one is opened when the one before it is sealed, and
-//! at most [`UNDER_WAY`] are sealed and not complete, so that what is in memory is bounded.
+//! at most [`UNDER_WAY`] are sealed and not complete, or [`MANY`] that hold little, so that what is
+//! in memory is bounded.
 
 use std::collections::VecDeque;
 use std::time::Instant;
@@ -14,6 +15,8 @@ use super::messages::{Closed, PartRead};
 /// Epochs that may be sealed and not complete: workers that are done with one need not wait for
 /// each other.
 pub const UNDER_WAY: usize = 3;
+/// The same of those that are full of records before they hold many bytes.
+const MANY: usize = 4 * UNDER_WAY;
 
 /// An epoch that is sealed: workers close it, are given its tick, and pass it.
 pub struct Flight {
@@ -67,9 +70,10 @@ impl Epochs {
         }
     }
 
-    /// Whether another epoch may be sealed.
-    pub fn may_seal(&self) -> bool {
-        self.flights.len() < UNDER_WAY
+    /// Whether another epoch may be sealed. More may be where the open one is full, though `little`
+    /// is in all of them: to hear that the next one is open takes workers as long as such an epoch.
+    pub fn may_seal(&self, little: bool) -> bool {
+        self.flights.len() < if little && self.full { MANY } else { UNDER_WAY }
     }
 
     /// Whether nothing is under way.
@@ -127,7 +131,7 @@ mod tests {
     #[test]
     fn epochs_become_complete_in_order_and_not_too_many_are_under_way() {
         let mut epochs = Epochs::new(2);
-        while epochs.may_seal() {
+        while epochs.may_seal(true) {
             epochs.seal();
         }
         assert_eq!(epochs.open, UNDER_WAY as u64);
@@ -142,10 +146,28 @@ mod tests {
             assert!(epochs.sealed(epoch, 0, Sealed::default()).is_none());
         }
         for epoch in 0..epochs.open {
-            assert!(!epochs.idle() && epochs.may_seal() == (epoch > 0));
+            assert!(!epochs.idle() && epochs.may_seal(false) == (epoch > 0));
             let done = epochs.sealed(epoch, 1, Sealed::default()).expect("both are through");
             assert_eq!((done.epoch, done.sealed.len()), (epoch, 2));
         }
         assert!(epochs.idle());
+    }
+
+    #[test]
+    fn more_epochs_are_under_way_where_full_ones_hold_little() {
+        let mut epochs = Epochs::new(1);
+        while epochs.may_seal(true) {
+            epochs.fed(epochs.open, true);
+            assert_eq!(epochs.may_seal(false), epochs.open < UNDER_WAY as u64);
+            epochs.seal();
+            epochs.fed(epochs.open, epochs.open < 2 * UNDER_WAY as u64);
+        }
+        assert_eq!(epochs.open, 2 * UNDER_WAY as u64, "this one is not full");
+        epochs.fed(epochs.open, true);
+        while epochs.may_seal(true) {
+            epochs.seal();
+            epochs.fed(epochs.open, true);
+        }
+        assert_eq!(epochs.open, MANY as u64);
     }
 }

@@ -56,6 +56,8 @@ const IDLE: Duration = Duration::from_millis(500);
 pub struct Pace {
     /// An epoch is sealed so long after its first record.
     pub epoch: Duration,
+    /// So many bytes of messages are in few epochs under way that are full.
+    pub queued_bytes: u64,
     /// Results become visible so often while records keep coming.
     pub publish: Duration,
     /// An epoch without data comes so often, if `now` follows the wall clock.
@@ -84,6 +86,7 @@ impl Pace {
     pub fn new(config: &Config, one_cut: bool) -> Self {
         Pace {
             epoch: config.engine.epoch,
+            queued_bytes: (UNDER_WAY * epoch_bytes(config)) as u64,
             publish: PUBLISH,
             idle: IDLE,
             wall: config.engine.clock == Clock::Wall,
