@@ -141,13 +141,14 @@ impl Batch {
         &self.block.0[self.place(n)]
     }
 
-    /// The greatest arrival time that is not beyond `until`; none if there is none.
-    pub fn latest(&self, until: i64) -> Option<i64> {
+    /// The greatest arrival time that is not beyond `until`, where it has one; none if there is
+    /// none.
+    pub fn latest(&self, until: Option<i64>) -> Option<i64> {
         let all = match &self.arrivals {
             Arrivals::One(t) if !self.spans.is_empty() => std::slice::from_ref(t),
             Arrivals::One(_) => &[],
             Arrivals::Each(list) => list,
         };
-        all.iter().copied().filter(|t| *t <= until).max()
+        all.iter().copied().filter(|t| until.is_none_or(|until| *t <= until)).max()
     }
 }

@@ -13,6 +13,7 @@ use tracing::{info, warn};
 
 use super::EngineError;
 use super::book::{self, Book};
+use super::clock::Farthest;
 use super::keeper::{BEGUN, LEFT, SINK, mark_name};
 use super::posts::Lookup;
 use super::setup::{From, Replayed};
@@ -236,12 +237,12 @@ pub fn epoch_bytes(config: &Config) -> usize {
 }
 
 /// Bounds of a worker's share of an epoch, and of arrival times that move the clock.
-pub fn bounds(config: &Config, workers: usize, until: i64) -> Bounds {
+pub fn bounds(config: &Config, workers: usize, farthest: Farthest) -> Bounds {
     let records = config.engine.max_epoch_records;
     Bounds {
         bytes: (epoch_bytes(config) / workers).max(1),
         records: records.map_or(usize::MAX, |n| (n / workers).max(1)),
-        until,
+        farthest,
     }
 }
 

@@ -4,7 +4,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::config::Clock;
 
-/// How far beyond the wall clock of the state's first start an arrival time may move `now`.
+/// How far beyond the wall clock an arrival time that a source was given may move `now`.
 const MAX_AHEAD: i64 = dataflows::time::DAY;
 
 /// The wall clock, microseconds since 1970-01-01 UTC.
@@ -14,13 +14,26 @@ pub fn wall() -> i64 {
     since.map_or(0, |d| d.as_micros() as i64)
 }
 
-/// The farthest arrival time that counts for `now`, for a state that first started at `born` (wall
-/// clock). Whoever sums up arrival times passes over those beyond it: one that is there must not
-/// hide the others, which depends on what is summed up together.
-pub fn farthest(clock: Clock, born: i64) -> i64 {
-    match clock {
-        Clock::Arrival => born.saturating_add(MAX_AHEAD),
-        Clock::Wall => i64::MAX,
+/// Up to when arrival times that a source was given move `now`. Whoever sums up arrival times
+/// passes over those beyond it: one that is there must not hide the others, which depends on what
+/// is summed up together.
+#[derive(Clone, Copy, Debug)]
+pub enum Farthest {
+    /// A day beyond the wall clock at which a bounded run began, which a restart does not change:
+    /// its result does not depend on when a record was read.
+    Of(i64),
+    /// A day beyond the wall clock as it goes on.
+    OfNow,
+}
+
+impl Farthest {
+    /// The time, microseconds since 1970-01-01 UTC.
+    pub fn get(self) -> i64 {
+        let wall = match self {
+            Farthest::Of(began) => began,
+            Farthest::OfNow => wall(),
+        };
+        wall.saturating_add(MAX_AHEAD)
     }
 }
 
@@ -29,14 +42,12 @@ pub fn farthest(clock: Clock, born: i64) -> i64 {
 pub struct Now {
     clock: Clock,
     now: i64,
-    /// Arrival times beyond this do not move it.
-    until: i64,
 }
 
 impl Now {
-    /// `now` as stored; arrival times beyond `until` do not move it.
-    pub fn new(clock: Clock, stored: i64, until: i64) -> Self {
-        Now { clock, now: stored, until }
+    /// `now` as stored.
+    pub fn new(clock: Clock, stored: i64) -> Self {
+        Now { clock, now: stored }
     }
 
     /// The value.
@@ -44,11 +55,12 @@ impl Now {
         self.now
     }
 
-    /// Moves it on, given the wall clock and the greatest arrival time of the epoch.
+    /// Moves it on, given the wall clock and the greatest arrival times of the epoch, of those
+    /// that count ([`Farthest`]).
     pub fn advance(&mut self, wall: i64, arrivals: impl Iterator<Item = i64>) -> i64 {
         let to = match self.clock {
             Clock::Wall => Some(wall),
-            Clock::Arrival => arrivals.filter(|t| *t <= self.until).max(),
+            Clock::Arrival => arrivals.max(),
         };
         self.now = self.now.max(to.unwrap_or(self.now));
         self.now
@@ -60,12 +72,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn never_goes_back_and_mistrusts_the_far_future() {
-        let mut now = Now::new(Clock::Arrival, 10, farthest(Clock::Arrival, 100));
+    fn never_goes_back() {
+        let mut now = Now::new(Clock::Arrival, 10);
         assert_eq!(now.advance(0, [5, 7].into_iter()), 10);
-        assert_eq!(now.advance(0, [12, i64::MAX].into_iter()), 12);
+        assert_eq!(now.advance(0, [12, 11].into_iter()), 12);
         assert_eq!(now.advance(0, std::iter::empty()), 12);
-        let mut now = Now::new(Clock::Wall, 10, 100);
+        let mut now = Now::new(Clock::Wall, 10);
         assert_eq!((now.advance(8, [99].into_iter()), now.advance(11, [].into_iter())), (10, 11));
+    }
+
+    #[test]
+    fn a_bounded_run_knows_from_its_beginning_how_far_a_running_one_goes_on() {
+        assert_eq!(Farthest::Of(100).get(), 100 + MAX_AHEAD);
+        let (before, of_now) = (wall(), Farthest::OfNow.get());
+        assert!((before..=wall()).contains(&(of_now - MAX_AHEAD)));
     }
 }

@@ -203,7 +203,7 @@ mod tests {
             },
             shared: Arc::new(Shared::new(1)),
             pace: Pace::new(&config, false),
-            now: Now::new(Clock::Arrival, 0, 0),
+            now: Now::new(Clock::Arrival, 0),
             sources: Sources::new(Vec::new(), &Head::default(), &book, false).expect("none"),
             book,
             published: Arc::new(Published::new(Vec::new())),

@@ -12,7 +12,7 @@ use serde_json::json;
 use tracing::{info, warn};
 
 use super::book::Book;
-use super::clock::{Now, farthest, wall};
+use super::clock::{Farthest, Now, wall};
 use super::coordinator::{self, Coordinator, End, Lines};
 use super::differences::explained;
 use super::fingerprint::{self, fingerprint};
@@ -38,8 +38,8 @@ use crate::store::{Head, Options, Restored, Store};
 use crate::telemetry::status::{SourceStatus, Status};
 use crate::telemetry::{Machine, SharedStatus};
 
-/// The mark that holds the wall clock of the state's first start.
-const BORN: &str = "born";
+/// The mark that holds the wall clock at which a bounded run began, until it has come to its end.
+const BEGAN: &str = "began";
 /// The mark that says that the state's last run came to the end of its sources.
 pub const ENDED: &str = "ended";
 
@@ -106,6 +106,9 @@ fn start(options: &RunOptions, replay: Option<From>) -> Result<Replayed, EngineE
     let dir = &config.state.dir;
     if options.rebuild || bags {
         refuse::old_sinks(config)?;
+        if !options.rebuild {
+            refuse::others_state(dir)?;
+        }
         if options.rebuild && !options.accept_gap {
             rebuild::check(dir, sources(options)?)?;
         }
@@ -139,11 +142,9 @@ fn start(options: &RunOptions, replay: Option<From>) -> Result<Replayed, EngineE
         None => sources(options)?,
     };
     let sources = Sources::new(list, &head, &book, options.once)?;
-    let born = head.marks.get(BORN).and_then(serde_json::Value::as_i64).unwrap_or_else(wall);
-    if fresh {
-        book.mark(BORN, json!(born));
-    }
+    let began = began(&head);
     if replay.is_none() {
+        book.mark(BEGAN, if options.once { began.into() } else { serde_json::Value::Null });
         book.mark(ENDED, json!(false));
     }
     sinks.iter().for_each(|sink| book.mark(&format!("{BEGUN}{}", mark_name(&**sink)), json!(true)));
@@ -154,7 +155,7 @@ fn start(options: &RunOptions, replay: Option<From>) -> Result<Replayed, EngineE
     let outlets =
         if replay.is_some() { Vec::new() } else { build::outlets(config, &store, &dead)? };
     let keep = Keep { left: build::left(&sinks, &head), store, dead, sinks, outlets };
-    let known = Known { head, book, sources, born, fresh, former };
+    let known = Known { head, book, sources, began, fresh, former };
     let end = conduct(options, plan, pace, keep, known, restored)?;
     if let Some(over) = end.over {
         return Err(over.into());
@@ -162,6 +163,13 @@ fn start(options: &RunOptions, replay: Option<From>) -> Result<Replayed, EngineE
     refuse::incomplete(&end.refused)?;
     replayed.tally = end.book.total().minus(&before);
     Ok(replayed)
+}
+
+/// The wall clock at which a bounded run began: the one that goes on with this start, or a new one.
+fn began(head: &Head) -> i64 {
+    let mark = |name| head.marks.get(name);
+    let ended = mark(ENDED).and_then(serde_json::Value::as_bool) == Some(true);
+    mark(BEGAN).and_then(serde_json::Value::as_i64).filter(|_| !ended).unwrap_or_else(wall)
 }
 
 /// What the keeper is given.
@@ -203,7 +211,7 @@ struct Known {
     head: Head,
     book: Book,
     sources: Sources,
-    born: i64,
+    began: i64,
     fresh: bool,
     former: Option<Former>,
 }
@@ -226,13 +234,13 @@ fn conduct(
     #[allow(clippy::disallowed_methods, reason = "a few per epoch under way, partition, request")]
     let (events, inbox) = unbounded();
     let began = Instant::now();
-    let until = farthest(config.engine.clock, known.born);
+    let farthest = if options.once { Farthest::Of(known.began) } else { Farthest::OfNow };
     let setup = Setup {
         plan: plan.clone(),
         options: build::decode_options(config, &book),
         restore: Arc::new(build::restore(restored, head.now)?),
         shared: shared.clone(),
-        bounds: build::bounds(config, workers, until),
+        bounds: build::bounds(config, workers, farthest),
     };
     let threads = start::workers(workers, setup, &events)?;
     let seconds = began.elapsed().as_secs_f64();
@@ -250,7 +258,7 @@ fn conduct(
         lines,
         shared,
         pace,
-        now: Now::new(config.engine.clock, head.now, until),
+        now: Now::new(config.engine.clock, head.now),
         book,
         sources: known.sources,
         published,
@@ -313,4 +321,22 @@ fn shared_status(config: &Config, restored: &Restored) -> SharedStatus {
     status.memory.budget_bytes = config.engine.memory;
     status.checkpoints.damage.clone_from(&restored.damage);
     Arc::new(parking_lot::RwLock::new(status))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bounded_run_that_is_over_is_not_gone_on_with() {
+        let began_at = |at: serde_json::Value, ended: bool| {
+            let marks = [(BEGAN.to_owned(), at), (ENDED.to_owned(), ended.into())].into();
+            began(&Head { marks, ..Head::default() })
+        };
+        assert_eq!(began_at(5.into(), false), 5);
+        let before = wall();
+        assert!(began_at(5.into(), true) >= before);
+        assert!(began_at(serde_json::Value::Null, false) >= before);
+        assert!(began(&Head::default()) >= before);
+    }
 }

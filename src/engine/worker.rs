@@ -14,6 +14,7 @@ use dataflows::batch::{Batch, Dealt};
 use dataflows::graph::Handles;
 use timely::worker::Worker;
 
+use super::clock::Farthest;
 use super::messages::{Closed, Event, PartRead, Shared, ToWorker};
 use super::posts;
 use crate::source::{Read, Reader};
@@ -37,8 +38,8 @@ pub struct Bounds {
     pub bytes: usize,
     /// Records.
     pub records: usize,
-    /// Arrival times beyond this do not move the clock.
-    pub until: i64,
+    /// Arrival times beyond this do not move the clock, where sources were given them.
+    pub farthest: Farthest,
 }
 
 /// A partition that this worker owns.
@@ -270,7 +271,9 @@ impl Feeder {
         let first = self.bytes == 0 && self.records == 0;
         owned.touched = true;
         owned.read.next = batch.next;
-        owned.read.latest = owned.read.latest.max(batch.latest(self.bounds.until));
+        let doubted = batch.arrival_given && !owned.reader.schedules();
+        let until = doubted.then(|| self.bounds.farthest.get());
+        owned.read.latest = owned.read.latest.max(batch.latest(until));
         let end = batch.spans.len().checked_sub(1);
         owned.read.last = end.map(|n| batch.arrival(n)).or(owned.read.last);
         owned.read.bytes += bytes as u64;

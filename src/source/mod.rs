@@ -223,6 +223,12 @@ pub trait Reader: Send {
         false
     }
 
+    /// Whether it gives records their arrival times by a schedule, which may be ahead of the wall
+    /// clock: `now` follows them however far they are.
+    fn schedules(&self) -> bool {
+        false
+    }
+
     /// The end of the partition as last seen, in positions; none if unknown. Never below the
     /// position to read next.
     fn end(&self) -> Option<u64>;

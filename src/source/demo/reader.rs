@@ -71,6 +71,10 @@ impl Reader for DemoReader {
         Ok(Read::Batch(self.batch(from, arrivals, max_bytes)))
     }
 
+    fn schedules(&self) -> bool {
+        true
+    }
+
     fn end(&self) -> Option<u64> {
         let next = self.next[self.stream].load(Ordering::Relaxed);
         if self.count.is_some() || self.max {
