@@ -32,6 +32,10 @@ pub fn source(problems: &Problems, entry: &Entry, env: &Env) -> Option<Source> {
         let hint = "use at most 64 letters, digits, `_`, `-`, `.`: it is part of provenance";
         problems.error(&entry.place, format!("a source cannot be called `{name}`"), hint);
     }
+    if name == crate::source::replay::NAME {
+        let hint = "call it something else, and give it `kind`";
+        problems.error(&entry.place, "dead letters that are read again are called `replay`", hint);
+    }
     let kinds = KINDS.map(|k| k.0);
     let title = format!("[source.{name}]");
     let given = table.get("kind").map(|e| &e.node);

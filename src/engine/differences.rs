@@ -122,7 +122,11 @@ fn columns(old: &str, new: &str, config: &Config) -> Vec<String> {
     };
     let came = new.difference(&old).map(|kept| {
         let needs = |_: &Metric, plan: &Plan| plan.layout.names().iter().any(|n| *n == **kept);
-        format!("columns: {} is kept now too{}", shown(kept), because(config, needs))
+        let why = match because(config, needs) {
+            why if why.is_empty() && config.state.all_columns => ", for state.columns".to_owned(),
+            why => why,
+        };
+        format!("columns: {} is kept now too{why}", shown(kept))
     });
     came.collect()
 }

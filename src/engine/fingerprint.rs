@@ -22,6 +22,8 @@ pub(super) const COUNTED: [&str; 2] = ["counted.records", "counted.fields"];
 pub(super) const BUCKET: &str = "arrivals.bucket_micros";
 /// See [`BUCKET`].
 pub(super) const HORIZON: &str = "arrivals.horizon_micros";
+/// The item that says whether bags are joined.
+pub(super) const BAGS: &str = "join.bag";
 const FOR_EVER: &str = "for ever";
 
 /// For how long a plan keeps arrivals, as [`HORIZON`] has it.
@@ -35,14 +37,17 @@ pub(super) fn horizon(plan: &Plan) -> String {
 
 /// The plan of a configuration. Where the state in the folder keeps more columns and counts more
 /// facts than the metrics need, or arrivals in finer stretches or for longer, it goes on with that:
-/// a metric that goes needs no rebuild, nor does one that comes and finds there what it needs.
+/// a metric that goes needs no rebuild, nor does one that comes and finds there what it needs. A
+/// state that is to keep every column and does not is no match.
 pub fn plan(config: &Config) -> Plan {
     let mut plan = Plan::new(&config.metrics, &config.age_groups, config.state.all_columns);
     let Some(stored) = fingerprint_of(&config.state.dir) else { return plan };
     let columns = stored.get(COLUMNS).map_or("", String::as_str);
     if let Some(kept) = columns.split(' ').map(Kept::from_name).collect::<Option<Vec<Kept>>>() {
         let wider = Plan::keeping(&config.metrics, &config.age_groups, kept);
-        if wider.layout.names().join(" ") == columns {
+        let asked = Plan::new(&[], &[], config.state.all_columns).layout.names();
+        let there = asked.iter().all(|name| columns.split(' ').any(|column| column == name));
+        if there && wider.layout.names().join(" ") == columns {
             plan = wider;
         }
     }
@@ -75,7 +80,7 @@ pub fn fingerprint(config: &Config, plan: &Plan) -> BTreeMap<String, String> {
             put(item, "from the beginning".into());
         }
     }
-    put("join.bag", plan.has_bags().to_string());
+    put(BAGS, plan.has_bags().to_string());
     if let Ok(serde_json::Value::Object(rules)) = serde_json::to_value(&config.cleaning) {
         for (rule, value) in rules {
             put(&format!("cleaning.{rule}"), value.to_string());
@@ -264,6 +269,39 @@ mod tests {
             let said = store.check_fingerprint(&of(&now));
             assert_eq!(said.is_ok(), goes, "{former}\n->\n{now}\n{said:?}");
         }
+    }
+
+    /// It went on with fewer, and nobody knew.
+    #[test]
+    fn a_state_that_is_to_keep_every_column_keeps_them_from_its_beginning() {
+        let every = |rest: &str| pins_and(&format!("{rest}\n[state]\ncolumns = \"all\""));
+        let length = metric("m", "of = \"pin\"\nwhere = \"length(title) > 3\"");
+        for (former, now, goes) in [
+            (pins_and(""), every(""), false),
+            (pins_and(""), pins_and(""), true),
+            (every(""), every(""), true),
+            (every(""), pins_and(""), true),
+            (every(&length), every(""), true),
+            (every(""), every(&length), true),
+        ] {
+            let dir = tempfile::tempdir().expect("a folder");
+            let of = |text: &str| {
+                let mut config = config(text);
+                config.state.dir = dir.path().to_owned();
+                fingerprint(&config, &plan(&config))
+            };
+            let options = crate::store::Options::new(of(&former));
+            let (mut store, _) =
+                crate::store::Store::open(dir.path(), options).expect("a new state");
+            store.commit(&crate::store::Cut::default()).expect("stored");
+            assert_eq!(store.check_fingerprint(&of(&now)).is_ok(), goes, "{former}\n->\n{now}");
+        }
+        let said = said(&pins_and(""), &every(""));
+        let title = "columns: title is kept now too, for state.columns".to_owned();
+        assert!(
+            said.contains(&title) && said.iter().all(|s| s.starts_with("columns")),
+            "{said:#?}"
+        );
     }
 
     /// A metric over records that was added to an old state began empty, and nobody knew.

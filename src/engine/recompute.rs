@@ -101,7 +101,7 @@ fn only_known(view: &mut Value, head: &Head) {
         }
     }
     view["state"] = "stored".into();
-    if head.epoch == 0 {
+    if head.now == 0 {
         // Nothing has been read, so the clock has not begun.
         view["frontier"]["now"] = Value::Null;
     }

@@ -1,8 +1,12 @@
 //! What a run is refused for, at its start and at its end, each with the way out.
 
+use std::path::Path;
+
 use super::EngineError;
+use super::fingerprint::BAGS;
 use crate::cli::{Failure, exit};
 use crate::config::{Config, Sink as SinkConfig};
+use crate::store::fingerprint_of;
 
 /// The way out where a run finds a state of other settings.
 pub const GO_BACK: &str = "go back to them, give another folder with --state, or compute the \
@@ -22,6 +26,21 @@ pub fn bags(config: &Config, bags: bool, replay: bool) -> Result<(), EngineError
     if bags && !config.sinks.is_empty() {
         let hint = "write cleaned rows by a run without join = \"bag\"";
         let what = "bag joins read everything again at each start, so rows would be doubled";
+        return Err(Failure::new(exit::CONFIG, what, hint).into());
+    }
+    Ok(())
+}
+
+/// A run that joins bags begins its state anew at each start: it takes one from such a run alone.
+pub fn others_state(dir: &Path) -> Result<(), EngineError> {
+    let stored = fingerprint_of(dir);
+    if stored.is_some_and(|stored| stored.get(BAGS).is_none_or(|bags| bags != "true")) {
+        let what = format!(
+            "a run with join = \"bag\" reads everything anew, and the state in {} was made by one \
+             without",
+            dir.display()
+        );
+        let hint = "give another folder with --state, or begin this one anew with --rebuild";
         return Err(Failure::new(exit::CONFIG, what, hint).into());
     }
     Ok(())
@@ -55,3 +74,25 @@ pub fn incomplete(refused: &[String]) -> Result<(), EngineError> {
 
 /// So many refused files are named beside the first; the rest is counted.
 const SHOWN: usize = 20;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::{Cut, Options, Store};
+
+    #[test]
+    fn a_run_that_joins_bags_takes_no_state_of_another() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let refused = |bags: Option<&str>| {
+            let dir = dir.path().join(bags.unwrap_or("none"));
+            if let Some(bags) = bags {
+                let fingerprint = [(BAGS.to_owned(), bags.to_owned())].into();
+                let (mut store, _) =
+                    Store::open(&dir, Options::new(fingerprint)).expect("a new state");
+                store.commit(&Cut::default()).expect("stored");
+            }
+            others_state(&dir).is_err()
+        };
+        assert_eq!([None, Some("true"), Some("false")].map(refused), [false, false, true]);
+    }
+}
