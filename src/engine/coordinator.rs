@@ -349,9 +349,16 @@ impl Coordinator {
     fn seal_due(&self) -> bool {
         match self.epochs.first {
             _ if self.epochs.full => true,
-            Some(first) => first.elapsed() >= self.pace.epoch,
+            Some(first) => self.age_due(first) <= Instant::now(),
             None => self.idle_due() <= Instant::now(),
         }
+    }
+
+    /// When the open epoch is old enough, whose first record came then. What comes after a pause
+    /// waits for a part of the time only: epochs are no more by it.
+    fn age_due(&self, first: Instant) -> Instant {
+        let Pace { epoch, .. } = self.pace;
+        (first + epoch / 5).max(self.last_tick + epoch).min(first + epoch)
     }
 
     /// When an epoch without data is due, for the clock, for what is unpublished or uncut.
@@ -376,7 +383,7 @@ impl Coordinator {
             until = until.min(self.sources.due().unwrap_or(until));
             if self.may_seal() {
                 until = until.min(match self.epochs.first {
-                    Some(first) => first + self.pace.epoch,
+                    Some(first) => self.age_due(first),
                     None => self.idle_due(),
                 });
             }
