@@ -33,7 +33,7 @@ pub fn source(problems: &Problems, entry: &Entry, env: &Env) -> Option<Source> {
         problems.error(&entry.place, format!("a source cannot be called `{name}`"), hint);
     }
     if name == crate::source::replay::NAME {
-        let hint = "call it something else, and give it `kind`";
+        let hint = "call it something else; a state that was made with it is made anew";
         problems.error(&entry.place, "dead letters that are read again are called `replay`", hint);
     }
     let kinds = KINDS.map(|k| k.0);

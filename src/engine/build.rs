@@ -224,8 +224,8 @@ pub fn decode_options(config: &Config, book: &Book) -> DecodeOptions {
     }
 }
 
-/// Of the memory budget an epoch is at most this part: [`UNDER_WAY`] and the open one are in
-/// memory at a time, each with what becomes of it.
+/// Of the memory budget an epoch is at most this part: the bytes of [`UNDER_WAY`] and of the open
+/// one are in memory at a time, with what becomes of them.
 ///
 /// [`UNDER_WAY`]: super::epochs::UNDER_WAY
 const BUDGET_PART: u64 = 96;

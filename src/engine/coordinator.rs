@@ -287,7 +287,7 @@ impl Coordinator {
                     self.tell(worker, ToWorker::Post { index, reply: reply.clone() });
                 }
             }
-            Event::Stop => self.asked_to_stop(),
+            Event::Stop(signal) => self.asked_to_stop(signal),
             Event::Died(what) => return Err(EngineError::Died(what)),
         }
         Ok(())
@@ -355,10 +355,10 @@ impl Coordinator {
     }
 
     /// When the open epoch is old enough, whose first record came then. What comes after a pause
-    /// waits for a part of the time only: epochs are no more by it.
+    /// waits for a part of the time only.
     fn age_due(&self, first: Instant) -> Instant {
         let Pace { epoch, .. } = self.pace;
-        (first + epoch / 5).max(self.last_tick + epoch).min(first + epoch)
+        (first + epoch / 5).max(self.last_tick + 2 * epoch).min(first + epoch)
     }
 
     /// When an epoch without data is due, for the clock, for what is unpublished or uncut.

@@ -261,13 +261,13 @@ mod tests {
         coordinator.stop_by = None;
         coordinator.phase = Phase::Closing { ended: true, at: (7, 1_500_000) };
         assert_eq!(code(&coordinator), None);
-        coordinator.asked_to_stop();
+        coordinator.asked_to_stop("SIGTERM");
         assert_eq!(code(&coordinator), Some(exit::IO));
         coordinator.phase = Phase::Done;
         assert_eq!(code(&coordinator), None);
         coordinator.phase = Phase::Running;
         coordinator.pace.shutdown = Duration::from_mins(9);
-        coordinator.asked_to_stop();
+        coordinator.asked_to_stop("SIGTERM");
         assert_eq!(code(&coordinator), None);
     }
 

@@ -38,14 +38,14 @@ pub(super) fn horizon(plan: &Plan) -> String {
 /// The plan of a configuration. Where the state in the folder keeps more columns and counts more
 /// facts than the metrics need, or arrivals in finer stretches or for longer, it goes on with that:
 /// a metric that goes needs no rebuild, nor does one that comes and finds there what it needs. A
-/// state that is to keep every column and does not is no match.
-pub fn plan(config: &Config) -> Plan {
-    let mut plan = Plan::new(&config.metrics, &config.age_groups, config.state.all_columns);
+/// state that is to keep all columns and does not is no match.
+pub fn plan(config: &Config, all: bool) -> Plan {
+    let mut plan = Plan::new(&config.metrics, &config.age_groups, all);
     let Some(stored) = fingerprint_of(&config.state.dir) else { return plan };
     let columns = stored.get(COLUMNS).map_or("", String::as_str);
     if let Some(kept) = columns.split(' ').map(Kept::from_name).collect::<Option<Vec<Kept>>>() {
         let wider = Plan::keeping(&config.metrics, &config.age_groups, kept);
-        let asked = Plan::new(&[], &[], config.state.all_columns).layout.names();
+        let asked = Plan::new(&[], &[], all).layout.names();
         let there = asked.iter().all(|name| columns.split(' ').any(|column| column == name));
         if there && wider.layout.names().join(" ") == columns {
             plan = wider;
@@ -138,7 +138,7 @@ mod tests {
     /// What is said when a state of the first configuration is started with the second.
     fn said(former: &str, now: &str) -> Vec<String> {
         let (former, now) = (config(former), config(now));
-        let of = |c: &Config| fingerprint(c, &plan(c));
+        let of = |c: &Config| fingerprint(c, &plan(c, c.state.all_columns));
         sentences(&differences(&of(&former), &of(&now)), &now)
     }
 
@@ -208,7 +208,7 @@ mod tests {
     #[test]
     fn of_times_as_much_is_kept_as_windows_and_years_need() {
         let of = |metrics: &str| {
-            let plan = plan(&config(&pins_and(metrics)));
+            let plan = plan(&config(&pins_and(metrics)), false);
             plan.layout.names().into_iter().filter(|kept| kept.contains("time")).collect::<String>()
         };
         let hour = metric("hour", "of = \"pin+geo\"\nwindows = [\"hour\", \"month\"]");
@@ -260,7 +260,7 @@ mod tests {
             let of = |text: &str| {
                 let mut config = config(text);
                 config.state.dir = dir.path().to_owned();
-                fingerprint(&config, &plan(&config))
+                fingerprint(&config, &plan(&config, config.state.all_columns))
             };
             let options = crate::store::Options::new(of(&former));
             let (mut store, _) =
@@ -288,7 +288,7 @@ mod tests {
             let of = |text: &str| {
                 let mut config = config(text);
                 config.state.dir = dir.path().to_owned();
-                fingerprint(&config, &plan(&config))
+                fingerprint(&config, &plan(&config, config.state.all_columns))
             };
             let options = crate::store::Options::new(of(&former));
             let (mut store, _) =
@@ -312,17 +312,17 @@ mod tests {
         let dir = tempfile::tempdir().expect("a folder");
         let mut counting = config(&outcomes);
         counting.state.dir = dir.path().to_owned();
-        let options = crate::store::Options::new(fingerprint(&counting, &plan(&counting)));
+        let options = crate::store::Options::new(fingerprint(&counting, &plan(&counting, false)));
         let (mut store, _) = crate::store::Store::open(dir.path(), options).expect("a new state");
         store.commit(&crate::store::Cut::default()).expect("stored");
         drop(store);
         // Without the metric it goes on counting, so that the metric may come back.
         let mut without = config(&pins);
         without.state.dir = dir.path().to_owned();
-        assert!(plan(&without).counted.records && !plan(&without).counted.fields);
+        assert!(plan(&without, false).counted.records && !plan(&without, false).counted.fields);
         assert!(!Plan::new(&without.metrics, &without.age_groups, false).counted.records);
         // What the manifest says the files say too: it was refused where that was lost.
         std::fs::remove_file(dir.path().join("manifest.json")).expect("there");
-        assert!(plan(&without).counted.records);
+        assert!(plan(&without, false).counted.records);
     }
 }

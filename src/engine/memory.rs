@@ -150,9 +150,9 @@ impl Coordinator {
     }
 
     /// Somebody asked for the end: it begins, or the one that is under way has its time.
-    pub(super) fn asked_to_stop(&mut self) {
+    pub(super) fn asked_to_stop(&mut self, signal: &str) {
         if self.phase == Phase::Running {
-            info!("stopping: what was read is completed and stored");
+            info!(signal, "stopping: what was read is completed and stored");
             self.stop_early();
         } else {
             self.stop_by.get_or_insert(Instant::now() + self.pace.shutdown);

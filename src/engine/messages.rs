@@ -128,8 +128,8 @@ pub enum Event {
         /// Where to.
         reply: Reply,
     },
-    /// SIGTERM, SIGINT or SIGHUP.
-    Stop,
+    /// A signal that asks for an orderly end: its name.
+    Stop(&'static str),
     /// A thread died.
     Died(String),
 }

@@ -38,7 +38,7 @@ pub fn recompute(config: &Config, dir: &Path) -> Result<Published, Failure> {
     let mut config = config.clone();
     config.state.dir = dir.to_path_buf();
     let config = &config;
-    let plan = super::fingerprint::plan(config);
+    let plan = super::fingerprint::plan(config, false);
     let state = open(dir)?;
     if plan.has_bags() {
         let hint = "run it again with --results DIR";

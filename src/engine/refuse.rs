@@ -6,7 +6,7 @@ use super::EngineError;
 use super::fingerprint::BAGS;
 use crate::cli::{Failure, exit};
 use crate::config::{Config, Sink as SinkConfig};
-use crate::store::fingerprint_of;
+use crate::store::ReadOnly;
 
 /// The way out where a run finds a state of other settings.
 pub const GO_BACK: &str = "go back to them, give another folder with --state, or compute the \
@@ -31,10 +31,11 @@ pub fn bags(config: &Config, bags: bool, replay: bool) -> Result<(), EngineError
     Ok(())
 }
 
-/// A run that joins bags begins its state anew at each start: it takes one from such a run alone.
+/// A run that joins bags begins its state anew at each start: it takes one from such a run alone,
+/// and none that nobody can read.
 pub fn others_state(dir: &Path) -> Result<(), EngineError> {
-    let stored = fingerprint_of(dir);
-    if stored.is_some_and(|stored| stored.get(BAGS).is_none_or(|bags| bags != "true")) {
+    let bags = |state: ReadOnly| state.fingerprint.get(BAGS).is_some_and(|bags| bags == "true");
+    if ReadOnly::open(dir)?.is_some_and(|state| !bags(state)) {
         let what = format!(
             "a run with join = \"bag\" reads everything anew, and the state in {} was made by one \
              without",
@@ -94,5 +95,8 @@ mod tests {
             others_state(&dir).is_err()
         };
         assert_eq!([None, Some("true"), Some("false")].map(refused), [false, false, true]);
+        std::fs::write(dir.path().join("true/manifest.json"), "{}").expect("written");
+        std::fs::remove_dir_all(dir.path().join("true/gen-0")).expect("there");
+        assert!(others_state(&dir.path().join("true")).is_err(), "nobody knows what it was");
     }
 }

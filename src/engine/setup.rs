@@ -38,7 +38,7 @@ use crate::store::{Head, Options, Restored, Store};
 use crate::telemetry::status::{SourceStatus, Status};
 use crate::telemetry::{Machine, SharedStatus};
 
-/// The mark that holds the wall clock at which a bounded run began, until it has come to its end.
+/// The mark that holds the wall clock at which the last bounded run began.
 const BEGAN: &str = "began";
 /// The mark that says that the state's last run came to the end of its sources.
 pub const ENDED: &str = "ended";
@@ -96,10 +96,12 @@ pub fn replay(options: &RunOptions, from: From) -> Result<Replayed, Failure> {
 fn start(options: &RunOptions, replay: Option<From>) -> Result<Replayed, EngineError> {
     let config = &options.config;
     memory::guard(limits::memory());
+    // A replay keeps what the state does.
+    let all = config.state.all_columns && replay.is_none();
     let plan = Arc::new(if options.rebuild {
-        Plan::new(&config.metrics, &config.age_groups, config.state.all_columns)
+        Plan::new(&config.metrics, &config.age_groups, all)
     } else {
-        fingerprint::plan(config)
+        fingerprint::plan(config, all)
     });
     let bags = plan.has_bags();
     refuse::bags(config, bags, replay.is_some())?;
@@ -142,9 +144,9 @@ fn start(options: &RunOptions, replay: Option<From>) -> Result<Replayed, EngineE
         None => sources(options)?,
     };
     let sources = Sources::new(list, &head, &book, options.once)?;
-    let began = began(&head);
+    let began_at = began_at(&head);
     if replay.is_none() {
-        book.mark(BEGAN, if options.once { began.into() } else { serde_json::Value::Null });
+        book.mark(BEGAN, if options.once { began_at.into() } else { serde_json::Value::Null });
         book.mark(ENDED, json!(false));
     }
     sinks.iter().for_each(|sink| book.mark(&format!("{BEGUN}{}", mark_name(&**sink)), json!(true)));
@@ -155,7 +157,7 @@ fn start(options: &RunOptions, replay: Option<From>) -> Result<Replayed, EngineE
     let outlets =
         if replay.is_some() { Vec::new() } else { build::outlets(config, &store, &dead)? };
     let keep = Keep { left: build::left(&sinks, &head), store, dead, sinks, outlets };
-    let known = Known { head, book, sources, began, fresh, former };
+    let known = Known { head, book, sources, began_at, fresh, former };
     let end = conduct(options, plan, pace, keep, known, restored)?;
     if let Some(over) = end.over {
         return Err(over.into());
@@ -165,11 +167,13 @@ fn start(options: &RunOptions, replay: Option<From>) -> Result<Replayed, EngineE
     Ok(replayed)
 }
 
-/// The wall clock at which a bounded run began: the one that goes on with this start, or a new one.
-fn began(head: &Head) -> i64 {
-    let mark = |name| head.marks.get(name);
+/// The wall clock at which a bounded run began: the one that goes on with this start, if it did not
+/// come to its end and is no older than what it lets arrival times be ahead, or a new one.
+fn began_at(head: &Head) -> i64 {
+    let (now, mark) = (wall(), |name| head.marks.get(name));
     let ended = mark(ENDED).and_then(serde_json::Value::as_bool) == Some(true);
-    mark(BEGAN).and_then(serde_json::Value::as_i64).filter(|_| !ended).unwrap_or_else(wall)
+    let goes_on = |began: &i64| !ended && Farthest::Of(*began).get() > now;
+    mark(BEGAN).and_then(serde_json::Value::as_i64).filter(goes_on).unwrap_or(now)
 }
 
 /// What the keeper is given.
@@ -211,7 +215,7 @@ struct Known {
     head: Head,
     book: Book,
     sources: Sources,
-    began: i64,
+    began_at: i64,
     fresh: bool,
     former: Option<Former>,
 }
@@ -234,7 +238,7 @@ fn conduct(
     #[allow(clippy::disallowed_methods, reason = "a few per epoch under way, partition, request")]
     let (events, inbox) = unbounded();
     let began = Instant::now();
-    let farthest = if options.once { Farthest::Of(known.began) } else { Farthest::OfNow };
+    let farthest = if options.once { Farthest::Of(known.began_at) } else { Farthest::OfNow };
     let setup = Setup {
         plan: plan.clone(),
         options: build::decode_options(config, &book),
@@ -328,15 +332,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_bounded_run_that_is_over_is_not_gone_on_with() {
-        let began_at = |at: serde_json::Value, ended: bool| {
+    fn a_bounded_run_that_is_over_or_old_is_not_gone_on_with() {
+        let began = |at: serde_json::Value, ended: bool| {
             let marks = [(BEGAN.to_owned(), at), (ENDED.to_owned(), ended.into())].into();
-            began(&Head { marks, ..Head::default() })
+            began_at(&Head { marks, ..Head::default() })
         };
-        assert_eq!(began_at(5.into(), false), 5);
         let before = wall();
-        assert!(began_at(5.into(), true) >= before);
-        assert!(began_at(serde_json::Value::Null, false) >= before);
-        assert!(began(&Head::default()) >= before);
+        let (lately, long_ago) = (before - 5, before - dataflows::time::DAY);
+        assert_eq!(began(lately.into(), false), lately);
+        assert!(began(lately.into(), true) >= before);
+        assert!(began(long_ago.into(), false) >= before);
+        assert!(began(serde_json::Value::Null, false) >= before);
+        assert!(began_at(&Head::default()) >= before);
     }
 }

@@ -9,7 +9,6 @@ use dataflows::decode::DecodeOptions;
 use dataflows::graph::{self, Restore};
 use dataflows::metrics::plan::Plan;
 use parking_lot::Mutex;
-use tracing::info;
 
 use super::EngineError;
 use super::keeper::{Keeper, Task};
@@ -130,8 +129,9 @@ pub fn signals(events: &Sender<Event>) -> Result<(), EngineError> {
     let events = events.clone();
     let listen = move || {
         for (n, signal) in signals.forever().enumerate() {
-            info!(signal = signal_hook::low_level::signal_name(signal), "asked to stop");
-            if n > 0 || events.send(Event::Stop).is_err() {
+            // Nothing is logged here: that may wait for whoever reads it.
+            let name = signal_hook::low_level::signal_name(signal).unwrap_or("a signal");
+            if n > 0 || events.send(Event::Stop(name)).is_err() {
                 std::process::exit(128 + signal);
             }
         }
