@@ -4,7 +4,7 @@ use std::sync::atomic::AtomicUsize;
 
 use crossbeam_channel::unbounded;
 use dataflows::assemble::Partitions;
-use dataflows::batch::{Arrivals, Block, Positions, Ruled, Span};
+use dataflows::batch::{Arrivals, Block, Given, Positions, Ruled, Span};
 use dataflows::decode::DecodeOptions;
 use dataflows::graph::{self, Restore};
 use dataflows::metrics::plan::Plan;
@@ -25,7 +25,7 @@ impl Reader for Endless {
             positions: Positions::Counted(next - 1),
             first_sub: 0,
             arrivals: Arrivals::One(0),
-            arrival_given: false,
+            arrival_given: Given::All(false),
             ruled: Ruled::All(dataflows::record::Rule::Auto),
             next,
         }))

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use dataflows::batch::{Arrivals, Batch, Positions, Ruled, Span};
+use dataflows::batch::{Arrivals, Batch, Given, Positions, Ruled, Span};
 use dataflows::record::Rule;
 use parking_lot::Mutex;
 
@@ -284,19 +284,18 @@ impl Common {
     /// Messages of a block that begins at a position.
     pub fn batch(&mut self, at: u64, bytes: Vec<u8>, spans: Vec<Span>, next: u64) -> Read {
         self.active = (self.clock)();
-        let given = self.field.is_some();
-        let arrivals = match &self.field {
-            None => Arrivals::One(self.arrival),
+        let (arrivals, arrival_given) = match &self.field {
+            None => (Arrivals::One(self.arrival), Given::All(false)),
             Some(field) => {
-                let (latest, mut lacking) = (&mut self.arrival, 0);
+                let latest = &mut self.arrival;
                 let each = spans.iter().map(|s| {
                     let row = &bytes[s.start as usize..][..s.len as usize];
                     let found = field.of(row);
-                    lacking += u64::from(found.is_none());
                     *latest = found.unwrap_or(*latest);
-                    *latest
+                    (*latest, found.is_some())
                 });
-                let each = Arrivals::Each(each.collect());
+                let (each, given): (Vec<i64>, Vec<bool>) = each.unzip();
+                let lacking = given.iter().filter(|given| !**given).count() as u64;
                 if lacking > 0 && self.counts.no_arrival.fetch_add(lacking, Ordering::Relaxed) == 0
                 {
                     let (path, field) = (self.shared.path.lock().clone(), field.name());
@@ -306,7 +305,7 @@ impl Common {
                         "rows without an arrival time have that of the row before"
                     );
                 }
-                each
+                (Arrivals::Each(each), given.into())
             }
         };
         self.shared.at.store(next, Ordering::Relaxed);
@@ -317,7 +316,7 @@ impl Common {
             positions: Positions::Bytes(at),
             first_sub: 0,
             arrivals,
-            arrival_given: given,
+            arrival_given,
             ruled: Ruled::All(self.rule),
             next,
         })

@@ -29,6 +29,8 @@ struct Run {
     positions: BTreeMap<String, u64>,
     /// Partition, position, payload, arrival.
     rows: Vec<(String, u64, Vec<u8>, i64)>,
+    /// Whether their arrival times are their own.
+    given: Vec<bool>,
 }
 
 struct Place {
@@ -90,6 +92,7 @@ impl Place {
             readers: Vec::new(),
             rules: BTreeMap::new(),
             rows: Vec::new(),
+            given: Vec::new(),
             source: {
                 let (memos, positions) =
                     before.map(|b| (b.memos.clone(), b.positions.clone())).unwrap_or_default();
@@ -142,6 +145,7 @@ impl Run {
                         assert!(!batch.spans.is_empty() && batch.spans.len() <= 1_000);
                         for i in 0..batch.spans.len() {
                             let payload = batch.payload(i).to_vec();
+                            self.given.push(batch.arrival_given(i));
                             self.rows.push((
                                 name.clone(),
                                 batch.position(i),
@@ -361,6 +365,8 @@ fn arrival_times_from_a_field() {
         let arrivals: Vec<i64> = all.rows.iter().map(|r| r.3).collect();
         let (five, seven) = (5_000_000, 7_000_000);
         assert_eq!(arrivals, [1_000, five, five, five, seven, seven]);
+        // A row that has none of its own is not judged by another's.
+        assert_eq!(all.given, [false, true, false, false, true, false]);
         assert_eq!(all.source.counters()["rows_without_arrival"], 4);
         for from in 1..6 {
             let mut halfway = place.once();
