@@ -312,6 +312,13 @@ impl Sink for FilesSink {
             self.flush(number)?;
             let path = self.path(self.tables[number].name, self.tables[number].n, true);
             let table = &mut self.tables[number];
+            if let Some(file) = &table.file
+                && !file.is_at(&path).map_err(SinkError::io("look at", &path))?
+            {
+                let path = path.display();
+                let what = format!("{path} was taken away while rows were being written to it");
+                return Err(SinkError::Changed { what });
+            }
             if let Some(file) = table.file.as_mut().filter(|_| table.dirty) {
                 file.sync().map_err(SinkError::io("sync", &path))?;
                 // Written once, and not read again by us but for the page that is being filled:
