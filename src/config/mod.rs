@@ -2,6 +2,7 @@
 
 mod build;
 mod environment;
+pub mod folders;
 mod kafka;
 pub mod keys;
 pub mod limits;

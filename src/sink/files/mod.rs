@@ -110,11 +110,12 @@ impl Table {
 /// slash: so the newest marks of states are named that have two, from when a name had one only if
 /// the folder was there.
 pub fn name(dir: &Path) -> String {
-    let dir = std::path::absolute(dir).unwrap_or_else(|_| dir.into());
-    // Of what is not there yet the part that is.
-    let there = dir.ancestors().find_map(|some| Some((some, some.canonicalize().ok()?)));
-    let dir = there.and_then(|(some, full)| Some(full.join(dir.strip_prefix(some).ok()?)));
-    format!("files:{}", dir.unwrap_or_default().display())
+    format!("files:{}", config::folders::full(dir).join("").display())
+}
+
+/// Whether a folder is that of a sink, of whatever state.
+pub fn is_sink(dir: &Path) -> bool {
+    sidecar(dir).exists()
 }
 
 /// The sink.

@@ -10,8 +10,10 @@ use std::path::{Path, PathBuf};
 use dataflows::record::{Rule, Stream};
 
 use crate::config::Files;
+use crate::sink::files::is_sink;
 use crate::source::SourceError;
 use crate::source::glob::Routes;
+use crate::store::is_state;
 
 /// How a file is packed, by the end of its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -167,7 +169,8 @@ impl Walk<'_> {
     }
 
     /// The files below a folder whose names are wanted, or which are known. Hidden ones, folders
-    /// behind symbolic links and our own are left out; what vanishes while we look is not there.
+    /// behind symbolic links, our own, and those of states and sinks of others are left out; what
+    /// vanishes while we look is not there.
     fn below(&mut self, dir: &Path, wanted: &dyn Fn(&str) -> bool) -> io::Result<()> {
         for entry in fs::read_dir(dir)? {
             let entry = entry?;
@@ -179,10 +182,11 @@ impl Walk<'_> {
             let path = entry.path();
             if entry.file_type()?.is_dir() {
                 let meta = fs::metadata(&path).map(|meta| (meta.dev(), meta.ino()));
-                if meta.is_ok_and(|id| self.own.contains(&id)) {
-                    continue;
+                let ours = meta.is_ok_and(|id| self.own.contains(&id));
+                // Another state's rows and letters are no more input than our own.
+                if !ours && !is_sink(&path) && !is_state(&path) {
+                    self.inner(&path, wanted)?;
                 }
-                self.inner(&path, wanted)?;
             } else if wanted(&name) {
                 self.hit(path, false);
             } else if (self.told.is_known)(entry.ino()) {
