@@ -21,6 +21,9 @@ use crate::source::{Read, Setup, SourceError};
 /// Files that idle readers may keep open; beyond it they rely on the scans to tell of growth.
 const OPEN: usize = 256;
 
+/// So many files are named whose last line lacks its end; the others are counted.
+const SAID: u64 = 10;
+
 /// What a file's reader and the scans tell each other.
 #[derive(Debug)]
 pub struct Shared {
@@ -85,7 +88,7 @@ pub struct Counts {
     pub changed: AtomicU64,
     /// Files of which the rest is not read.
     pub refused: AtomicU64,
-    /// Compressed files whose end is missing.
+    /// Files whose end is missing, or that of their last line.
     pub unfinished: AtomicU64,
     /// Rows without an arrival time where one is to be in a field: they have that of the row
     /// before.
@@ -254,6 +257,15 @@ impl Common {
         self.ended = true;
         self.counts.refused.fetch_add(1, Ordering::Relaxed);
         SourceError::Refused { what: format!("reading {}: {why}", self.name) }
+    }
+
+    /// The line at a position is not read, as its end is missing: that is counted, and said of the
+    /// first of such files.
+    pub fn unfinished(&self, at: u64) {
+        if self.counts.unfinished.fetch_add(1, Ordering::Relaxed) < SAID {
+            let next = if self.bounded { "a later run reads it" } else { "it is waited for" };
+            tracing::warn!(file = %self.name, at, "the last line lacks its end: {next}");
+        }
     }
 
     /// Whether a reader that waits should close its file.
