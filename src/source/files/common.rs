@@ -13,7 +13,8 @@ use dataflows::record::Rule;
 use parking_lot::Mutex;
 
 use super::arrival::Field;
-use super::known::{File, Head};
+use super::head::Head;
+use super::known::File;
 use crate::config::Files;
 use crate::source::pool::Pool;
 use crate::source::{Read, Setup, SourceError};

@@ -353,6 +353,36 @@ fn what_is_read_and_what_rules_it() {
     assert_eq!(rules(&place).len(), 2, "a file that is named is read; none is read twice");
 }
 
+/// Nobody was told of files with other names.
+#[test]
+fn what_is_passed_over_in_folders_is_known_and_said_when_it_becomes_more() {
+    use super::scan::{self, Passed, Told};
+    let place = Place::new();
+    for name in ["a.log", "b.txt", "part-0", "x/c", ".hidden", "d.jsonl", "own/e"] {
+        place.put(name, "1\n");
+    }
+    let own = [place.path("own")];
+    let told = Told { source: "s", bounded: true, own: &own, is_known: &|_| false };
+    let routes = crate::source::glob::Routes::default();
+    let scan = |files| scan::scan(&told, files, &routes, &mut Vec::new()).expect("readable");
+    let (seen, Passed { files, some }) = scan(&place.files);
+    assert_eq!((seen.len(), files, some.len()), (1, 4, 3));
+    let all = Files { input_layout: true, ..place.files.clone() };
+    let (seen, passed) = scan(&all);
+    assert_eq!((seen.len(), passed), (5, Passed::default()));
+    let now = std::time::Instant::now();
+    let (soon, later) = (now + Duration::from_secs(9), now + Duration::from_mins(11));
+    for (before, files, at, want) in [
+        (None, 0, now, false),
+        (None, 4, now, true),
+        (Some((4, now)), 4, later, false),
+        (Some((4, now)), 5, soon, false),
+        (Some((4, now)), 5, later, true),
+    ] {
+        assert_eq!(super::is_news(before, files, at), want, "{before:?} {files}");
+    }
+}
+
 #[test]
 fn arrival_times_from_a_field() {
     for packed in [false, true] {
