@@ -55,6 +55,21 @@ pub enum Arrivals {
     Each(Vec<i64>),
 }
 
+/// Whether the broker or the records themselves gave the arrival times of a batch's messages.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Given {
+    /// The same of all.
+    All(bool),
+    /// One by one: some lack what the others have.
+    Each(Vec<bool>),
+}
+
+impl From<Vec<bool>> for Given {
+    fn from(each: Vec<bool>) -> Self {
+        if each.iter().all(|given| *given) { Given::All(true) } else { Given::Each(each) }
+    }
+}
+
 /// What the routing rules say of a batch's messages.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Ruled {
@@ -80,8 +95,8 @@ pub struct Batch {
     pub first_sub: u32,
     /// Their arrival times.
     pub arrivals: Arrivals,
-    /// Whether the broker or the record itself gave the arrival times.
-    pub arrival_given: bool,
+    /// Whether those were given, or had to be made up.
+    pub arrival_given: Given,
     /// What the routing rules say of them.
     pub ruled: Ruled,
     /// The position to read next, behind the last message.
@@ -112,6 +127,14 @@ impl Batch {
         match &self.arrivals {
             Arrivals::One(t) => *t,
             Arrivals::Each(list) => list[n],
+        }
+    }
+
+    /// Whether the arrival time of message `n` was given.
+    pub fn arrival_given(&self, n: usize) -> bool {
+        match &self.arrival_given {
+            Given::All(given) => *given,
+            Given::Each(list) => list[n],
         }
     }
 

@@ -205,7 +205,7 @@ impl Desk {
         let (records, fields) = (self.records, self.fields);
         let first = batch.first_sub;
         let rule = batch.rule(n);
-        messages.decode(at, rule, arrived_at, batch.arrival_given, |sub, decoded| {
+        messages.decode(at, rule, arrived_at, batch.arrival_given(n), |sub, decoded| {
             let sub = first + sub;
             left.tally.read += 1;
             let origin = Origin { arrived_at, partition: batch.partition, position, sub };

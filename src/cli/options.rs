@@ -8,7 +8,7 @@ use dataflows::metrics::declare::Join;
 use super::{ConfigArgs, Failure, RunArgs, Until, exit};
 use crate::config::{
     self, Clock, Config, Env, Files, FilesSink, Loaded, MAX_UNPACKED, Override, ROTATE_BYTES,
-    ROTATE_INTERVAL, Rate, SCAN_INTERVAL, Sink, Source, SourceKind,
+    ROTATE_INTERVAL, Rate, SCAN_INTERVAL, Sink, Source, SourceKind, folders,
 };
 use crate::results::Format;
 
@@ -79,6 +79,9 @@ impl RunArgs {
             |s: &Source| matches!(&s.kind, SourceKind::Demo(d) if matches!(d.rate, Rate::Max(_)));
         if once || config.sources.iter().any(max) {
             config.engine.clock = Clock::Arrival;
+        }
+        if let Some(problem) = folders::conflict(config, self.results.as_deref()) {
+            return Err(Failure::config(&[problem]));
         }
         self.check(config)?;
         let to = |dir: &PathBuf| ResultsTo { dir: dir.clone(), format: self.format.into() };

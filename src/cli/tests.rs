@@ -101,6 +101,50 @@ fn cleaned_rows_beside_a_sink_of_another_format_are_refused() {
     }
 }
 
+/// Rows were read again and counted twice; two sinks wrote over each other.
+#[test]
+fn a_folder_is_neither_read_and_written_nor_written_twice() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let path = |name: &str| dir.path().join(name).display().to_string();
+    std::fs::create_dir(path("there")).expect("a folder");
+    std::os::unix::fs::symlink(path("there"), path("link")).expect("a link");
+    let sink = format!("[[sink]]\nkind = \"files\"\ndir = \"{}\"\n", path("there/rows"));
+    let source = format!("[source.files]\npaths = [\"{}\"]\n", path("there/in"));
+    std::fs::write(path("c.toml"), format!("{sink}{source}")).expect("written");
+    let with = |flags: &str| {
+        let flags = flags.replace('~', &dir.path().display().to_string());
+        options(&format!("--once --config {} {flags}", path("c.toml")))
+    };
+    for (flags, words) in [
+        ("--cleaned ~/link/rows/", "two sinks"),
+        ("--cleaned ~/there/./in", "source `files` reads"),
+        ("--results ~/link/in", "results are written"),
+        ("--state ~/there/in/", "the state is written"),
+        ("--input ~/there/rows", "cleaned rows are written"),
+        ("--input ~/new --cleaned ~/new/", "cleaned rows are written"),
+    ] {
+        let failure = with(flags).expect_err(flags);
+        assert_eq!(failure.exit_code, 78, "{flags}: {failure}");
+        assert!(failure.to_string().contains(words), "{flags}: {failure}");
+    }
+    with("--input ~/there --cleaned ~/there/in --results ~/there/out").expect("they are below");
+    std::fs::write(path("c.toml"), sink.replace("rows", "in") + &source).expect("written");
+    let args = ["pinflow", "validate", "--config", &path("c.toml")];
+    let Ok(Command::Validate(args)) = Cli::try_parse_from(args).map(|c| c.command) else {
+        panic!("it is a validation");
+    };
+    let failure = validate::validate(&args, &Env::new()).expect_err("it is read");
+    assert!(failure.to_string().contains("come back as records"), "{failure}");
+    // A name was another one before the folder was there.
+    let name = crate::sink::files::name;
+    let before = name(path("late/").as_ref());
+    std::fs::create_dir(path("late")).expect("a folder");
+    assert_eq!(
+        (name(path("late").as_ref()), name(path("./late/").as_ref())),
+        (before.clone(), before)
+    );
+}
+
 #[test]
 fn every_flag_stands_in_the_reference() {
     let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/reference/cli.md");

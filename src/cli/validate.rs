@@ -9,14 +9,19 @@ use serde_json::{Value, json};
 use super::commands::print;
 use super::{Failure, ReportFormat, ValidateArgs, exit};
 use crate::config::problem::Problem;
-use crate::config::{self, Config, Env, Loaded, SourceKind};
+use crate::config::{self, Config, Env, Loaded, SourceKind, folders};
 use crate::engine::EngineError;
 use crate::engine::clock::wall;
 use crate::source::kafka::{Answer, connect};
 
 /// Checks a configuration, and prints what is found.
 pub fn validate(args: &ValidateArgs, env: &Env) -> Result<(), Failure> {
-    let loaded = config::load(&args.config.config, &args.config.set, env);
+    let loaded = config::load(&args.config.config, &args.config.set, env).and_then(|loaded| {
+        match folders::conflict(&loaded.config, None) {
+            Some(problem) => Err(vec![problem]),
+            None => Ok(loaded),
+        }
+    });
     if args.connect {
         // What is waited for is said meanwhile.
         super::logging::start(None)?;

@@ -109,7 +109,7 @@ keys! {
         "records" "records = 1000000" "Stop after so many records; not given, endless.",
     }
     "source.files" {
-        "paths" r#"paths = ["data"]"# "Files, and folders with everything below them.",
+        "paths" r#"paths = ["data"]"# "Files, and folders with the JSON Lines below them, by name.",
         "scan_interval" r#"scan_interval = "1s""# "How often to look for new files.",
         "max_unpacked" r#"max_unpacked = "1GiB""#
             "A compressed file may unpack to at most so much.",

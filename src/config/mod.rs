@@ -2,6 +2,7 @@
 
 mod build;
 mod environment;
+pub mod folders;
 mod kafka;
 pub mod keys;
 pub mod limits;
@@ -151,7 +152,7 @@ pub enum Rate {
 /// The files source's settings.
 #[derive(Clone, Debug)]
 pub struct Files {
-    /// Files, folders (everything below them).
+    /// Files, folders (what below them is JSON Lines by name).
     pub paths: Vec<PathBuf>,
     /// How often folders are scanned for new files.
     pub scan_interval: Duration,

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::problem::Place;
 use super::section::Section;
-use super::{FilesSink, Sink, keys};
+use super::{FilesSink, Sink, folders, keys};
 
 /// When a file is rotated if nothing is said: at this size,
 pub const ROTATE_BYTES: u64 = 128 << 20;
@@ -15,7 +15,7 @@ pub const ROTATE_INTERVAL: Duration = Duration::from_hours(1);
 /// The sinks.
 pub fn sinks(top: &Section<'_>) -> Vec<Sink> {
     let mut sinks = Vec::new();
-    let mut folders: Vec<(PathBuf, Place)> = Vec::new();
+    let mut taken: Vec<(PathBuf, Place)> = Vec::new();
     for node in top.list("sink", false).unwrap_or(&[]) {
         let Some(table) = top.element("sink", node) else { continue };
         let place = table.entries.first().map_or(&node.place, |e| &e.place);
@@ -28,11 +28,12 @@ pub fn sinks(top: &Section<'_>) -> Vec<Sink> {
             s.missing("dir");
         }
         let dir: PathBuf = s.filled("dir").unwrap_or("cleaned").into();
-        if let Some((_, other)) = folders.iter().find(|(d, _)| *d == dir) {
+        let full = folders::full(&dir);
+        if let Some((_, other)) = taken.iter().find(|(d, _)| *d == full) {
             let message = format!("two sinks write to `{}`", dir.display());
             s.problems.error(s.place_of("dir"), message, format!("the other stands at {other}"));
         }
-        folders.push((dir.clone(), s.place_of("dir").clone()));
+        taken.push((full, s.place_of("dir").clone()));
         let csv = s.choice("format", &[("jsonl", false), ("csv", true)]).unwrap_or(false);
         if let Some(Sink::Files(first)) = sinks.first()
             && first.csv != csv

@@ -1,7 +1,7 @@
 //! From the configuration and the stored state to the parts of a run: dead letters as a source,
 //! sinks, what the workers are given, the port.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use dataflows::decode::{DecodeOptions, RowFormat};
@@ -185,8 +185,9 @@ pub fn left(sinks: &[Box<dyn Sink>], head: &Head) -> Vec<String> {
     });
     let left = marks.filter(|name| !here.contains(&full_name(name))).map(ToOwned::to_owned);
     let left: Vec<String> = left.collect();
-    for name in &left {
-        let sink = name.strip_prefix(SINK).unwrap_or(name);
+    // A folder may have marks of two names.
+    for name in left.iter().map(|name| full_name(name)).collect::<BTreeSet<_>>() {
+        let sink = name.strip_prefix(SINK).unwrap_or(&name);
         warn!(
             sink,
             "cleaned rows went there before; once records are read without it, no more can"

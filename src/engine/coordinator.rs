@@ -153,6 +153,8 @@ pub struct Coordinator {
     pub(super) full_wanted: bool,
     /// The last cut could not be written.
     pub(super) failing: bool,
+    /// When a sink wants a cut although nothing is read: a file of it is old then.
+    pub(super) sinks_due: Option<Instant>,
     pub(super) last_cut: Instant,
     pub(super) unsaved_bytes: Vec<usize>,
     last_tick: Instant,
@@ -207,6 +209,7 @@ impl Coordinator {
             unanswered: 0,
             full_wanted: false,
             failing: false,
+            sinks_due: None,
             last_cut: start,
             unsaved_bytes: vec![0; workers],
             last_tick: start,
@@ -368,8 +371,9 @@ impl Coordinator {
             due = due.min(self.last_publish + self.pace.publish);
         }
         let free = self.cutting.is_none() && self.unanswered == 0;
-        if self.book.dirty && free && self.pace.cuts_between {
-            due = due.min(self.cut_due());
+        if free && self.pace.cuts_between {
+            let wanted = if self.book.dirty { Some(self.last_cut) } else { self.sinks_due };
+            due = wanted.map_or(due, |wanted| due.min(self.cut_due().max(wanted)));
         }
         due
     }

@@ -22,7 +22,8 @@ impl Coordinator {
         let due = self.last_cut.elapsed() >= self.pace.cut_interval
             || self.cuts_at_once()
             || self.unsaved_bytes.iter().sum::<usize>() >= self.pace.cut_bytes;
-        match last || (free && due && self.pace.cuts_between && self.book.dirty) {
+        let wanted = self.book.dirty || self.sinks_due.is_some_and(|at| at <= Instant::now());
+        match last || (free && due && self.pace.cuts_between && wanted) {
             false => CutKind::No,
             true if self.full_wanted => CutKind::Full,
             true => CutKind::Changed,
@@ -104,6 +105,7 @@ impl Coordinator {
         self.full_wanted = kept.full_wanted;
         self.failing = kept.trouble.is_some();
         self.compacting = kept.compacting;
+        self.sinks_due = kept.sinks_due;
         // What could not be written goes with the next cut, which is due even if nothing is read.
         self.book.dirty |= kept.trouble.is_some();
         self.pause(kept.unwritten_bytes > WAITING_MAX);
@@ -310,6 +312,30 @@ mod tests {
             coordinator.pace.cuts_between = between;
             assert_eq!(coordinator.idle_due() <= Instant::now(), between);
         }
+    }
+
+    /// The last rows of a stream that had become quiet were in an unfinished file for ever.
+    #[test]
+    fn a_cut_is_due_when_a_sink_wants_one_though_nothing_is_read() {
+        let mut coordinator = coordinator(&SharedStatus::default());
+        let now = Instant::now();
+        let before = now.checked_sub(Duration::from_secs(9)).expect("it is up");
+        for (wants, last_cut, want) in [
+            (None, before, CutKind::No),
+            (Some(now + Duration::from_hours(1)), before, CutKind::No),
+            (Some(now), now, CutKind::No),
+            (Some(now), before, CutKind::Changed),
+        ] {
+            coordinator.unanswered = 1;
+            let kept = Kept { cut: Some(1), sinks_due: wants, ..Kept::default() };
+            coordinator.kept(kept).expect("it runs");
+            coordinator.last_cut = last_cut;
+            assert_eq!(coordinator.cut_kind(false), want, "{wants:?}");
+            let due = want == CutKind::Changed;
+            assert_eq!(coordinator.idle_due() <= Instant::now(), due, "{wants:?}");
+        }
+        coordinator.submit(Cut::default(), now, (1, 1), CutKind::Changed);
+        assert_eq!(coordinator.cut_kind(false), CutKind::No, "one at a time");
     }
 
     #[test]

@@ -180,6 +180,7 @@ impl Keeper {
                     trouble: None,
                     unwritten_bytes: 0,
                     compacting: self.store.figures().compacting,
+                    sinks_due: self.sinks.iter().filter_map(|sink| sink.due()).min(),
                 })
             }
             Err(error) if error.is_transient() || self.store.needs_full() => {

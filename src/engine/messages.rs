@@ -2,7 +2,7 @@
 
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::atomic::{AtomicBool, AtomicU64};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use dataflows::sealed::Sealed;
 use dataflows::size::Size;
@@ -187,4 +187,6 @@ pub struct Kept {
     pub unwritten_bytes: u64,
     /// A new base is being written in the background.
     pub compacting: bool,
+    /// When a sink wants the next one although nothing is read; none if none does.
+    pub sinks_due: Option<Instant>,
 }

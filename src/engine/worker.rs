@@ -10,7 +10,7 @@ use std::sync::atomic::Ordering::{Acquire, Relaxed};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, TryRecvError};
-use dataflows::batch::{Batch, Dealt};
+use dataflows::batch::{Batch, Dealt, Given};
 use dataflows::graph::Handles;
 use timely::worker::Worker;
 
@@ -271,7 +271,7 @@ impl Feeder {
         let first = self.bytes == 0 && self.records == 0;
         owned.touched = true;
         owned.read.next = batch.next;
-        let doubted = batch.arrival_given && !owned.reader.schedules();
+        let doubted = batch.arrival_given != Given::All(false) && !owned.reader.schedules();
         let until = doubted.then(|| self.bounds.farthest.get());
         owned.read.latest = owned.read.latest.max(batch.latest(until));
         let end = batch.spans.len().checked_sub(1);

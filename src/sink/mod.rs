@@ -13,6 +13,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Instant;
 
 use dataflows::record::Stream;
 use dataflows::sealed::CleanRows;
@@ -61,6 +62,9 @@ pub trait Sink: Send {
 
     /// Bytes of rows that are held in memory until they are written.
     fn held_bytes(&self) -> u64;
+
+    /// When it wants a cut although no rows come; none if it can wait.
+    fn due(&self) -> Option<Instant>;
 
     /// Makes all rows so far durable; the mark. After an error that [is
     /// transient](SinkError::is_transient) it is called again later.

@@ -10,7 +10,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use dataflows::batch::{Arrivals, Batch, Block, Positions, Ruled, Span};
+use dataflows::batch::{Arrivals, Batch, Block, Given, Positions, Ruled, Span};
 use dataflows::record::{Rule, Stream};
 
 use super::glob::Routes;
@@ -126,7 +126,7 @@ impl Reader for ReplayReader {
             positions: Positions::Each(vec![letter.position]),
             first_sub: letter.sub,
             arrivals: Arrivals::One(arrived_at),
-            arrival_given: origin.given,
+            arrival_given: Given::All(origin.given),
             ruled,
             next: self.next,
         }))

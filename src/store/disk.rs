@@ -9,7 +9,7 @@ use std::io;
 #[cfg(target_os = "linux")]
 use std::num::NonZeroU64;
 use std::ops::Range;
-use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
 /// How to open a file.
@@ -65,6 +65,8 @@ pub trait DiskFile: Send {
     fn write_at(&mut self, data: &[u8], offset: u64) -> io::Result<()>;
     /// Cuts it off, or extends it with zeros.
     fn set_len(&mut self, len: u64) -> io::Result<()>;
+    /// Whether it is what a path names: nobody has removed or replaced it.
+    fn is_at(&self, path: &Path) -> io::Result<bool>;
     /// Makes its contents durable. After an error nothing is known of what was written since
     /// the last success.
     fn sync(&mut self) -> io::Result<()>;
@@ -157,6 +159,15 @@ impl DiskFile for RealFile {
 
     fn set_len(&mut self, len: u64) -> io::Result<()> {
         self.0.set_len(len)
+    }
+
+    fn is_at(&self, path: &Path) -> io::Result<bool> {
+        let mine = self.0.metadata()?;
+        match fs::metadata(path) {
+            Ok(there) => Ok((there.dev(), there.ino()) == (mine.dev(), mine.ino())),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(e) => Err(e),
+        }
     }
 
     fn sync(&mut self) -> io::Result<()> {

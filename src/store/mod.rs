@@ -60,7 +60,7 @@ pub use ledger::{Coarser, Ledger};
 use log::Log;
 pub use manifest::{Difference, Fingerprint, Manifest, differences};
 use manifest::{FORMAT, Prior, Start};
-pub use open::{ReadOnly, check_fingerprint, fingerprint_of, generation_path};
+pub use open::{ReadOnly, check_fingerprint, fingerprint_of, generation_path, is_state};
 pub use rebuild::{aside_folder, begin_rebuild, begin_rebuild_on};
 
 /// So much memory is kept for the next frame.

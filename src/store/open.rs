@@ -289,6 +289,11 @@ pub fn fingerprint_of(dir: &Path) -> Option<Fingerprint> {
     Some(survey.choose().ok()?.start.fingerprint)
 }
 
+/// Whether a folder is that of a state, as its manifest says.
+pub fn is_state(dir: &Path) -> bool {
+    matches!(manifest::read(&RealDisk, dir), Ok(manifest::Found::Good(_)))
+}
+
 /// The folder of a generation, for tests and reports.
 pub fn generation_path(dir: &Path, generation: u64) -> std::path::PathBuf {
     log::generation_dir(dir, generation)

@@ -401,6 +401,10 @@ impl DiskFile for ScriptedFile {
         self.change(Change::Length(len))
     }
 
+    fn is_at(&self, path: &Path) -> io::Result<bool> {
+        Ok(self.disk.0.lock().seen.get(path) == Some(&Some(self.number)))
+    }
+
     fn sync(&mut self) -> io::Result<()> {
         let (mut world, fault) = self.disk.operate()?;
         let contents = &mut world.contents[self.number];

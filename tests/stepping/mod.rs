@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex};
 use dataflows::assemble::Partitions;
 use dataflows::assemble::block::Block as Stored;
 use dataflows::assemble::codec::texts;
-use dataflows::batch::{Arrivals, Batch, Block, Dealt, Positions, Ruled, Span};
+use dataflows::batch::{Arrivals, Batch, Block, Dealt, Given, Positions, Ruled, Span};
 use dataflows::decode::DecodeOptions;
 use dataflows::graph::{self, Handles, Restore};
 use dataflows::metrics::declare::default_age_groups;
@@ -209,7 +209,7 @@ fn batch(partition: usize, messages: &[Message]) -> Batch {
         positions: Positions::Each(messages.iter().map(|m| m.position).collect()),
         first_sub: 0,
         arrivals: Arrivals::Each(messages.iter().map(|m| m.arrived_at).collect()),
-        arrival_given: true,
+        arrival_given: Given::All(true),
         ruled: Ruled::All(rule),
         next: messages.last().map_or(0, |m| m.position + 1),
     }

@@ -4,7 +4,7 @@ use std::sync::atomic::AtomicUsize;
 
 use crossbeam_channel::unbounded;
 use dataflows::assemble::Partitions;
-use dataflows::batch::{Arrivals, Block, Positions, Ruled, Span};
+use dataflows::batch::{Arrivals, Block, Given, Positions, Ruled, Span};
 use dataflows::decode::DecodeOptions;
 use dataflows::graph::{self, Restore};
 use dataflows::metrics::plan::Plan;
@@ -36,7 +36,7 @@ impl Reader for Endless {
                 [] => Arrivals::One(0),
                 list => Arrivals::Each(list.to_vec()),
             },
-            arrival_given: self.given,
+            arrival_given: Given::All(self.given),
             ruled: Ruled::All(dataflows::record::Rule::Auto),
             next,
         }))

@@ -99,13 +99,23 @@ struct Table {
     stored: Place,
 }
 
-/// The name of a sink into a folder: however the folder is written, it is the same.
+impl Table {
+    /// Whether a file is open that holds rows.
+    fn has_rows(&self) -> bool {
+        self.file.is_some() && self.len > self.header.len() as u64
+    }
+}
+
+/// The name of a sink into a folder: however the folder is written, it is the same. It ends in a
+/// slash: so the newest marks of states are named that have two, from when a name had one only if
+/// the folder was there.
 pub fn name(dir: &Path) -> String {
-    let dir = std::path::absolute(dir).unwrap_or_else(|_| dir.into());
-    // Of what is not there yet the part that is.
-    let there = dir.ancestors().find_map(|some| Some((some, some.canonicalize().ok()?)));
-    let dir = there.and_then(|(some, full)| Some(full.join(dir.strip_prefix(some).ok()?)));
-    format!("files:{}", dir.unwrap_or_default().display())
+    format!("files:{}", config::folders::full(dir).join("").display())
+}
+
+/// Whether a folder is that of a sink, of whatever state.
+pub fn is_sink(dir: &Path) -> bool {
+    sidecar(dir).exists()
 }
 
 /// The sink.
@@ -293,11 +303,23 @@ impl Sink for FilesSink {
         self.tables.iter().map(|table| table.buffer.len() as u64).sum()
     }
 
+    fn due(&self) -> Option<Instant> {
+        let filled = self.tables.iter().filter(|table| table.has_rows());
+        filled.filter_map(|table| table.since.checked_add(self.config.rotate_interval)).min()
+    }
+
     fn prepare_cut(&mut self) -> Result<Value, SinkError> {
         for number in 0..self.tables.len() {
             self.flush(number)?;
             let path = self.path(self.tables[number].name, self.tables[number].n, true);
             let table = &mut self.tables[number];
+            if let Some(file) = &table.file
+                && !file.is_at(&path).map_err(SinkError::io("look at", &path))?
+            {
+                let path = path.display();
+                let what = format!("{path} was taken away while rows were being written to it");
+                return Err(SinkError::Changed { what });
+            }
             if let Some(file) = table.file.as_mut().filter(|_| table.dirty) {
                 file.sync().map_err(SinkError::io("sync", &path))?;
                 // Written once, and not read again by us but for the page that is being filled:
@@ -312,8 +334,7 @@ impl Sink for FilesSink {
         fault::point("after_sink_sync");
         for table in &mut self.tables {
             let old = table.since.elapsed() >= self.config.rotate_interval;
-            let some = table.len > table.header.len() as u64;
-            if table.file.is_some() && some && (old || table.len >= self.config.rotate_bytes) {
+            if table.has_rows() && (old || table.len >= self.config.rotate_bytes) {
                 table.rotated.push(table.n);
                 table.file = None;
                 (table.n, table.len) = (table.n + 1, 0);

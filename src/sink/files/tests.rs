@@ -365,6 +365,47 @@ fn a_full_disk_passes_without_a_restart() {
     }
 }
 
+/// It went unnoticed until the stop, and with it all rows since.
+#[test]
+fn a_file_that_is_taken_away_while_it_is_written_ends_the_run_at_the_next_cut() {
+    for replaced in [false, true] {
+        let dir = tempfile::tempdir().expect("a folder");
+        let part = dir.path().join("out/pin-000000.jsonl.part");
+        let config = config::FilesSink { dir: dir.path().join("out"), ..config(false) };
+        let mut sink = FilesSink::new(config, Arc::new(crate::store::disk::RealDisk));
+        let next = &BTreeMap::new();
+        let begin = Begin { state: "s", mark: None, next, started: false, fell_back: false };
+        sink.begin(&begin).expect("a new folder");
+        sink.write(&partitions(), vec![record(false, 0, 0).expect("rows")]).expect("there is room");
+        sink.prepare_cut().expect("it is there");
+        sink.after_cut().expect("it is there");
+        std::fs::remove_file(&part).expect("there");
+        if replaced {
+            std::fs::write(&part, "").expect("written");
+        }
+        let error = sink.prepare_cut().expect_err("it is noticed");
+        assert_eq!(error.exit_code(), 65);
+        assert!(error.to_string().contains("out/pin-000000.jsonl.part was taken away"), "{error}");
+    }
+}
+
+#[test]
+fn a_file_is_due_at_its_age_and_closed_by_the_next_cut() {
+    let disk = ScriptedDisk::new();
+    let config = config::FilesSink { rotate_interval: Duration::ZERO, ..config(false) };
+    let mut sink = FilesSink::new(config, Arc::new(disk.clone()));
+    let next = &BTreeMap::new();
+    let begin = Begin { state: "s", mark: None, next, started: false, fell_back: false };
+    sink.begin(&begin).expect("a new folder");
+    assert!(sink.due().is_none(), "there is nothing");
+    sink.write(&partitions(), vec![record(false, 0, 0).expect("rows")]).expect("there is room");
+    sink.flush(0).expect("there is room");
+    assert!(sink.due().is_some_and(|due| due <= Instant::now()));
+    sink.prepare_cut().expect("there is room");
+    sink.after_cut().expect("there is room");
+    assert!(sink.due().is_none() && finished(&disk).len() == 1, "{:?}", disk.files());
+}
+
 #[test]
 fn another_states_folder_is_refused() {
     let disk = ScriptedDisk::new();

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use dataflows::batch::{Arrivals, Batch, Positions, Ruled, Span};
+use dataflows::batch::{Arrivals, Batch, Given, Positions, Ruled, Span};
 use dataflows::record::Rule;
 
 use super::schedule::Schedule;
@@ -111,7 +111,7 @@ impl DemoReader {
             positions: Positions::Counted(from),
             first_sub: 0,
             arrivals: Arrivals::Each(arrivals),
-            arrival_given: true,
+            arrival_given: Given::All(true),
             ruled: Ruled::All(self.rule),
             next,
         }

@@ -8,18 +8,22 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use dataflows::batch::{Arrivals, Batch, Positions, Ruled, Span};
+use dataflows::batch::{Arrivals, Batch, Given, Positions, Ruled, Span};
 use dataflows::record::Rule;
 use parking_lot::Mutex;
 
 use super::arrival::Field;
-use super::known::{File, Head};
+use super::head::Head;
+use super::known::File;
 use crate::config::Files;
 use crate::source::pool::Pool;
 use crate::source::{Read, Setup, SourceError};
 
 /// Files that idle readers may keep open; beyond it they rely on the scans to tell of growth.
 const OPEN: usize = 256;
+
+/// So many files are named whose last line lacks its end; the others are counted.
+const SAID: u64 = 10;
 
 /// What a file's reader and the scans tell each other.
 #[derive(Debug)]
@@ -85,7 +89,7 @@ pub struct Counts {
     pub changed: AtomicU64,
     /// Files of which the rest is not read.
     pub refused: AtomicU64,
-    /// Compressed files whose end is missing.
+    /// Files whose end is missing, or that of their last line.
     pub unfinished: AtomicU64,
     /// Rows without an arrival time where one is to be in a field: they have that of the row
     /// before.
@@ -256,6 +260,15 @@ impl Common {
         SourceError::Refused { what: format!("reading {}: {why}", self.name) }
     }
 
+    /// The line at a position is not read, as its end is missing: that is counted, and said of the
+    /// first of such files.
+    pub fn unfinished(&self, at: u64) {
+        if self.counts.unfinished.fetch_add(1, Ordering::Relaxed) < SAID {
+            let next = if self.bounded { "a later run reads it" } else { "it is waited for" };
+            tracing::warn!(file = %self.name, at, "the last line lacks its end: {next}");
+        }
+    }
+
     /// Whether a reader that waits should close its file.
     pub fn crowded(&self) -> bool {
         self.counts.open.load(Ordering::Relaxed) > OPEN
@@ -284,19 +297,18 @@ impl Common {
     /// Messages of a block that begins at a position.
     pub fn batch(&mut self, at: u64, bytes: Vec<u8>, spans: Vec<Span>, next: u64) -> Read {
         self.active = (self.clock)();
-        let given = self.field.is_some();
-        let arrivals = match &self.field {
-            None => Arrivals::One(self.arrival),
+        let (arrivals, arrival_given) = match &self.field {
+            None => (Arrivals::One(self.arrival), Given::All(false)),
             Some(field) => {
-                let (latest, mut lacking) = (&mut self.arrival, 0);
+                let latest = &mut self.arrival;
                 let each = spans.iter().map(|s| {
                     let row = &bytes[s.start as usize..][..s.len as usize];
                     let found = field.of(row);
-                    lacking += u64::from(found.is_none());
                     *latest = found.unwrap_or(*latest);
-                    *latest
+                    (*latest, found.is_some())
                 });
-                let each = Arrivals::Each(each.collect());
+                let (each, given): (Vec<i64>, Vec<bool>) = each.unzip();
+                let lacking = given.iter().filter(|given| !**given).count() as u64;
                 if lacking > 0 && self.counts.no_arrival.fetch_add(lacking, Ordering::Relaxed) == 0
                 {
                     let (path, field) = (self.shared.path.lock().clone(), field.name());
@@ -306,7 +318,7 @@ impl Common {
                         "rows without an arrival time have that of the row before"
                     );
                 }
-                each
+                (Arrivals::Each(each), given.into())
             }
         };
         self.shared.at.store(next, Ordering::Relaxed);
@@ -317,7 +329,7 @@ impl Common {
             positions: Positions::Bytes(at),
             first_sub: 0,
             arrivals,
-            arrival_given: given,
+            arrival_given,
             ruled: Ruled::All(self.rule),
             next,
         })

@@ -65,6 +65,12 @@ pub fn is_json(bytes: &[u8]) -> bool {
     serde_json::from_slice::<serde::de::IgnoredAny>(bytes).is_ok()
 }
 
+/// Whether a last line without its end is the beginning of a JSON text: it may be being written.
+pub fn is_half(line: &[u8]) -> bool {
+    let line = line.strip_prefix(MARK).unwrap_or(line).trim_ascii_start();
+    line.first().is_some_and(|first| b"{[\"".contains(first)) && !is_json(line)
+}
+
 /// All of a file as one record: without byte order mark and blanks around it.
 pub fn trimmed(bytes: &[u8]) -> Span {
     let body = bytes.strip_prefix(MARK).unwrap_or(bytes);
@@ -94,6 +100,19 @@ mod tests {
         check(b"\xef\xbb\xbf{}\n\xef\xbb\xbf{}\n", 9, &[b"{}", b"\xef\xbb\xbf{}"], 12);
         check(b"a\nb\nc\n", 2, &[b"a", b"b"], 4);
         check(b" {}\r\r\n", 9, &[b" {}\r"], 6);
+    }
+
+    #[test]
+    fn halves() {
+        let check = |line: &[u8], want: bool| assert_eq!(is_half(line), want, "{line:?}");
+        check(b"{\"a\":1", true);
+        check(b"\xef\xbb\xbf {\"a", true);
+        check(b"[{},", true);
+        check(b"\"eyJ", true);
+        check(b"{\"a\":1} \r", false);
+        check(b"eyJhIjox", false);
+        check(b"12", false);
+        check(b"  ", false);
     }
 
     #[test]

@@ -9,9 +9,11 @@
 //! is one message.
 //!
 //! Promises: a file is the same partition after a rename, and after a copy to the same place, also
-//! where its new name (`NAME.1`) would not be read by itself; folders of our own are not read; a
-//! file arrives at the moment of the scan that saw it first, which is durable before it is read; a
-//! last line without its end waits for it, unless the run is bounded.
+//! where its new name (`NAME.1`) would not be read by itself; a copy that is left behind when logs
+//! are emptied is not read; nor are folders of our own, and of other states; a file arrives at the
+//! moment of the scan that saw it first, which is durable before it is read; a last line without
+//! its end waits for it: always where a plain file is followed; where it is the beginning of a JSON
+//! text alone also in a bounded run, and in a whole compressed file that is followed.
 //! Limits: a compressed file may unpack to `max_unpacked`; of a message longer than
 //! `Setup::max_message` only that much is delivered; a scan takes at most a hundredth of the time.
 //! What can go wrong: a path or file that cannot be read (bounded: `Unavailable`; followed: status,
@@ -21,6 +23,7 @@
 
 mod arrival;
 mod common;
+mod head;
 mod known;
 mod lines;
 mod packed;
@@ -38,7 +41,7 @@ use self::common::{Common, Counts};
 use self::known::Known;
 use self::packed::PackedReader;
 use self::plain::PlainReader;
-use self::scan::Packing;
+use self::scan::{Packing, Passed};
 use super::glob::Routes;
 use super::{Discovery, Done, Memos, Reader, Setup, Source, SourceError};
 use crate::config::Files;
@@ -56,7 +59,16 @@ pub struct FilesSource {
     scanned: bool,
     /// What the last scan could not read, each with why.
     troubles: Vec<String>,
+    /// How many files were said to be passed over, and when.
+    told: Option<(usize, Instant)>,
 }
+
+/// What is read of a folder in `paths`, in words.
+const WANTED: &str = "in folders every file below them that ends in .jsonl, .json, .ndjson, .gz or \
+                      .zst, also with .1 or -20261128 behind the first three, and is not hidden";
+
+/// How often it is said that more files are passed over.
+const TOLD: Duration = Duration::from_mins(10);
 
 impl FilesSource {
     /// The files of a configuration; nothing is looked at yet.
@@ -71,6 +83,17 @@ impl FilesSource {
             took: Duration::ZERO,
             scanned: false,
             troubles: Vec::new(),
+            told: None,
+        }
+    }
+
+    /// Says how many files of folders are not read for what they are called, if more than before.
+    fn tell_passed(&mut self, passed: Passed, now: Instant) {
+        if is_news(self.told, passed.files, now) {
+            self.told = Some((passed.files, now));
+            let (files, some, source) = (passed.files, passed.some.join(", "), &self.name);
+            let wanted = WANTED;
+            tracing::info!(source, files, some, wanted, "files are passed over for their names");
         }
     }
 
@@ -82,8 +105,7 @@ impl FilesSource {
             "pin, geo or user .jsonl, .jsonl.gz or .jsonl.zst, else every file below it that is \
              not hidden"
         } else {
-            "files, and in folders every file below them that ends in .jsonl, .json, .ndjson, .gz \
-             or .zst and is not hidden"
+            &format!("files, and {WANTED}")
         };
         tracing::warn!(
             source = self.name,
@@ -92,6 +114,12 @@ impl FilesSource {
             "nothing to read: no file, or only empty"
         );
     }
+}
+
+/// Whether so many files that are passed over have to be said, after what was said before.
+fn is_news(before: Option<(usize, Instant)>, files: usize, now: Instant) -> bool {
+    let long_ago = |at: Instant| now.saturating_duration_since(at) >= TOLD;
+    before.map_or(files > 0, |(said, at)| files > said && long_ago(at))
 }
 
 impl Source for FilesSource {
@@ -116,7 +144,8 @@ impl Source for FilesSource {
             own: &self.setup.own,
             is_known: &|inode| self.known.has_inode(inode),
         };
-        let seen = scan::scan(&told, &self.config, &self.routes, &mut self.troubles)?;
+        let (seen, passed) = scan::scan(&told, &self.config, &self.routes, &mut self.troubles)?;
+        self.tell_passed(passed, start);
         let empty = seen.iter().all(|file| file.size == 0);
         let now = (self.setup.clock)();
         let mut memos = self.known.finished();

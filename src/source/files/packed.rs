@@ -260,7 +260,12 @@ impl PackedReader {
                 self.held = bytes;
                 None
             }
-            Decoded::Complete if self.common.bounded && !bytes.is_empty() => {
+            // More may be put behind a file that is complete, also within a line.
+            Decoded::Complete if !self.common.bounded && lines::is_half(&bytes) => {
+                self.common.unfinished(self.at);
+                Some(self.finish(&Decoded::CutOff))
+            }
+            Decoded::Complete if !bytes.is_empty() => {
                 let len = bytes.len();
                 lines::push(&bytes, 0, len, self.at == 0, &mut spans);
                 self.pass(bytes, spans, self.at + len as u64)

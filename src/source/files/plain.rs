@@ -38,6 +38,8 @@ pub struct PlainReader {
     closed: bool,
     /// The arrival time of the row before `at` is still to be found.
     behind: bool,
+    /// Where a line was that was said to lack its end.
+    told: Option<u64>,
 }
 
 /// What to do after a step.
@@ -60,6 +62,7 @@ impl PlainReader {
             paused: true,
             closed: false,
             behind,
+            told: None,
         }
     }
 
@@ -257,6 +260,11 @@ impl PlainReader {
         };
         let most = self.common.max_message as u64 + 1;
         let bytes = self.block(self.at, (end - self.at).min(most) as usize)?;
+        if end == size && (bytes.len() as u64) < most && lines::is_half(&bytes) {
+            // Taken now, what is behind it would be another line once its writer has gone on.
+            self.common.unfinished(self.at);
+            return Ok(Step::Give(self.over()));
+        }
         let mut spans = Vec::new();
         lines::push(&bytes, 0, bytes.len(), self.at == 0, &mut spans);
         let next = (end + 1).min(size);
@@ -273,10 +281,21 @@ impl PlainReader {
         if self.looked < size { Read::Pending(Duration::ZERO) } else { self.rest() }
     }
 
+    /// Whether what is left is the beginning of a line, or of an array, that waits for its end.
+    fn waits(&self) -> bool {
+        let size = self.common.shared.size.load(Ordering::Relaxed);
+        let looked_through = self.looked >= size || self.undecided == Some(size);
+        !self.common.bounded && self.at < size && looked_through
+    }
+
     fn rest(&mut self) -> Read {
         self.paused = true;
+        let still = self.common.patience() >= Duration::from_millis(250);
+        if still && self.waits() && self.told.replace(self.at) != Some(self.at) {
+            self.common.unfinished(self.at);
+        }
         // Scans tell of growth of a file that is still for long, or of one among very many.
-        if self.common.patience() >= Duration::from_millis(250) || self.common.crowded() {
+        if still || self.common.crowded() {
             self.opened = None;
             self.closed = true;
         }
@@ -335,7 +354,6 @@ impl Reader for PlainReader {
     fn end(&self) -> Option<u64> {
         let size = self.common.shared.size.load(Ordering::Relaxed).max(self.at);
         // Of a line that waits for its end there is nothing to be read.
-        let waits = !self.common.bounded && (self.looked >= size || self.undecided == Some(size));
-        Some(if waits { self.at } else { size })
+        Some(if self.waits() { self.at } else { size })
     }
 }

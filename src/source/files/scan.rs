@@ -10,8 +10,10 @@ use std::path::{Path, PathBuf};
 use dataflows::record::{Rule, Stream};
 
 use crate::config::Files;
+use crate::sink::files::is_sink;
 use crate::source::SourceError;
 use crate::source::glob::Routes;
+use crate::store::is_state;
 
 /// How a file is packed, by the end of its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,9 +45,44 @@ pub struct Seen {
     pub size: u64,
     /// When it was written last, microseconds since 1970-01-01 UTC.
     pub modified: i64,
-    /// By its name it would not be read: it is there because its inode is that of a known file,
-    /// which may have been renamed, as when logs are rotated.
-    pub renamed: bool,
+    /// Why it is read.
+    pub why: Why,
+}
+
+impl Seen {
+    /// What its path, as text, was before it was rotated, if that is what its name says.
+    pub fn former(&self) -> Option<&str> {
+        (self.why == Why::Rotated).then(|| former(&self.text))
+    }
+}
+
+/// Why a file is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Why {
+    /// It, or how its name ends, is configured.
+    Named,
+    /// Its name is one that is read with what the rotation of logs puts behind it.
+    Rotated,
+    /// Its inode is that of a known file, which may have been renamed.
+    Known,
+}
+
+/// Files in folders that are not read for what they are called.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Passed {
+    /// How many.
+    pub files: usize,
+    /// The names of some.
+    pub some: Vec<String>,
+}
+
+impl Passed {
+    fn add(&mut self, name: &str) {
+        self.files += 1;
+        if self.some.len() < 3 {
+            self.some.push(name.to_owned());
+        }
+    }
 }
 
 /// What a scan is told besides the configuration.
@@ -60,16 +97,24 @@ pub struct Told<'a> {
     pub is_known: &'a dyn Fn(u64) -> bool,
 }
 
-/// All files there are, by path; what cannot be read is one of the `troubles`.
+/// All files there are, by path, and those that are passed over; what cannot be read is one of the
+/// `troubles`.
 pub fn scan(
     told: &Told<'_>,
     config: &Files,
     routes: &Routes,
     troubles: &mut Vec<String>,
-) -> Result<Vec<Seen>, SourceError> {
+) -> Result<(Vec<Seen>, Passed), SourceError> {
     let id = |path: &PathBuf| fs::metadata(path).ok().map(|meta| (meta.dev(), meta.ino()));
     let own = told.own.iter().filter_map(id).collect();
-    let mut walk = Walk { told, own, troubles: Vec::new(), paths: Vec::new(), by_name: false };
+    let mut walk = Walk {
+        told,
+        own,
+        troubles: Vec::new(),
+        paths: Vec::new(),
+        passed: Passed::default(),
+        by_name: false,
+    };
     for path in &config.paths {
         let result =
             if config.input_layout && path.is_dir() { walk.input(path) } else { walk.given(path) };
@@ -91,13 +136,16 @@ pub fn scan(
     let paths = walk.paths.into_iter();
     let mut seen: Vec<Seen> = paths.map(|found| look(found, routes, named)).collect();
     // Of one path the entry that is there by its name.
-    seen.sort_by(|a, b| (&a.path, a.renamed).cmp(&(&b.path, b.renamed)));
+    seen.sort_by(|a, b| (&a.path, a.why).cmp(&(&b.path, b.why)));
     seen.dedup_by(|a, b| a.path == b.path);
-    Ok(seen)
+    Ok((seen, walk.passed))
 }
 
-/// A file on the way, and whether its name is not why.
-type Hit = (PathBuf, Metadata, bool);
+/// A file on the way, and why.
+type Hit = (PathBuf, Metadata, Why);
+
+/// Whether files of a name are read, and why.
+type Wanted<'a> = &'a dyn Fn(&str) -> Option<Why>;
 
 /// A walk along the configured paths.
 struct Walk<'a> {
@@ -107,6 +155,7 @@ struct Walk<'a> {
     /// Folders below the paths that cannot be read, each with why.
     troubles: Vec<String>,
     paths: Vec<Hit>,
+    passed: Passed,
     /// The files of the streams were found by their names.
     by_name: bool,
 }
@@ -119,14 +168,14 @@ impl Walk<'_> {
         if let Ok(meta) = &meta
             && meta.is_dir()
         {
-            return self.below(path, &is_json);
+            return self.below(path, &by_end);
         }
         let name = path.file_name().map(|name| name.to_string_lossy().into_owned());
         let dir = path.parent().map_or(Path::new("."), |dir| {
             if dir.as_os_str().is_empty() { Path::new(".") } else { dir }
         });
         self.renamed(dir, &name.into_iter().collect::<Vec<_>>());
-        self.paths.push((path.to_owned(), meta?, false));
+        self.paths.push((path.to_owned(), meta?, Why::Named));
         Ok(())
     }
 
@@ -142,7 +191,7 @@ impl Walk<'_> {
             if let Ok(meta) = fs::metadata(&path)
                 && meta.is_file()
             {
-                self.paths.push((path, meta, false));
+                self.paths.push((path, meta, Why::Named));
             }
         }
         if self.paths.len() > before {
@@ -150,7 +199,7 @@ impl Walk<'_> {
             self.renamed(dir, &names);
             return Ok(());
         }
-        self.below(dir, &|_| true)
+        self.below(dir, &|_| Some(Why::Named))
     }
 
     /// Known files in a folder whose names are longer than these: `NAME.1` was `NAME`. They are
@@ -161,14 +210,15 @@ impl Walk<'_> {
             let name = name.to_string_lossy();
             let longer = |n: &String| name.len() > n.len() && name.starts_with(n.as_str());
             if (self.told.is_known)(entry.ino()) && names.iter().any(longer) {
-                self.hit(entry.path(), true);
+                self.hit(entry.path(), Why::Known);
             }
         }
     }
 
     /// The files below a folder whose names are wanted, or which are known. Hidden ones, folders
-    /// behind symbolic links and our own are left out; what vanishes while we look is not there.
-    fn below(&mut self, dir: &Path, wanted: &dyn Fn(&str) -> bool) -> io::Result<()> {
+    /// behind symbolic links, our own, and those of states and sinks of others are left out; what
+    /// vanishes while we look is not there.
+    fn below(&mut self, dir: &Path, wanted: Wanted<'_>) -> io::Result<()> {
         for entry in fs::read_dir(dir)? {
             let entry = entry?;
             let name = entry.file_name();
@@ -179,14 +229,17 @@ impl Walk<'_> {
             let path = entry.path();
             if entry.file_type()?.is_dir() {
                 let meta = fs::metadata(&path).map(|meta| (meta.dev(), meta.ino()));
-                if meta.is_ok_and(|id| self.own.contains(&id)) {
-                    continue;
+                let ours = meta.is_ok_and(|id| self.own.contains(&id));
+                // Another state's rows and letters are no more input than our own.
+                if !ours && !is_sink(&path) && !is_state(&path) {
+                    self.inner(&path, wanted)?;
                 }
-                self.inner(&path, wanted)?;
-            } else if wanted(&name) {
-                self.hit(path, false);
-            } else if (self.told.is_known)(entry.ino()) {
-                self.hit(path, true);
+                continue;
+            }
+            let known = || (self.told.is_known)(entry.ino()).then_some(Why::Known);
+            match wanted(&name).or_else(known) {
+                Some(why) => self.hit(path, why),
+                None => self.passed.add(&name),
             }
         }
         Ok(())
@@ -194,7 +247,7 @@ impl Walk<'_> {
 
     /// The same for a folder within one. Where files are followed one that cannot be read keeps
     /// nobody from the others.
-    fn inner(&mut self, dir: &Path, wanted: &dyn Fn(&str) -> bool) -> io::Result<()> {
+    fn inner(&mut self, dir: &Path, wanted: Wanted<'_>) -> io::Result<()> {
         match self.below(dir, wanted) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
                 // One of a folder further within says already which it is.
@@ -211,21 +264,40 @@ impl Walk<'_> {
         }
     }
 
-    fn hit(&mut self, path: PathBuf, renamed: bool) {
+    fn hit(&mut self, path: PathBuf, why: Why) {
         if let Ok(meta) = fs::metadata(&path)
             && meta.is_file()
         {
-            self.paths.push((path, meta, renamed));
+            self.paths.push((path, meta, why));
         }
     }
 }
 
-/// How names end that are read.
+/// How names end that are read; the last two are of compressed files.
 const ENDS: [&str; 5] = [".jsonl", ".json", ".ndjson", ".gz", ".zst"];
 
-fn is_json(name: &str) -> bool {
+/// Whether a file of a folder is JSON Lines by its name, or was before it was rotated.
+fn by_end(name: &str) -> Option<Why> {
+    match former(name) {
+        was if was.len() < name.len() => {
+            is_rotated(was, &name[was.len()..]).then_some(Why::Rotated)
+        }
+        name => ends_in(name, &ENDS).then_some(Why::Named),
+    }
+}
+
+fn ends_in(name: &str, ends: &[&str]) -> bool {
     let name = name.to_ascii_lowercase();
-    ENDS.iter().any(|end| name.ends_with(end))
+    ends.iter().any(|end| name.ends_with(end))
+}
+
+/// Whether the rotation of logs puts this behind the name of a file that is not compressed: `.1`,
+/// or a date such as `-20261128`.
+fn is_rotated(was: &str, behind: &str) -> bool {
+    let digits = |s: &str| !s.is_empty() && s.bytes().all(|b| b.is_ascii_digit());
+    let numbered = behind.strip_prefix('.').is_some_and(digits);
+    let dated = behind.strip_prefix('-').is_some_and(|date| date.len() == 8 && digits(date));
+    (numbered || dated) && ends_in(was, &ENDS[..3])
 }
 
 /// What a renamed file was called, as far as its name says: up to the last end that is read.
@@ -236,9 +308,9 @@ fn former(path: &str) -> &str {
     &path[..ends.max().unwrap_or(path.len())]
 }
 
-fn look((path, meta, renamed): Hit, routes: &Routes, by_name: bool) -> Seen {
+fn look((path, meta, why): Hit, routes: &Routes, by_name: bool) -> Seen {
     let text = text(&path);
-    let called = if renamed { former(&text) } else { &text };
+    let called = if why == Why::Named { &text } else { former(&text) };
     let name = called.rsplit_once('/').map_or(called, |(_, name)| name).to_ascii_lowercase();
     let (inner, packing) = match name.rsplit_once('.') {
         Some((inner, "gz")) => (inner, Packing::Gzip),
@@ -257,7 +329,7 @@ fn look((path, meta, renamed): Hit, routes: &Routes, by_name: bool) -> Seen {
         size: meta.len(),
         modified,
         path,
-        renamed,
+        why,
     }
 }
 
@@ -309,10 +381,25 @@ mod tests {
     }
 
     #[test]
+    fn rotated_names_are_those_of_files_that_are_read() {
+        let check = |name: &str, want: Option<Why>| assert_eq!(by_end(name), want, "{name}");
+        for name in ["a.jsonl", "A.JSON", "a.ndjson.zst", ".jsonl", "a.jsonl.1.gz"] {
+            check(name, Some(Why::Named));
+        }
+        for name in ["a.jsonl.1", "A.JSON.12", "a.ndjson-20261128", "a.jsonl-1.json.3"] {
+            check(name, Some(Why::Rotated));
+        }
+        for name in ["a.log", "a.log.1", "a.jsonl.", "a.jsonl.x", "a.jsonl.gz.1", "a.jsonl-2026"] {
+            check(name, None);
+        }
+        check("a.json-tmp", None);
+    }
+
+    #[test]
     fn rules_and_packings_come_from_names() {
         let meta = fs::metadata(".").expect("here");
         let check = |path: &str, rule: Rule, packing: Packing, array: bool| {
-            let seen = look((path.into(), meta.clone(), false), &Routes::default(), true);
+            let seen = look((path.into(), meta.clone(), Why::Named), &Routes::default(), true);
             assert_eq!(
                 (seen.rule, seen.packing, seen.may_be_array),
                 (rule, packing, array),
@@ -327,10 +414,10 @@ mod tests {
         check("topics/0a1b.pin/partition=0/0a1b.pin+0+0.json", Rule::Auto, Packing::Plain, true);
         check("x/pin.json.gz", Rule::Auto, Packing::Gzip, true);
         check("x/mypin.jsonl", Rule::Auto, Packing::Plain, false);
-        let auto = look(("x/pin.jsonl".into(), meta.clone(), false), &Routes::default(), false);
-        assert_eq!(auto.rule, Rule::Auto);
+        let hit = ("x/pin.jsonl".into(), meta.clone(), Why::Named);
+        assert_eq!(look(hit, &Routes::default(), false).rule, Rule::Auto);
         let renamed = |path: &str| {
-            let seen = look((path.into(), meta.clone(), true), &Routes::default(), true);
+            let seen = look((path.into(), meta.clone(), Why::Known), &Routes::default(), true);
             (seen.text, seen.rule, seen.packing)
         };
         for (path, rule, packing) in [

@@ -11,7 +11,7 @@ use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use std::time::{Duration, Instant};
 
-use dataflows::batch::{Arrivals, Batch, Positions, Ruled, Span};
+use dataflows::batch::{Arrivals, Batch, Given, Positions, Ruled, Span};
 use dataflows::record::Rule;
 use rdkafka::consumer::Consumer as _;
 use rdkafka::consumer::base_consumer::PartitionQueue;
@@ -84,6 +84,8 @@ struct Filling {
     spans: Vec<Span>,
     positions: Vec<u64>,
     arrivals: Vec<i64>,
+    /// Whether the message has a time of its own.
+    given: Vec<bool>,
     /// Where routes look at each record.
     rules: Vec<Rule>,
 }
@@ -305,13 +307,15 @@ impl Known {
     /// Takes a message into the batch; the offset to read next.
     fn take(&mut self, message: &BorrowedMessage<'_>, into: &mut Filling) -> u64 {
         let offset = message.offset() as u64;
-        let arrival = stamp(message).or(self.last).unwrap_or(self.born);
+        let stamp = stamp(message);
+        let arrival = stamp.or(self.last).unwrap_or(self.born);
         let payload = message.payload().unwrap_or_default();
         let len = payload.len().min(self.max_message + 1);
         into.spans.push(Span { start: into.bytes.len() as u32, len: len as u32 });
         into.bytes.extend_from_slice(&payload[..len]);
         into.positions.push(offset);
         into.arrivals.push(arrival);
+        into.given.push(stamp.is_some());
         if self.routing.by_record() {
             into.rules.push(self.routing.of(message.key(), |name| header(message, name)));
         }
@@ -377,7 +381,7 @@ impl KafkaReader {
     }
 
     fn batch(&mut self, filling: Filling) -> Batch {
-        let Filling { bytes, spans, positions, arrivals, rules } = filling;
+        let Filling { bytes, spans, positions, arrivals, given, rules } = filling;
         let first = positions.first().copied().unwrap_or_default();
         let counted = positions.last().is_some_and(|l| l - first + 1 == positions.len() as u64);
         let routing = &self.known.routing;
@@ -390,7 +394,7 @@ impl KafkaReader {
             positions: if counted { Positions::Counted(first) } else { Positions::Each(positions) },
             first_sub: 0,
             arrivals: Arrivals::Each(arrivals),
-            arrival_given: true,
+            arrival_given: Given::from(given),
             ruled,
             next: self.next,
         }

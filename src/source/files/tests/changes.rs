@@ -147,11 +147,24 @@ fn a_folder_that_cannot_be_read_keeps_nobody_from_the_others() {
 
 #[test]
 fn what_we_write_ourselves_is_not_read() {
-    let place = Place::new();
+    let mut place = Place::new();
     place.put("in/a.jsonl", "1\n");
     place.put("own/b.jsonl", "2\n");
     place.put("in/own/c.jsonl", "3\n");
-    assert_eq!(place.once().texts(), ["1", "3"]);
+    // What other states write is left out, too, but where it is named; of files that are only
+    // called the same it is not known.
+    place.put("rows/.pinflow-sink.json", "");
+    place.put("rows/pin-000000.jsonl", "4\n");
+    place.put("like/manifest.json", "{\"format\":1}\n");
+    let options = crate::store::Options::new(<_>::default());
+    let (mut store, _) = crate::store::Store::open(&place.path("state"), options).expect("new");
+    store.commit(&crate::store::Cut::default()).expect("there is room");
+    place.put("state/dead-letters-000001.jsonl", "5\n");
+    let mut texts = place.once().texts();
+    texts.sort_unstable();
+    assert_eq!(texts, ["1", "3", "{\"format\":1}"]);
+    place.files.paths.push(place.path("rows"));
+    assert!(place.once().texts().contains(&"4".to_owned()));
 }
 
 #[test]
@@ -228,6 +241,73 @@ fn a_line_that_waits_for_its_end_is_not_to_be_read_yet() {
     // In a bounded run it is a line.
     place.append("a.jsonl", "5");
     assert_eq!(place.once().texts(), ["1", "23", "4", "5"]);
+}
+
+/// It was taken as it was, a rejected half, and when it had come to its end all later runs failed.
+#[test]
+fn a_bounded_run_leaves_a_line_that_is_being_written() {
+    let place = Place::new();
+    place.put("a.jsonl", "{\"n\":1}\n{\"n\":");
+    let mut run = place.once();
+    assert_eq!(run.texts(), ["{\"n\":1}"]);
+    for (more, texts, unfinished) in
+        [("", &[][..], 1), ("2}", &["{\"n\":2}"], 0), ("\n[", &[], 1), ("3]\n", &["[3]"], 0)]
+    {
+        place.append("a.jsonl", more);
+        run = place.start(true, Some(&run)).expect("it has only grown");
+        assert_eq!(run.texts(), texts);
+        assert_eq!(run.source.counters()["files_unfinished"], unfinished);
+    }
+    // What is no beginning of JSON is a line, and so is all that a whole compressed file holds.
+    for (name, content) in [("b.jsonl", b"e30".to_vec()), ("b.jsonl.gz", gz(b"{\"n\":"))] {
+        let place = Place::new();
+        place.put(name, content);
+        assert_eq!(place.once().rows.len(), 1, "{name}");
+    }
+}
+
+/// The last line of a file to which nothing more comes was never read, and nobody was told.
+#[test]
+fn the_last_line_of_a_whole_compressed_file_is_read_without_its_end() {
+    for (name, pack) in [("a.gz", gz as fn(&[u8]) -> Vec<u8>), ("a.zst", zst)] {
+        let place = Place::new();
+        place.put(name, pack(b"{\"n\":1}\n{\"n\":2}"));
+        let mut run = place.start(false, None).expect("readable");
+        assert_eq!(run.texts(), ["{\"n\":1}", "{\"n\":2}"], "{name}");
+        assert_eq!((run.go().expect("readable"), run.readers[0].1.end()), (0, Some(15)));
+        for bounded in [true, false] {
+            assert!(place.start(bounded, Some(&run)).expect("the same").rows.is_empty(), "{name}");
+        }
+        // If more is put behind it nevertheless, its place is known.
+        append_to(&place.path(name), &pack(b"\n{\"n\":3}\n{\"n\""));
+        run = place.start(false, Some(&run)).expect("it has only grown");
+        assert_eq!(run.rows.iter().map(|row| row.1).collect::<Vec<_>>(), [16], "{name}");
+        assert_eq!(run.source.counters()["files_unfinished"], 1);
+        append_to(&place.path(name), &pack(b":4}"));
+        run.go().expect("readable");
+        let again = place.start(true, Some(&run)).expect("the same");
+        assert_eq!((run.rows.last().map(|row| row.1), again.rows.len()), (Some(24), 0), "{name}");
+    }
+}
+
+/// Nothing told of it: there was no lag, as it may still be written.
+#[test]
+fn a_line_that_has_long_lacked_its_end_is_counted_once() {
+    let place = Place::new();
+    place.put("a.jsonl", "1\n{\"n");
+    place.put("b.jsonl", "1\n");
+    let mut run = place.start(false, None).expect("readable");
+    let unfinished = |run: &Run| run.source.counters()["files_unfinished"];
+    assert_eq!(unfinished(&run), 0, "it was written a moment ago");
+    place.now.store(4_000_000_000_000_000, Ordering::Relaxed);
+    for more in ["", "", "\n{"] {
+        place.append("a.jsonl", more);
+        run.go().expect("readable");
+        place.now.fetch_add(3_600_000_000, Ordering::Relaxed);
+        run.go().expect("readable");
+        assert_eq!(unfinished(&run), if more.is_empty() { 1 } else { 2 });
+    }
+    assert_eq!(unfinished(&place.start(false, Some(&run)).expect("readable")), 1);
 }
 
 #[test]

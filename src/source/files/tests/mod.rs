@@ -29,6 +29,8 @@ struct Run {
     positions: BTreeMap<String, u64>,
     /// Partition, position, payload, arrival.
     rows: Vec<(String, u64, Vec<u8>, i64)>,
+    /// Whether their arrival times are their own.
+    given: Vec<bool>,
 }
 
 struct Place {
@@ -90,6 +92,7 @@ impl Place {
             readers: Vec::new(),
             rules: BTreeMap::new(),
             rows: Vec::new(),
+            given: Vec::new(),
             source: {
                 let (memos, positions) =
                     before.map(|b| (b.memos.clone(), b.positions.clone())).unwrap_or_default();
@@ -142,6 +145,7 @@ impl Run {
                         assert!(!batch.spans.is_empty() && batch.spans.len() <= 1_000);
                         for i in 0..batch.spans.len() {
                             let payload = batch.payload(i).to_vec();
+                            self.given.push(batch.arrival_given(i));
                             self.rows.push((
                                 name.clone(),
                                 batch.position(i),
@@ -241,7 +245,7 @@ fn what_is_a_record() {
     check("a.jsonl", "{}\r\n{\"a\":1}\r\n", true, &["{}", "{\"a\":1}"]);
     check("a.jsonl", "\n\n  \n{}\n\t\r\n\"\"\n", true, &["{}", "\"\""]);
     check("a.jsonl", "\u{feff}{}\n{}", true, &["{}", "{}"]);
-    check("a.jsonl", "\u{feff}{}\n{}", false, &["{}"]);
+    check("a.jsonl", "\u{feff}{}\n{\"a", false, &["{}"]);
     check("a.jsonl", "  ", true, &[]);
     check("a.json", "\n [\n {\"a\":1},\n {\"a\":2}\n]\n", true, &["[\n {\"a\":1},\n {\"a\":2}\n]"]);
     check("a.json", "[\n {\"a\":1}\n]", false, &["[\n {\"a\":1}\n]"]);
@@ -349,6 +353,36 @@ fn what_is_read_and_what_rules_it() {
     assert_eq!(rules(&place).len(), 2, "a file that is named is read; none is read twice");
 }
 
+/// Nobody was told of files with other names.
+#[test]
+fn what_is_passed_over_in_folders_is_known_and_said_when_it_becomes_more() {
+    use super::scan::{self, Passed, Told};
+    let place = Place::new();
+    for name in ["a.log", "b.txt", "part-0", "x/c", ".hidden", "d.jsonl", "own/e"] {
+        place.put(name, "1\n");
+    }
+    let own = [place.path("own")];
+    let told = Told { source: "s", bounded: true, own: &own, is_known: &|_| false };
+    let routes = crate::source::glob::Routes::default();
+    let scan = |files| scan::scan(&told, files, &routes, &mut Vec::new()).expect("readable");
+    let (seen, Passed { files, some }) = scan(&place.files);
+    assert_eq!((seen.len(), files, some.len()), (1, 4, 3));
+    let all = Files { input_layout: true, ..place.files.clone() };
+    let (seen, passed) = scan(&all);
+    assert_eq!((seen.len(), passed), (5, Passed::default()));
+    let now = std::time::Instant::now();
+    let (soon, later) = (now + Duration::from_secs(9), now + Duration::from_mins(11));
+    for (before, files, at, want) in [
+        (None, 0, now, false),
+        (None, 4, now, true),
+        (Some((4, now)), 4, later, false),
+        (Some((4, now)), 5, soon, false),
+        (Some((4, now)), 5, later, true),
+    ] {
+        assert_eq!(super::is_news(before, files, at), want, "{before:?} {files}");
+    }
+}
+
 #[test]
 fn arrival_times_from_a_field() {
     for packed in [false, true] {
@@ -361,6 +395,8 @@ fn arrival_times_from_a_field() {
         let arrivals: Vec<i64> = all.rows.iter().map(|r| r.3).collect();
         let (five, seven) = (5_000_000, 7_000_000);
         assert_eq!(arrivals, [1_000, five, five, five, seven, seven]);
+        // A row that has none of its own is not judged by another's.
+        assert_eq!(all.given, [false, true, false, false, true, false]);
         assert_eq!(all.source.counters()["rows_without_arrival"], 4);
         for from in 1..6 {
             let mut halfway = place.once();
