@@ -180,6 +180,26 @@ fn the_text_other_is_a_part_of_other() {
     assert_eq!(samples(&text), ["m{poster_name=\"a\"} 3", "m{poster_name=\"other\"} 9"]);
 }
 
+/// Prometheus takes no family twice. The first to be declared has the name, also without a row.
+#[test]
+fn two_families_of_one_name_are_told_apart() {
+    let counts = |names: &[&str]| -> Vec<_> {
+        names.iter().map(|name| measure(name, Kind::Count)).collect()
+    };
+    let one = declare("a", &[], counts(&["b", "c", "c_"]), Vec::new());
+    let two = declare("a_b", &[], counts(&["count"]), Vec::new());
+    let row_of = |n: u16, values: &[i128]| {
+        let values: Vec<Value> = values.iter().copied().map(Value::Int).collect();
+        row(n, 0, &[], &values)
+    };
+    let both = vec![row_of(0, &[1, 2, 3]), row_of(1, &[4])];
+    let all = [one, two];
+    let (text, _) = exported(&all, both, &labels(100, 100));
+    assert_eq!(samples(&text), ["a_b 1", "a_c 2", "a_c_ 3", "a_b_ 4"]);
+    let (text, _) = exported(&all, vec![row_of(1, &[4])], &labels(100, 100));
+    assert_eq!(samples(&text), ["a_b_ 4"]);
+}
+
 proptest! {
     #[test]
     fn parts_and_other_add_up_within_the_bounds(
