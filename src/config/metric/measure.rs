@@ -171,8 +171,10 @@ fn one<'a>(m: &Section<'a>, scope: &Scope<'_>, kind: &str, node: &Node) -> Raw<'
     } else {
         raw.kind = measured(m, scope, kind, &mut raw);
     }
-    let named = raw.kind.map_or(String::new(), default_name);
-    raw.name = names::given(m, "name").unwrap_or(named);
+    if raw.name.is_empty() {
+        raw.name = raw.kind.map_or(String::new(), default_name);
+    }
+    raw.name = names::given(m, "name").unwrap_or(raw.name);
     raw
 }
 
@@ -187,7 +189,7 @@ fn measured(m: &Section<'_>, scope: &Scope<'_>, kind: &str, raw: &mut Raw<'_>) -
     if matches!(scope.fact, Fact::Records | Fact::Fields) {
         if kind == "count" {
             raw.filter.push(Condition::IsNull(of, false));
-            raw.name.clone_from(&of.name());
+            raw.name = default_name(Kind::CountOf(of));
             return Some(Kind::Count);
         }
         let hint = "of records and fields there are counts and ratios";
