@@ -116,7 +116,7 @@ fn stored(args: &ResultsArgs, dir: &Path, env: &Env) -> Result<(), Failure> {
     let Some(name) = &args.name else {
         let metric = |m: &Metric| json!({"name": m.name, "meaning": m.meaning});
         let list: Vec<Value> = config.metrics.iter().map(metric).collect();
-        return catalogue(args.format, &json!({ "metrics": list }));
+        return print(&results::catalogue(&json!({ "metrics": list }), args.format.into()));
     };
     let known = || config.metrics.iter().map(|m| m.name.as_str());
     let metric = config.metrics.iter().find(|m| m.name == *name);
@@ -149,14 +149,6 @@ fn stored(args: &ResultsArgs, dir: &Path, env: &Env) -> Result<(), Failure> {
     print_with(|out| results::write(reading.schema(), &rows, args.format.into(), out))
 }
 
-/// Prints the list of metrics.
-fn catalogue(format: PrintFormat, list: &Value) -> Result<(), Failure> {
-    match format {
-        PrintFormat::Table => print(&results::catalogue(list)),
-        _ => print(&format!("{list}\n")),
-    }
-}
-
 fn show(args: &ResultsArgs, env: &Env) -> Result<(), Failure> {
     if let Some(dir) = &args.ask.state {
         return stored(args, dir, env);
@@ -165,7 +157,7 @@ fn show(args: &ResultsArgs, env: &Env) -> Result<(), Failure> {
     let Some(name) = &args.name else {
         let body = client.get("/api/v1/metrics")?;
         return match serde_json::from_str::<Value>(&body) {
-            Ok(value) => catalogue(args.format, &value),
+            Ok(value) => print(&results::catalogue(&value, args.format.into())),
             Err(_) => print(&body),
         };
     };

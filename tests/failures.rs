@@ -1,0 +1,38 @@
+//! How commands end that cannot do what was asked, and what they say of it: to people in words, in
+//! a log of JSON as an object; and which of them need a secret.
+
+#![allow(clippy::unwrap_used)]
+
+mod oracle;
+mod support;
+
+use std::path::Path;
+
+use support::process::{once, pinflow};
+use support::room::Room;
+
+const METRIC: &str = "[[metric]]\nname = \"pins\"\nmeaning = \"pins\"\nof = \"pin\"\n\
+                      measure = \"count\"\n";
+
+/// Reads two pins into a state, in two runs.
+fn stored(room: &Room, config: &str) {
+    for index in 1..3 {
+        let pin = format!("{{\"index\":{index},\"unique_id\":\"a\",\"category\":\"art\"}}\n");
+        room.write(&format!("in/pin{index}.jsonl"), &pin);
+        pinflow(once(Path::new(config), &room.path("in"), &room.path("state"))).ok();
+    }
+}
+
+#[test]
+fn the_list_of_metrics_is_printed_in_the_format_that_is_asked_for() {
+    let room = Room::new();
+    let config = room.write("c.toml", METRIC);
+    stored(&room, &config);
+    let state = room.text("state");
+    for (format, want) in
+        [("csv", "metric,meaning\npins,pins\n"), ("tsv", "metric\tmeaning\npins\tpins\n")]
+    {
+        let args = ["results", "--config", &config, "--state", &state, "--format", format];
+        assert_eq!(pinflow(args).ok().stdout, want);
+    }
+}
