@@ -8,7 +8,7 @@ mod support;
 
 use std::path::Path;
 
-use support::process::{once, pinflow};
+use support::process::{once, pinflow, refused};
 use support::room::Room;
 
 const METRIC: &str = "[[metric]]\nname = \"pins\"\nmeaning = \"pins\"\nof = \"pin\"\n\
@@ -21,6 +21,25 @@ fn stored(room: &Room, config: &str) {
         room.write(&format!("in/pin{index}.jsonl"), &pin);
         pinflow(once(Path::new(config), &room.path("in"), &room.path("state"))).ok();
     }
+}
+
+/// An empty table was printed with exit code 0.
+#[test]
+fn results_of_a_state_that_lost_cuts_are_printed_and_65() {
+    let room = Room::new();
+    let config = room.write("c.toml", METRIC);
+    stored(&room, &config);
+    let state = room.text("state");
+    let args = ["results", "pins", "--config", &config, "--state", &state, "--format", "csv"];
+    assert_eq!(pinflow(args).ok().stdout, "count\n2\n");
+    let log = room.path("state/gen-000000/log");
+    let mut bytes = std::fs::read(&log).unwrap();
+    let at = bytes.len() - 9;
+    bytes[at] ^= 1;
+    std::fs::write(&log, bytes).unwrap();
+    let shown = pinflow(args);
+    assert!(shown.stdout.starts_with("count\n"), "{}", shown.stdout);
+    refused(&shown, 65, &["pinflow: the state in", "is damaged", "hint: run it again"]);
 }
 
 #[test]

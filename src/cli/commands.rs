@@ -134,7 +134,7 @@ fn stored(args: &ResultsArgs, dir: &Path, env: &Env) -> Result<(), Failure> {
         let message = format!("metric `{name}` has no window `{window}`");
         return Err(Failure::new(exit::USAGE, message, hint));
     }
-    let published = crate::engine::recompute(&config, dir).map_err(|mut failure| {
+    let (published, lost) = crate::engine::recompute(&config, dir).map_err(|mut failure| {
         if args.config.config.is_empty() && failure.exit_code == exit::CONFIG {
             failure.hint = Some(MADE_WITH.into());
         }
@@ -146,7 +146,8 @@ fn stored(args: &ResultsArgs, dir: &Path, env: &Env) -> Result<(), Failure> {
     let mut rows = results::rows(&reading, args.limit);
     let label = |row: &results::Row| labels.get(usize::from(row.window));
     rows.retain(|row| args.window.is_none() || label(row) == args.window.as_ref());
-    print_with(|out| results::write(reading.schema(), &rows, args.format.into(), out))
+    print_with(|out| results::write(reading.schema(), &rows, args.format.into(), out))?;
+    lost.map_or(Ok(()), Err)
 }
 
 fn show(args: &ResultsArgs, env: &Env) -> Result<(), Failure> {
