@@ -42,6 +42,29 @@ fn results_of_a_state_that_lost_cuts_are_printed_and_65() {
     refused(&shown, 65, &["pinflow: the state in", "is damaged", "hint: run it again"]);
 }
 
+/// What the address lacks decides what to do; it was always `stop what holds the port`.
+#[test]
+fn an_address_that_cannot_be_had_is_69_with_what_to_do() {
+    let room = Room::new();
+    let config = support::config("demo.toml");
+    let (config, state) = (config.to_str().unwrap(), room.text("state"));
+    // 192.0.2.0/24 is nobody's.
+    let set = ["--set", "http.insecure=true", "--listen", "192.0.2.1:8765"];
+    let run = ["run", "--config", config, "--state", &state].into_iter().chain(set);
+    let ended = pinflow(run);
+    refused(&ended, 69, &["an address that this machine has"]);
+    assert!(!ended.stderr.contains("stop what holds"), "{}", ended.stderr);
+}
+
+/// It was asked without a token, and the daemon's refusal named another variable.
+#[test]
+fn a_variable_that_is_named_for_the_token_must_be_set() {
+    for command in ["status", "results"] {
+        let args = [command, "--url", "http://127.0.0.1:1", "--token-env", "NOT_SET_ANYWHERE"];
+        refused(&pinflow(args), 64, &["`NOT_SET_ANYWHERE`", "export NOT_SET_ANYWHERE=..."]);
+    }
+}
+
 #[test]
 fn the_list_of_metrics_is_printed_in_the_format_that_is_asked_for() {
     let room = Room::new();

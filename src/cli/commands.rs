@@ -88,9 +88,19 @@ pub(super) fn print_with(
     }
 }
 
+/// The variable that holds the daemon's token where none is named.
+const TOKEN: &str = "PINFLOW_TOKEN";
+
 /// The daemon that is meant.
 pub(super) fn client(ask: &AskArgs, config: &ConfigArgs, env: &Env) -> Result<Client, Failure> {
-    let token = env.get(&ask.token_env).cloned();
+    let token = match &ask.token_env {
+        None => env.get(TOKEN).cloned(),
+        Some(name) => Some(env.get(name).cloned().ok_or_else(|| {
+            let hint = format!("set it, e.g. export {name}=..., or leave out --token-env");
+            let message = format!("the environment variable `{name}` (--token-env) is not set");
+            Failure::new(exit::USAGE, message, hint)
+        })?),
+    };
     if let Some(url) = &ask.url {
         return Client::new(url, token);
     }

@@ -248,6 +248,21 @@ fn the_token_is_asked_for_everywhere_but_at_livez() {
 }
 
 #[test]
+fn what_to_do_about_an_address_follows_from_what_is_wrong_with_it() {
+    use std::io::ErrorKind::{AddrInUse, AddrNotAvailable, OutOfMemory, PermissionDenied};
+    for (kind, part) in [
+        (AddrInUse, "stop what holds the port"),
+        (AddrNotAvailable, "an address that this machine has"),
+        (PermissionDenied, "a port that this user may open"),
+        (OutOfMemory, "another address"),
+    ] {
+        let said = HttpError::Bind { addr: local(), source: kind.into() }.to_string();
+        assert!(said.starts_with("listening on 127.0.0.1:0: ") && said.contains(part), "{said}");
+        assert_eq!(said.contains("stop what holds"), kind == AddrInUse, "{said}");
+    }
+}
+
+#[test]
 fn an_open_address_needs_a_token() {
     let open = SocketAddr::from(([0, 0, 0, 0], 0));
     let refused = serve(&config(None, 4), open, parts(popularity()));
