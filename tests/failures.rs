@@ -56,6 +56,26 @@ fn an_address_that_cannot_be_had_is_69_with_what_to_do() {
     assert!(!ended.stderr.contains("stop what holds"), "{}", ended.stderr);
 }
 
+/// Neither opens a port, and both wanted the token of one.
+#[test]
+fn a_token_is_wanted_only_where_a_port_is_opened() {
+    let room = Room::new();
+    let config = room.write("c.toml", METRIC);
+    stored(&room, &config);
+    let token = "[http]\ntoken = { env = \"NOT_SET_ANYWHERE\" }\n";
+    let config = room.write("token.toml", &format!("{METRIC}{token}"));
+    let state = room.text("state");
+    pinflow(["plan", "--config", &config]).ok();
+    pinflow(["results", "pins", "--config", &config, "--state", &state]).ok();
+    pinflow(["replay", "--list", "--config", &config, "--state", &state]).ok();
+    let unset = ["`NOT_SET_ANYWHERE` is not set", "export NOT_SET_ANYWHERE=..."];
+    refused(&pinflow(["validate", "--config", &config]), 78, &unset);
+    refused(&pinflow(["run", "--config", &config, "--state", &state]), 78, &unset);
+    // One that stands in the file itself is a mistake all the same.
+    let config = room.write("bare.toml", &format!("{METRIC}[http]\ntoken = \"hunter2\"\n"));
+    refused(&pinflow(["plan", "--config", &config]), 78, &["a secret does not stand"]);
+}
+
 /// It was asked without a token, and the daemon's refusal named another variable.
 #[test]
 fn a_variable_that_is_named_for_the_token_must_be_set() {

@@ -46,7 +46,7 @@ fn dispatch(cli: Cli, env: &Env) -> Result<(), Failure> {
         }
         Command::Replay(args) => super::replay::replay(&args, env),
         Command::Plan(args) => {
-            let loaded = args.config.load(&[], env)?;
+            let loaded = args.config.load_closed(env)?;
             print(&super::plan::printed(&loaded.config, args.format))
         }
         Command::Emulate(args) => {
@@ -122,7 +122,7 @@ const MADE_WITH: &str = "name the configuration that the state was made with: --
 fn stored(args: &ResultsArgs, dir: &Path, env: &Env) -> Result<(), Failure> {
     // What is damaged is said in the log.
     logging::start(None)?;
-    let config = args.config.load(&[], env)?.config;
+    let config = args.config.load_closed(env)?.config;
     let Some(name) = &args.name else {
         let metric = |m: &Metric| json!({"name": m.name, "meaning": m.meaning});
         let list: Vec<Value> = config.metrics.iter().map(metric).collect();
