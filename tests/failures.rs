@@ -7,8 +7,10 @@ mod oracle;
 mod support;
 
 use std::path::Path;
+use std::time::Duration;
 
-use support::process::{once, pinflow, refused};
+use serde_json::Value;
+use support::process::{Finished, Running, command, once, pinflow, refused};
 use support::room::Room;
 
 const METRIC: &str = "[[metric]]\nname = \"pins\"\nmeaning = \"pins\"\nof = \"pin\"\n\
@@ -21,6 +23,12 @@ fn stored(room: &Room, config: &str) {
         room.write(&format!("in/pin{index}.jsonl"), &pin);
         pinflow(once(Path::new(config), &room.path("in"), &room.path("state"))).ok();
     }
+}
+
+/// The last line that was said, as an object.
+fn object(ended: &Finished) -> Value {
+    let last = ended.stderr.lines().last().unwrap_or_default();
+    serde_json::from_str(last).unwrap_or_else(|_| panic!("no object: {}", ended.stderr))
 }
 
 /// An empty table was printed with exit code 0.
@@ -40,6 +48,29 @@ fn results_of_a_state_that_lost_cuts_are_printed_and_65() {
     let shown = pinflow(args);
     assert!(shown.stdout.starts_with("count\n"), "{}", shown.stdout);
     refused(&shown, 65, &["pinflow: the state in", "is damaged", "hint: run it again"]);
+}
+
+/// In a log of JSON the reason of the end was the one line that is none.
+#[test]
+fn where_logs_are_json_the_last_words_are_too() {
+    let room = Room::new();
+    let config = room.write("c.toml", METRIC);
+    let wrong = room.write("wrong.toml", "[engine]\nwokers = 2\n");
+    let gone = once(Path::new(&config), &room.path("gone"), &room.path("state"));
+    let bad = once(Path::new(&wrong), &room.path("in"), &room.path("state"));
+    for (mut args, code, part) in [(gone, 69, "gone"), (bad, 78, "wokers")] {
+        let mut quiet = command(&args);
+        quiet.env("PINFLOW_LOG", "off");
+        let ended = Running::start(quiet).wait(Duration::from_mins(1));
+        let said = object(&ended);
+        assert_eq!((&said["level"], &said["exit_code"]), (&"ERROR".into(), &code.into()), "{said}");
+        assert!(said["message"].as_str().unwrap().contains(part), "{said}");
+        assert!(said["timestamp"].is_string() && said.get("hint").is_some(), "{said}");
+        assert_eq!(ended.code, Some(code));
+        args.extend(["--log-format".into(), "text".into()]);
+        refused(&pinflow(&args), code, &["pinflow: ", part]);
+    }
+    refused(&pinflow(["validate", "--config", &wrong]), 78, &["pinflow: ", "wrong.toml:2:1"]);
 }
 
 /// What the address lacks decides what to do; it was always `stop what holds the port`.

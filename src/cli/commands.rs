@@ -19,7 +19,7 @@ pub fn main(cli: Cli) -> u8 {
         Ok(()) => 0,
         Err(failure) => {
             // Nobody is left to tell if standard error is gone.
-            let _ = writeln!(std::io::stderr(), "pinflow: {failure}");
+            let _ = std::io::stderr().write_all(logging::last_words(&failure).as_bytes());
             failure.exit_code
         }
     }
@@ -28,8 +28,8 @@ pub fn main(cli: Cli) -> u8 {
 fn dispatch(cli: Cli, env: &Env) -> Result<(), Failure> {
     match cli.command {
         Command::Run(args) => {
+            logging::start_run(args.log_format)?;
             let (options, loaded) = args.options(env)?;
-            logging::start(args.log_format)?;
             for warning in &loaded.warnings {
                 tracing::warn!("{warning}");
             }

@@ -21,6 +21,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 pub use commands::main;
 pub use emulate::EmulateArgs;
 pub use failure::{Failure, exit};
+pub use logging::last_words;
 pub use options::{ResultsTo, RunOptions};
 
 use crate::results::Format;

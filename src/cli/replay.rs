@@ -21,7 +21,7 @@ pub fn replay(args: &ReplayArgs, env: &Env) -> Result<(), Failure> {
 }
 
 fn again(args: &ReplayArgs, env: &Env) -> Result<(), Failure> {
-    logging::start(None)?;
+    logging::start_run(None)?;
     let mut config = args.config.load_closed(env)?.config;
     if let Some(dir) = &args.state {
         config.state.dir.clone_from(dir);
