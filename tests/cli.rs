@@ -16,38 +16,9 @@ use oracle::{Rules, metric};
 use support::generate::{Shape, write};
 use support::http::Api;
 use support::port::free_port;
-use support::process::{Finished, Running, command, once, pinflow};
+use support::process::{Running, command, once, pinflow, refused};
+use support::room::Room;
 use support::{compare, table, wire};
-
-struct Room(tempfile::TempDir);
-
-impl Room {
-    fn new() -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        std::fs::create_dir(dir.path().join("in")).unwrap();
-        Room(dir)
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.0.path().join(name)
-    }
-
-    fn text(&self, name: &str) -> String {
-        self.path(name).to_str().unwrap().to_string()
-    }
-
-    fn write(&self, name: &str, text: &str) -> String {
-        std::fs::write(self.path(name), text).unwrap();
-        self.text(name)
-    }
-}
-
-fn refused(ended: &Finished, code: i32, words: &[&str]) {
-    assert_eq!(ended.code, Some(code), "{}", ended.stderr);
-    for word in words {
-        assert!(ended.stderr.contains(word), "{word} is not said: {}", ended.stderr);
-    }
-}
 
 const COUNT: &str = r#"
 [[metric]]

@@ -19,7 +19,7 @@ pub fn main(cli: Cli) -> u8 {
         Ok(()) => 0,
         Err(failure) => {
             // Nobody is left to tell if standard error is gone.
-            let _ = writeln!(std::io::stderr(), "pinflow: {failure}");
+            let _ = std::io::stderr().write_all(logging::last_words(&failure).as_bytes());
             failure.exit_code
         }
     }
@@ -28,8 +28,8 @@ pub fn main(cli: Cli) -> u8 {
 fn dispatch(cli: Cli, env: &Env) -> Result<(), Failure> {
     match cli.command {
         Command::Run(args) => {
+            logging::start_run(args.log_format)?;
             let (options, loaded) = args.options(env)?;
-            logging::start(args.log_format)?;
             for warning in &loaded.warnings {
                 tracing::warn!("{warning}");
             }
@@ -46,7 +46,7 @@ fn dispatch(cli: Cli, env: &Env) -> Result<(), Failure> {
         }
         Command::Replay(args) => super::replay::replay(&args, env),
         Command::Plan(args) => {
-            let loaded = args.config.load(&[], env)?;
+            let loaded = args.config.load_closed(env)?;
             print(&super::plan::printed(&loaded.config, args.format))
         }
         Command::Emulate(args) => {
@@ -88,9 +88,19 @@ pub(super) fn print_with(
     }
 }
 
+/// The variable that holds the daemon's token where none is named.
+const TOKEN: &str = "PINFLOW_TOKEN";
+
 /// The daemon that is meant.
 pub(super) fn client(ask: &AskArgs, config: &ConfigArgs, env: &Env) -> Result<Client, Failure> {
-    let token = env.get(&ask.token_env).cloned();
+    let token = match &ask.token_env {
+        None => env.get(TOKEN).cloned(),
+        Some(name) => Some(env.get(name).cloned().ok_or_else(|| {
+            let hint = format!("set it, e.g. export {name}=..., or leave out --token-env");
+            let message = format!("the environment variable `{name}` (--token-env) is not set");
+            Failure::new(exit::USAGE, message, hint)
+        })?),
+    };
     if let Some(url) = &ask.url {
         return Client::new(url, token);
     }
@@ -112,11 +122,11 @@ const MADE_WITH: &str = "name the configuration that the state was made with: --
 fn stored(args: &ResultsArgs, dir: &Path, env: &Env) -> Result<(), Failure> {
     // What is damaged is said in the log.
     logging::start(None)?;
-    let config = args.config.load(&[], env)?.config;
+    let config = args.config.load_closed(env)?.config;
     let Some(name) = &args.name else {
         let metric = |m: &Metric| json!({"name": m.name, "meaning": m.meaning});
         let list: Vec<Value> = config.metrics.iter().map(metric).collect();
-        return catalogue(args.format, &json!({ "metrics": list }));
+        return print(&results::catalogue(&json!({ "metrics": list }), args.format.into()));
     };
     let known = || config.metrics.iter().map(|m| m.name.as_str());
     let metric = config.metrics.iter().find(|m| m.name == *name);
@@ -134,7 +144,7 @@ fn stored(args: &ResultsArgs, dir: &Path, env: &Env) -> Result<(), Failure> {
         let message = format!("metric `{name}` has no window `{window}`");
         return Err(Failure::new(exit::USAGE, message, hint));
     }
-    let published = crate::engine::recompute(&config, dir).map_err(|mut failure| {
+    let (published, lost) = crate::engine::recompute(&config, dir).map_err(|mut failure| {
         if args.config.config.is_empty() && failure.exit_code == exit::CONFIG {
             failure.hint = Some(MADE_WITH.into());
         }
@@ -146,15 +156,8 @@ fn stored(args: &ResultsArgs, dir: &Path, env: &Env) -> Result<(), Failure> {
     let mut rows = results::rows(&reading, args.limit);
     let label = |row: &results::Row| labels.get(usize::from(row.window));
     rows.retain(|row| args.window.is_none() || label(row) == args.window.as_ref());
-    print_with(|out| results::write(reading.schema(), &rows, args.format.into(), out))
-}
-
-/// Prints the list of metrics.
-fn catalogue(format: PrintFormat, list: &Value) -> Result<(), Failure> {
-    match format {
-        PrintFormat::Table => print(&results::catalogue(list)),
-        _ => print(&format!("{list}\n")),
-    }
+    print_with(|out| results::write(reading.schema(), &rows, args.format.into(), out))?;
+    lost.map_or(Ok(()), Err)
 }
 
 fn show(args: &ResultsArgs, env: &Env) -> Result<(), Failure> {
@@ -165,7 +168,7 @@ fn show(args: &ResultsArgs, env: &Env) -> Result<(), Failure> {
     let Some(name) = &args.name else {
         let body = client.get("/api/v1/metrics")?;
         return match serde_json::from_str::<Value>(&body) {
-            Ok(value) => catalogue(args.format, &value),
+            Ok(value) => print(&results::catalogue(&value, args.format.into())),
             Err(_) => print(&body),
         };
     };

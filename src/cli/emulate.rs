@@ -151,7 +151,7 @@ pub enum StreamOf {
 
 /// Sends, or loads; returns what is to be told.
 pub fn emulate(args: &EmulateArgs, env: &Env) -> Result<String, Failure> {
-    let config = args.config.load(&[], env)?.config;
+    let config = args.config.load_closed(env)?.config;
     let stop = Stop::at_signals()?;
     if args.load {
         return args.fill(env, &stop);

@@ -21,6 +21,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 pub use commands::main;
 pub use emulate::EmulateArgs;
 pub use failure::{Failure, exit};
+pub use logging::last_words;
 pub use options::{ResultsTo, RunOptions};
 
 use crate::results::Format;
@@ -279,9 +280,9 @@ pub struct AskArgs {
     /// The state of a finished run
     #[arg(long, value_name = "DIR")]
     pub state: Option<PathBuf>,
-    /// The environment variable that holds the daemon's token
-    #[arg(long, value_name = "NAME", default_value = "PINFLOW_TOKEN")]
-    pub token_env: String,
+    /// The environment variable that holds the daemon's token. Without: PINFLOW_TOKEN
+    #[arg(long, value_name = "NAME")]
+    pub token_env: Option<String>,
 }
 
 /// Settings of `status`.

@@ -49,6 +49,12 @@ impl ConfigArgs {
         config::load_with(&self.config, &self.set, flags, env)
             .map_err(|problems| Failure::config(&problems))
     }
+
+    /// The configuration for a command that opens no port and asks no daemon: the token that would
+    /// be asked for need not be there.
+    pub fn load_closed(&self, env: &Env) -> Result<Loaded, Failure> {
+        self.load(&[flag("--listen", "http.listen", "none".into(), true)], env)
+    }
 }
 
 impl RunArgs {
@@ -102,12 +108,6 @@ impl RunArgs {
 
     /// The flags that are settings.
     fn flags(&self) -> Vec<Override> {
-        let flag = |origin: &str, path: &str, value: String, literal| Override {
-            origin: origin.into(),
-            path: path.into(),
-            value,
-            literal,
-        };
         let mut flags = Vec::new();
         if let Some(dir) = &self.state {
             flags.push(flag("--state", "state.dir", dir.display().to_string(), true));
@@ -167,6 +167,11 @@ impl RunArgs {
         }
         Ok(())
     }
+}
+
+/// A flag as the setting that it is.
+fn flag(origin: &str, path: &str, value: String, literal: bool) -> Override {
+    Override { origin: origin.into(), path: path.into(), value, literal }
 }
 
 /// What is said of a configuration without metrics.

@@ -21,13 +21,12 @@ pub fn replay(args: &ReplayArgs, env: &Env) -> Result<(), Failure> {
 }
 
 fn again(args: &ReplayArgs, env: &Env) -> Result<(), Failure> {
-    let mut config = args.config.load(&[], env)?.config;
+    logging::start_run(None)?;
+    let mut config = args.config.load_closed(env)?.config;
     if let Some(dir) = &args.state {
         config.state.dir.clone_from(dir);
     }
     config.engine.clock = config::Clock::Arrival;
-    config.http.listen = None;
-    logging::start(None)?;
     let options = RunOptions {
         config,
         once: true,
@@ -80,7 +79,7 @@ fn topics(config: &Config) -> Result<Vec<(&str, &Kafka, &str)>, Failure> {
 
 /// Prints the letters that topics hold, by where they came from.
 fn list_topics(args: &ReplayArgs, env: &Env) -> Result<(), Failure> {
-    let config = args.config.load(&[], env)?.config;
+    let config = args.config.load_closed(env)?.config;
     for (source, kafka, topic) in topics(&config)? {
         let sent = letters::read(source, kafka, topic).map_err(EngineError::from)?;
         print_with(|out| {
@@ -98,7 +97,7 @@ fn list_topics(args: &ReplayArgs, env: &Env) -> Result<(), Failure> {
 fn list(args: &ReplayArgs, env: &Env) -> Result<(), Failure> {
     let dir = match &args.state {
         Some(dir) => dir.clone(),
-        None => args.config.load(&[], env)?.config.state.dir,
+        None => args.config.load_closed(env)?.config.state.dir,
     };
     let Some(state) = ReadOnly::open(&dir).map_err(EngineError::from)? else {
         let message = format!("there is no state in {}", dir.display());

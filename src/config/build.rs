@@ -170,9 +170,14 @@ fn http(s: &Section<'_>, env: &Env) -> Http {
         let place = &s.get("listen").expect("it was read").place;
         s.problems.error(place, format!("`{text}` is not an address to listen on"), hint);
     }
+    // Where no port is opened nobody asks for the token, and it need not be there.
+    let token = match listen {
+        Some(_) => secret(s, "token", env),
+        None => held(s, "token").and(None),
+    };
     let http = Http {
         listen: parsed.and_then(Result::ok),
-        token: secret(s, "token", env),
+        token,
         insecure: s.flag("insecure").unwrap_or(false),
         max_connections: s.int("max_connections", 1, 100_000).unwrap_or(1) as usize,
     };
@@ -189,8 +194,13 @@ fn http(s: &Section<'_>, env: &Env) -> Http {
     http
 }
 
-/// A secret: what an environment variable or a file holds.
-pub fn secret(s: &Section<'_>, key: &str, env: &Env) -> Option<Secret> {
+/// Where a secret stands.
+enum Held {
+    Env(String),
+    File(String),
+}
+
+fn held(s: &Section<'_>, key: &str) -> Option<Held> {
     let node = s.get(key)?;
     let hint = format!("write {key} = {{ env = \"NAME\" }} or {key} = {{ file = \"PATH\" }}");
     let Value::Table(table) = &node.value else {
@@ -200,27 +210,38 @@ pub fn secret(s: &Section<'_>, key: &str, env: &Env) -> Option<Secret> {
     };
     let title = format!("`{key}`");
     let t = Section::new(s.problems, &title, s.place_of(key), table, &["secret"]);
-    let secret = match (t.filled("env"), t.filled("file")) {
-        (Some(name), None) => match env.get(name) {
-            Some(value) => Ok(value.clone()),
-            None => Err(format!("the environment variable `{name}` is not set")),
-        },
-        (None, Some(path)) => std::fs::read_to_string(path)
-            .map_err(|error| format!("the file of `{key}`, `{path}`, cannot be read: {error}")),
-        _ => Err(format!("`{key}` wants either `env` or `file`")),
-    };
-    match secret.map(|text| text.trim().to_string()) {
-        Ok(text) if text.is_empty() => {
-            let hint = "what is there is blank";
-            s.problems.error(&node.place, format!("`{key}` is empty"), hint);
-            None
-        }
-        Ok(text) => Some(Secret(text)),
-        Err(message) => {
-            s.problems.error(&node.place, message, hint);
+    match (t.filled("env"), t.filled("file")) {
+        (Some(name), None) => Some(Held::Env(name.into())),
+        (None, Some(path)) => Some(Held::File(path.into())),
+        _ => {
+            s.problems.error(&node.place, format!("`{key}` wants either `env` or `file`"), hint);
             None
         }
     }
+}
+
+/// A secret: what an environment variable or a file holds.
+pub fn secret(s: &Section<'_>, key: &str, env: &Env) -> Option<Secret> {
+    let (read, hint) = match held(s, key)? {
+        Held::Env(name) => {
+            let unset = || format!("the environment variable `{name}` is not set");
+            (env.get(&name).cloned().ok_or_else(unset), format!("set it, e.g. export {name}=..."))
+        }
+        Held::File(path) => {
+            let failed = |error| format!("the file of `{key}`, `{path}`, cannot be read: {error}");
+            let hint = "name a file that is there and that this user may read";
+            (std::fs::read_to_string(&path).map_err(failed), hint.into())
+        }
+    };
+    let (message, hint) = match read.map(|text| text.trim().to_string()) {
+        Ok(text) if text.is_empty() => {
+            (format!("`{key}` is empty"), "what is there is blank".into())
+        }
+        Ok(text) => return Some(Secret(text)),
+        Err(message) => (message, hint),
+    };
+    s.problems.error(&s.get(key)?.place, message, hint);
+    None
 }
 
 /// The file that holds a secret, if it is one that does.

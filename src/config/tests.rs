@@ -240,6 +240,21 @@ fn metrics_mean_what_they_say() {
     }
 }
 
+/// Of records and fields it was called `count`, as that of all rows is.
+#[test]
+fn a_count_of_a_column_is_named_after_it_whatever_the_fact() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let path = dir.path().join("x.toml");
+    for (fact, column) in [("pin", "title"), ("records", "reason"), ("fields", "reason")] {
+        let measures = format!("measures = [\"count\", {{ count = \"{column}\" }}]");
+        let head = format!("[[metric]]\nname = \"m\"\nmeaning = \"x\"\nof = \"{fact}\"\n");
+        std::fs::write(&path, head + &measures).expect("writable");
+        let config = load(std::slice::from_ref(&path), &[], &Env::new()).expect(fact).config;
+        let names: Vec<&str> = config.metrics[0].measures.iter().map(|m| &*m.name).collect();
+        assert_eq!(names, ["count".to_owned(), format!("count_{column}")], "{fact}");
+    }
+}
+
 #[test]
 fn the_eight_queries_have_their_headers() {
     let headers = "Q1_category_per_country country,category,category_count

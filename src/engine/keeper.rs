@@ -85,8 +85,9 @@ pub struct Keeper {
     pub partitions: Partitions,
     /// A cut that could not be written yet.
     pub unwritten: Option<Cut>,
-    /// It goes up to an epoch: it is written with that epoch's outputs, or those of a later one.
-    pub owed: bool,
+    /// Why not, if it goes up to an epoch: it is written with that epoch's outputs, or those of a
+    /// later one.
+    pub owed: Option<String>,
     /// Cleaned rows, and their bytes, that no stored cut goes up to yet; by table.
     pub cleaned: [(u64, u64); Stream::ALL.len()],
     /// Counters.
@@ -153,16 +154,15 @@ impl Keeper {
             }
             None => cut,
         };
-        if self.owed && !whole {
-            let trouble = Some("the checkpoint before it could not be written".to_owned());
+        if let Some(why) = self.owed.as_ref().filter(|_| !whole) {
+            let trouble = Some(why.clone());
             let kept = Kept { trouble, unwritten_bytes: self.waiting(&cut), ..Kept::default() };
             self.unwritten = Some(cut);
             return Ok(kept);
         }
-        self.owed = whole;
         match self.commit(&mut cut, whole, full) {
             Ok(bytes) => {
-                self.owed = false;
+                self.owed = None;
                 if whole {
                     self.count_cleaned();
                 }
@@ -192,6 +192,7 @@ impl Keeper {
                 }
                 let unwritten_bytes = self.waiting(&cut);
                 self.unwritten = Some(cut);
+                self.owed = whole.then(|| error.clone());
                 Ok(Kept {
                     trouble: Some(error),
                     full_wanted: self.store.needs_full(),
@@ -344,7 +345,7 @@ mod tests {
             newest: Head::default(),
             partitions: Partitions::default(),
             unwritten: None,
-            owed: false,
+            owed: None,
             cleaned: Default::default(),
             machine: Arc::new(Machine::new()),
             repeats: Repeats::default(),
@@ -370,6 +371,8 @@ mod tests {
         // outputs have to come first.
         let kept = keeper.cut(cut(40), Instant::now(), false, false).expect("kept");
         assert!(kept.cut.is_none() && kept.unwritten_bytes == 4 * one, "{kept:?}");
+        // Nor does it hide which disk is full.
+        assert!(kept.trouble.is_some_and(|why| why.contains("/state/")));
         let mut keep = |number| keeper.cut(cut(number), Instant::now(), true, false).expect("kept");
         let kept = keep(4);
         assert_eq!((kept.cut, kept.unwritten_bytes), (Some(4), 0));

@@ -20,7 +20,7 @@ use tracing::{info, warn};
 
 use super::coordinator::{Coordinator, Phase};
 use super::error::EngineError;
-use crate::cli::{Failure, exit};
+use crate::cli::{Failure, exit, last_words};
 use crate::telemetry::process::resident;
 use crate::telemetry::status::{Level, Operator};
 
@@ -258,7 +258,7 @@ pub fn guard(limit: Option<u64>) {
                 );
                 let hint = "give it more memory, or lower engine.memory: then it stops earlier, \
                             in order";
-                let said = format!("pinflow: {}\n", Failure::new(exit::MEMORY, what, hint));
+                let said = last_words(&Failure::new(exit::MEMORY, what, hint));
                 let _ = std::io::Write::write_all(&mut std::io::stderr(), said.as_bytes());
                 std::process::exit(exit::MEMORY.into());
             }

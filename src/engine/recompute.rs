@@ -33,8 +33,9 @@ use crate::telemetry::status::{Status, view};
 const SHOW_UNDER: &str = "show it with the configuration that it was made with (--config), or make \
                           it anew with `pinflow run --rebuild`";
 
-/// The results of the state in a folder, as its newest cut holds them.
-pub fn recompute(config: &Config, dir: &Path) -> Result<Published, Failure> {
+/// The results of the state in a folder, as its newest undamaged cut holds them; and what there is
+/// to say of them where later cuts are lost.
+pub fn recompute(config: &Config, dir: &Path) -> Result<(Published, Option<Failure>), Failure> {
     let mut config = config.clone();
     config.state.dir = dir.to_path_buf();
     let config = &config;
@@ -52,7 +53,20 @@ pub fn recompute(config: &Config, dir: &Path) -> Result<Published, Failure> {
     };
     let (stored, wanted) = (meaning(&state.fingerprint), meaning(&fingerprint(config, &plan)));
     check_fingerprint(dir, &stored, &wanted).map_err(|e| explained(e, config, SHOW_UNDER))?;
-    replayed(plan, state).map_err(Failure::from)
+    let lost = state.restored.fell_back.then(|| lost(dir, &state.restored.head));
+    Ok((replayed(plan, state)?, lost))
+}
+
+/// What is said of results that are not the newest which the state once held.
+fn lost(dir: &Path, head: &Head) -> Failure {
+    let what = format!(
+        "the state in {} is damaged: the results above are those of cut {}, what was stored after \
+         it is not in them",
+        dir.display(),
+        head.cut
+    );
+    let hint = "run it again: what is lost is read again from the sources";
+    Failure::new(exit::DATA, what, hint)
 }
 
 /// The status of the state in a folder, as its newest cut holds it: `state` is `stored`, and what

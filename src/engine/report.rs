@@ -226,8 +226,8 @@ impl Report {
             checkpoints.trouble = None;
         }
         if let Some(error) = &kept.trouble {
-            let hint = "free space on the state's disk; what could not be written is kept in \
-                        memory and written with the next checkpoint";
+            let hint = "free space on the disk of the path that is named; what could not be \
+                        written is kept in memory and written with the next checkpoint";
             checkpoints.trouble =
                 Some(Trouble { error: error.clone(), hint: hint.into(), at: wall() });
         }
@@ -236,9 +236,7 @@ impl Report {
     /// What holds reading back: the disk, the memory budget, or nothing.
     pub fn holding(&self, disk: bool, memory: bool) {
         let why = match (disk, memory) {
-            (true, _) => {
-                Some("nothing is read until what waits for room on the state's disk is written")
-            }
+            (true, _) => Some("nothing is read until what waits for room on the disk is written"),
             (_, true) => {
                 Some("nothing is read until there is room in the memory budget (engine.memory)")
             }

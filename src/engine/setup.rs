@@ -202,7 +202,7 @@ impl Keep {
             newest: Head::default(),
             partitions: book.partitions.clone(),
             unwritten: None,
-            owed: false,
+            owed: None,
             cleaned: Default::default(),
             machine: machine.clone(),
             repeats: Repeats::default(),

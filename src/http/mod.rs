@@ -64,7 +64,7 @@ pub enum HttpError {
         addr: SocketAddr,
     },
     /// Exit 69.
-    #[error("listening on {addr}: {source}; stop what holds the port, or set http.listen")]
+    #[error("listening on {addr}: {source}; {}", elsewhere(source))]
     Bind {
         /// The address.
         addr: SocketAddr,
@@ -77,6 +77,17 @@ pub enum HttpError {
         /// What the system says.
         source: std::io::Error,
     },
+}
+
+/// The way on where an address cannot be listened on, by what the system says of it.
+fn elsewhere(why: &std::io::Error) -> &'static str {
+    use std::io::ErrorKind::{AddrInUse, AddrNotAvailable, PermissionDenied};
+    match why.kind() {
+        AddrInUse => "stop what holds the port, or set http.listen",
+        AddrNotAvailable => "set http.listen to an address that this machine has",
+        PermissionDenied => "set http.listen to a port that this user may open, such as 8765",
+        _ => "set http.listen to another address",
+    }
 }
 
 /// Everything that the routes share.

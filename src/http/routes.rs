@@ -9,6 +9,7 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router, middleware};
+use chrono::DateTime;
 use dataflows::metrics::schema::Schema;
 use serde_json::json;
 
@@ -219,13 +220,26 @@ fn key(schema: &Schema, name: &str) -> Result<usize, Failure> {
     })
 }
 
+/// Parameters that say one thing, once.
+const SINGLE: [&str; 3] = ["limit", "format", "positions"];
+
+fn bad(error: String, hint: impl Into<String>) -> Failure {
+    Failure::new(StatusCode::BAD_REQUEST, error, hint)
+}
+
 fn asked(app: &App, metric: usize, pairs: Vec<(String, String)>) -> Result<Asked, Failure> {
     let schema = &app.parts.published.schemas()[metric];
-    let bad = |error: String, hint: &str| Failure::new(StatusCode::BAD_REQUEST, error, hint);
     let mut asked = Asked { query: Query::default(), csv: false, positions: false };
+    let known = names(schema);
+    for single in SINGLE {
+        if pairs.iter().filter(|(name, _)| name == single).count() > 1 {
+            return Err(bad(format!("{single} is given twice"), "give it once, or leave it out"));
+        }
+    }
     for (name, value) in pairs {
         match &*name {
-            "window" => asked.query.windows.push(value),
+            "window" if known.contains(&value) => asked.query.windows.push(value),
+            "window" => asked.query.starts.push(start(schema, &known, &value)?),
             "limit" => {
                 let limit = value.parse().map_err(|_| {
                     bad(format!("limit={value} is no number"), "write limit=10, or leave it out")
@@ -237,28 +251,39 @@ fn asked(app: &App, metric: usize, pairs: Vec<(String, String)>) -> Result<Asked
                 "csv" => asked.csv = true,
                 _ => return Err(bad(format!("there is no format {value:?}"), "json or csv")),
             },
-            "positions" => asked.positions = !matches!(&*value, "0" | "false"),
+            "positions" => asked.positions = positions(&value)?,
             _ => asked.query.keys.push((key(schema, &name)?, value)),
         }
     }
-    let known = names(schema);
-    if let Some(window) =
-        asked.query.windows.iter().find(|w| !w.contains('T') && !known.contains(w))
-    {
-        let error = format!("metric {} has no window {window:?}", schema.name);
-        let hint = if known.is_empty() {
-            "it has no windows; leave window out".into()
-        } else {
-            format!("its windows are {}; or give a start as shown", known.join(", "))
-        };
-        return Err(bad(error, &hint));
-    }
-    let named = asked.query.windows.iter().filter(|window| known.contains(window));
-    if named.collect::<BTreeSet<_>>().len() > 1 {
+    if asked.query.windows.iter().collect::<BTreeSet<_>>().len() > 1 {
         let error = "no row is in several windows at once".to_owned();
         return Err(bad(error, "name one window, or leave window out to have all of them"));
     }
     Ok(asked)
+}
+
+/// The start of a window that is asked for by it, however the moment is written.
+fn start(schema: &Schema, known: &[String], value: &str) -> Result<i64, Failure> {
+    match DateTime::parse_from_rfc3339(value) {
+        Ok(start) if !known.is_empty() => Ok(start.timestamp_micros()),
+        _ => {
+            let hint = if known.is_empty() {
+                "it has no windows; leave window out".into()
+            } else {
+                format!("its windows are {}; or give a start as shown", known.join(", "))
+            };
+            Err(bad(format!("metric {} has no window {value:?}", schema.name), hint))
+        }
+    }
+}
+
+/// Whether positions are asked for.
+fn positions(value: &str) -> Result<bool, Failure> {
+    match value {
+        "" | "1" | "true" => Ok(true),
+        "0" | "false" => Ok(false),
+        _ => Err(bad(format!("positions={value} says neither yes nor no"), "write positions=1")),
+    }
 }
 
 async fn one(
@@ -295,19 +320,16 @@ async fn feed(
     Params(pairs): Pairs,
 ) -> Result<Response, Failure> {
     let metric = find(&app, &name)?;
-    let mut positions = false;
+    let mut wanted = false;
     for (name, value) in pairs {
         if name != "positions" {
-            return Err(Failure::new(
-                StatusCode::BAD_REQUEST,
-                format!("a change feed has no parameter {name:?}"),
-                "the only one is positions=1",
-            ));
+            let error = format!("a change feed has no parameter {name:?}");
+            return Err(bad(error, "the only one is positions=1"));
         }
-        positions = !matches!(&*value, "0" | "false");
+        wanted = positions(&value)?;
     }
     shown(&app)?;
-    Ok(changes::changes(app, metric, positions))
+    Ok(changes::changes(app, metric, wanted))
 }
 
 async fn post(State(app): Shared, Path(index): Path<String>) -> Result<Response, Failure> {

@@ -176,6 +176,11 @@ fn results_as_json_and_csv() {
     assert_eq!(some["positions"], json!({}));
     assert_eq!(some["windows"].as_array().map(Vec::len), Some(1));
     assert_eq!(some["windows"][0]["rows"][0]["count"], 3);
+    // Equal moments are equal, however they are written.
+    for start in ["2018-03-04T05:01:00Z", "2018-03-04T06:01:00.000%2B01:00"] {
+        let found = one(&format!("?window=5min&window={start}")).json();
+        assert_eq!(found["windows"][0]["window"], "5min", "{start}");
+    }
     let csv = one("?format=csv&window=5min&limit=1");
     assert!(csv.head.contains("content-type: text/csv"));
     assert!(csv.head.contains("pinflow-frontier: 1/1/2018-03-04t05:06:07z"), "{}", csv.head);
@@ -200,6 +205,16 @@ fn mistakes_are_explained() {
     check("/api/v1/metrics/category_popularity?format=xml", 400, "json or csv");
     check("/api/v1/metrics/category_popularity?window=7h", 400, "its windows are 5min, 1h");
     check("/api/v1/metrics/category_popularity?window=5min&window=1h", 400, "name one window");
+    for (query, part) in [
+        ("window=month&window=2018-01-01T00:00:00%2B00:00", "has no window"),
+        ("window=Tuesday", "has no window"),
+        ("limit=1&limit=2", "limit is given twice"),
+        ("format=csv&format=json", "format is given twice"),
+        ("positions=foo", "positions=1"),
+    ] {
+        check(&format!("/api/v1/metrics/category_popularity?{query}"), 400, part);
+    }
+    check("/api/v1/metrics/category_popularity/changes?positions=foo", 400, "positions=1");
     check("/api/v1/posts/8", 404, "there is no post 8");
     check("/api/v1/posts/-1", 400, "is no index");
     let answer = ask(server.addr, "POST", "/api/v1/status", "content-length: 0\r\n");
@@ -230,6 +245,21 @@ fn the_token_is_asked_for_everywhere_but_at_livez() {
     }
     assert_eq!(get(server.addr, "/livez").status, 200);
     assert_eq!(get(server.addr, "/nothing").status, 401);
+}
+
+#[test]
+fn what_to_do_about_an_address_follows_from_what_is_wrong_with_it() {
+    use std::io::ErrorKind::{AddrInUse, AddrNotAvailable, OutOfMemory, PermissionDenied};
+    for (kind, part) in [
+        (AddrInUse, "stop what holds the port"),
+        (AddrNotAvailable, "an address that this machine has"),
+        (PermissionDenied, "a port that this user may open"),
+        (OutOfMemory, "another address"),
+    ] {
+        let said = HttpError::Bind { addr: local(), source: kind.into() }.to_string();
+        assert!(said.starts_with("listening on 127.0.0.1:0: ") && said.contains(part), "{said}");
+        assert_eq!(said.contains("stop what holds"), kind == AddrInUse, "{said}");
+    }
 }
 
 #[test]

@@ -22,8 +22,10 @@ use super::{Event, Frontier, Progress, Reading, Row, State};
 pub struct Query {
     /// Keys by place with the text that they print as; empty = null. All must hold.
     pub keys: Vec<(usize, String)>,
-    /// Names or starts of windows; all must hold.
+    /// Names of windows; all must hold.
     pub windows: Vec<String>,
+    /// Starts of windows, microseconds; all must hold.
+    pub starts: Vec<i64>,
     /// At most so many rows a window.
     pub limit: Option<usize>,
 }
@@ -86,10 +88,8 @@ pub fn answer<'a>(reading: &'a Reading, names: &'a [String], query: &Query) -> V
         }
     };
     let named = |part: &Part<'_>| {
-        query.windows.iter().all(|want| {
-            let start = part.edges.map(|(start, _)| rfc3339(start));
-            part.window == Some(want) || start.as_ref() == Some(want)
-        })
+        query.windows.iter().all(|name| part.window == Some(name))
+            && query.starts.iter().all(|start| part.edges.is_some_and(|(at, _)| at == *start))
     };
     parts.into_iter().map(frame).filter(named).collect()
 }

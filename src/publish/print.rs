@@ -88,8 +88,20 @@ fn quotient(a: Value, b: Value) -> Ordering {
     let ((an, ad), (bn, bd)) = (parts(a), parts(b));
     match (an.checked_mul(bd), bn.checked_mul(ad)) {
         (Some(a), Some(b)) => a.cmp(&b),
-        _ => (an as f64 / ad as f64).total_cmp(&(bn as f64 / bd as f64)),
+        _ => continued((an, ad), (bn, bd)),
     }
+}
+
+/// The order of two quotients as continued fractions: by their whole parts, then the other way
+/// round by what is one over the rest. Rounding would be no order: a sort panics over one that
+/// contradicts itself.
+fn continued((an, ad): (i128, i128), (bn, bd): (i128, i128)) -> Ordering {
+    let (a, b) = (an.rem_euclid(ad), bn.rem_euclid(bd));
+    let whole = an.div_euclid(ad).cmp(&bn.div_euclid(bd));
+    whole.then_with(|| match (a, b) {
+        (0, _) | (_, 0) => a.cmp(&b),
+        _ => continued((bd, b), (ad, a)),
+    })
 }
 
 fn fixed(out: &mut String, v: i128) -> std::fmt::Result {
@@ -125,6 +137,7 @@ fn time(out: &mut String, micros: i128, pattern: Option<&str>) -> std::fmt::Resu
 mod tests {
     use super::*;
     use dataflows::symbol::intern;
+    use proptest::prelude::*;
 
     #[test]
     fn values_print_exactly() {
@@ -160,5 +173,64 @@ mod tests {
         assert_eq!(order(Value::Ratio(2, 4), Value::Ratio(1, 2)), Ordering::Equal);
         let big = Value::Ratio(i128::MAX, 2);
         assert_eq!(order(big, Value::Ratio(i128::MAX, 3)), Ordering::Greater);
+    }
+
+    /// Numbers of every length, many of them next to a power of two, where rounding goes wrong.
+    fn numbers() -> impl Strategy<Value = i128> {
+        let near = (0u32..127, -2i128..=2).prop_map(|(bits, off)| (1 << bits) + off);
+        let any = (any::<i128>(), 0u32..127).prop_map(|(n, by)| n >> by);
+        let edge = prop::sample::select(vec![i128::MIN, i128::MIN + 1, i128::MAX, 0]);
+        prop_oneof![4 => near.clone(), 1 => near.prop_map(|n| -n), 3 => any, 1 => edge]
+    }
+
+    fn values() -> impl Strategy<Value = Value> {
+        let over = numbers().prop_map(|d| d.saturating_abs().max(1));
+        let ratio = (numbers(), over).prop_map(|(n, d)| Value::Ratio(n, d));
+        prop_oneof![numbers().prop_map(Value::Int), ratio]
+    }
+
+    /// The product of two numbers: its sign, then its size as four digits of base 2^64.
+    fn product(a: i128, b: i128) -> (i128, [u64; 4]) {
+        let digits = |n: u128| [n as u64, (n >> 64) as u64];
+        let mut all = [0u64; 4];
+        for (i, a) in digits(a.unsigned_abs()).into_iter().enumerate() {
+            let mut carry = 0;
+            for (j, b) in digits(b.unsigned_abs()).into_iter().enumerate() {
+                let sum = u128::from(a) * u128::from(b) + u128::from(all[i + j]) + carry;
+                (all[i + j], carry) = (sum as u64, sum >> 64);
+            }
+            all[i + 2] = carry as u64;
+        }
+        all.reverse();
+        (a.signum() * b.signum(), all)
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(20_000))]
+
+        #[test]
+        fn quotients_are_in_the_order_of_their_exact_products(a in values(), b in values()) {
+            let parts = |v| match v {
+                Value::Ratio(n, d) => (n, d),
+                Value::Int(n) => (n, 1),
+                _ => (0, 1),
+            };
+            let ((an, ad), (bn, bd)) = (parts(a), parts(b));
+            let ((sign, a_size), (other, b_size)) = (product(an, bd), product(bn, ad));
+            let sizes = if sign < 0 { b_size.cmp(&a_size) } else { a_size.cmp(&b_size) };
+            prop_assert_eq!(order(a, b), sign.cmp(&other).then(sizes));
+        }
+    }
+
+    /// Exact and rounded comparisons took turns, which is no order, and a sort may panic over it.
+    #[test]
+    fn many_quotients_of_great_sums_can_be_sorted() {
+        let of = |n: i128| {
+            let under = 1 << if n % 2 == 0 { 60 } else { 66 };
+            Value::Ratio(under + n * 7919 % 509 * (under >> 60), under)
+        };
+        let mut values: Vec<Value> = (0..2000).map(of).collect();
+        values.sort_by(|a, b| order(*a, *b));
+        assert!(values.is_sorted_by(|a, b| order(*a, *b) != Ordering::Greater));
     }
 }

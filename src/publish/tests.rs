@@ -187,7 +187,7 @@ fn answers_are_ordered_and_cut() {
     );
     let window =
         r#"{"window":"5min","start":"2018-03-04T05:01:00Z","end":"2018-03-04T05:06:00Z","rows":["#;
-    let two = Query { limit: Some(2), windows: vec!["5min".into()], keys: Vec::new() };
+    let two = Query { limit: Some(2), windows: vec!["5min".into()], ..Query::default() };
     assert_eq!(
         show(&two, false),
         format!(
@@ -203,7 +203,7 @@ fn answers_are_ordered_and_cut() {
          5min,2018-03-04T05:01:00Z,2018-03-04T05:06:00Z,A,art,5\n\
          5min,2018-03-04T05:01:00Z,2018-03-04T05:06:00Z,A,\"a,\"\"r\"\"t\",2\n"
     );
-    let null = Query { keys: vec![(0, String::new())], windows: vec!["5min".into()], limit: None };
+    let null = Query { keys: vec![(0, String::new())], limit: None, ..two.clone() };
     assert!(show(&null, false).contains(r#"[{"country":null,"category":"art","count":2}]"#));
     let none = Query { windows: vec!["1h".into(), "5min".into()], ..Query::default() };
     assert_eq!(show(&none, false), format!("{head}]}}"));

@@ -1,10 +1,11 @@
 //! Answers of a running daemon, for people: CSV as columns, JSON as an outline.
 
+use std::borrow::Cow;
 use std::fmt::Write as _;
 
 use serde_json::Value;
 
-use super::cell;
+use super::{Format, cell};
 
 /// Columns side by side; those of numbers alone to the right.
 pub fn align(names: Vec<String>, lines: &[Vec<String>]) -> String {
@@ -74,20 +75,34 @@ pub fn csv_to_table(text: &str) -> String {
 
 /// A CSV text as tab-separated lines.
 pub fn csv_to_tsv(text: &str) -> String {
-    let line = |record: Vec<String>| {
-        let cells: Vec<_> = record.iter().map(|c| cell::tsv(c).into_owned()).collect();
-        cells.join("\t") + "\n"
-    };
-    records(text).into_iter().map(line).collect()
+    separated(records(text).into_iter(), cell::tsv, "\t")
 }
 
-/// The catalogue of metrics as name and meaning.
-pub fn catalogue(value: &Value) -> String {
+/// Records as lines, each cell written by a function.
+fn separated(
+    records: impl Iterator<Item = Vec<String>>,
+    write: fn(&str) -> Cow<'_, str>,
+    between: &str,
+) -> String {
+    let line = |record: Vec<String>| {
+        record.iter().map(|cell| write(cell)).collect::<Vec<_>>().join(between) + "\n"
+    };
+    records.map(line).collect()
+}
+
+/// The catalogue of metrics as name and meaning; as JSON whole.
+pub fn catalogue(value: &Value, format: Format) -> String {
     let list = value.get("metrics").unwrap_or(value).as_array().cloned().unwrap_or_default();
     let text =
         |m: &Value, key: &str| m.get(key).and_then(Value::as_str).unwrap_or_default().to_string();
     let lines: Vec<_> = list.iter().map(|m| vec![text(m, "name"), text(m, "meaning")]).collect();
-    align(vec!["metric".into(), "meaning".into()], &lines)
+    let names = vec!["metric".into(), "meaning".into()];
+    match format {
+        Format::Json => format!("{value}\n"),
+        Format::Table => align(names, &lines),
+        Format::Csv => separated(std::iter::once(names).chain(lines), cell::csv, ","),
+        Format::Tsv => separated(std::iter::once(names).chain(lines), cell::tsv, "\t"),
+    }
 }
 
 /// A JSON value as indented lines.
@@ -152,6 +167,20 @@ mod tests {
         );
         assert_eq!(csv_to_tsv("a,\"b\tc\"\n"), "a\tb\\tc\n");
         assert_eq!(csv_to_table(""), "");
+    }
+
+    /// As CSV and TSV it was printed as JSON.
+    #[test]
+    fn the_catalogue_in_every_format() {
+        let list = serde_json::json!({"metrics": [{"name": "m", "meaning": "a,\tb", "of": "pin"}]});
+        for (format, want) in [
+            (Format::Table, "metric  meaning\nm       a, b\n".to_owned()),
+            (Format::Csv, "metric,meaning\nm,\"a,\tb\"\n".to_owned()),
+            (Format::Tsv, "metric\tmeaning\nm\ta,\\tb\n".to_owned()),
+            (Format::Json, format!("{list}\n")),
+        ] {
+            assert_eq!(catalogue(&list, format), want, "{format:?}");
+        }
     }
 
     #[test]

@@ -100,7 +100,10 @@ pub enum SinkError {
         what: String,
     },
     /// No room on the disk for so long that too much is held in memory.
-    #[error("no room for cleaned rows in {}: {held} bytes are waiting", dir.display())]
+    #[error(
+        "no room for cleaned rows in {}: {held} bytes are waiting; make room there and start again",
+        dir.display()
+    )]
     Full {
         /// The folder.
         dir: PathBuf,

@@ -38,8 +38,8 @@ pub enum LogError {
     },
 }
 
-/// Starts logging; a second call changes nothing.
-pub fn init(format: Format) -> Result<(), LogError> {
+/// Starts logging; a second call changes nothing. Says whether lines are JSON.
+pub fn init(format: Format) -> Result<bool, LogError> {
     let given = std::env::var(VARIABLE).unwrap_or_default();
     let filter = if given.trim().is_empty() {
         EnvFilter::new("info")
@@ -60,5 +60,5 @@ pub fn init(format: Format) -> Result<(), LogError> {
     } else {
         lines.json().flatten_event(true).with_current_span(false).try_init()
     };
-    Ok(())
+    Ok(!text)
 }

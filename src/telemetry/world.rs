@@ -4,9 +4,10 @@
 //! each, `pinflow_world_<metric>_<measure>`. Labels are the group keys, the value that `top` and
 //! `argmax` return, and `window` where there are windows.
 //!
-//! Promises: a key that the configuration names values for (`labels.country`) shows these;
-//! of any other key the `export` greatest values are shown, by the first measure and then by
-//! bytes; all else, null too, is `other`. For counts and sums the parts and `other` add up to
+//! Promises: families have names of their own: one that another has already ends in `_`. A key
+//! that the configuration names values for (`labels.country`) shows these; of any other key the
+//! `export` greatest values are shown, by the first measure and then by bytes; all else, null and
+//! the text `other` too, is `other`. For counts and sums the parts and `other` add up to
 //! the whole, whatever the bounds. `other` of any other measure (a median cannot be added) is
 //! there only if it stands for one group. A scrape never exceeds `max_series`, and a metric never
 //! `max_series_per_metric`: what is beyond is folded into `other` and counted.
@@ -18,7 +19,7 @@ mod label;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use dataflows::metrics::declare::{Kind, Window};
 use dataflows::metrics::schema::Schema;
@@ -39,9 +40,13 @@ pub fn write(text: &mut Text, picture: &Picture, labels: &Labels) -> Vec<(String
     let readings = picture.readings.iter().filter(named);
     let mut left = labels.max_series;
     let mut overflow = Vec::new();
+    let mut taken = BTreeSet::new();
     for reading in readings {
         let room = left.min(labels.max_series_per_metric);
-        let (used, folded) = metric(text, reading, labels, room);
+        let mut families = families(reading.schema());
+        // Of every metric, also of one without a row: names do not change with the data.
+        families.iter_mut().for_each(|family| distinguish(&mut family.name, &mut taken));
+        let (used, folded) = metric(text, reading, families, labels, room);
         left -= used;
         if folded > 0 {
             overflow.push((reading.schema().name.clone(), folded));
@@ -76,7 +81,20 @@ pub fn bound(schema: &Schema, labels: &Labels) -> usize {
     all.saturating_mul(windows as u128).min(cap) as usize
 }
 
-fn metric(text: &mut Text, reading: &Reading, labels: &Labels, room: usize) -> (usize, u64) {
+/// Makes a name one that is not taken, and takes it.
+fn distinguish(name: &mut String, taken: &mut BTreeSet<String>) {
+    while name.is_empty() || !taken.insert(name.clone()) {
+        name.push('_');
+    }
+}
+
+fn metric(
+    text: &mut Text,
+    reading: &Reading,
+    families: Vec<Family>,
+    labels: &Labels,
+    room: usize,
+) -> (usize, u64) {
     let schema = reading.schema();
     let starts = starts(reading);
     let mut folded = 0;
@@ -92,7 +110,7 @@ fn metric(text: &mut Text, reading: &Reading, labels: &Labels, room: usize) -> (
     let lead = schema.rank();
     label::keep_greatest(&mut keys, rows, lead, schema);
     let mut used = 0;
-    for family in families(schema) {
+    for family in families {
         let mut columns = keys.clone();
         if let Some(n) = family.returned {
             let mut column = vec![Column::new(schema, Source::Value(n), labels)];
@@ -169,19 +187,16 @@ fn plain(name: &str) -> String {
 
 /// The names of a family's labels, distinct.
 fn label_names(schema: &Schema, columns: &[Column]) -> Vec<String> {
-    let mut taken: Vec<String> = Vec::new();
+    let mut taken = BTreeSet::new();
     if !schema.windows.is_empty() {
-        taken.push("window".into());
+        taken.insert("window".into());
     }
-    let first = taken.len();
-    for column in columns {
+    let name = |column: &Column| {
         let mut name = plain(&column.name);
-        while taken.contains(&name) || name.is_empty() {
-            name.push('_');
-        }
-        taken.push(name);
-    }
-    taken.split_off(first)
+        distinguish(&mut name, &mut taken);
+        name
+    };
+    columns.iter().map(name).collect()
 }
 
 fn series_of(text: &mut Text, schema: &Schema, family: &Family, series: &Folded) {

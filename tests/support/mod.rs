@@ -11,6 +11,7 @@ pub mod http;
 pub mod metrics;
 pub mod port;
 pub mod process;
+pub mod room;
 pub mod table;
 pub mod wire;
 

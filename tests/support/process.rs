@@ -126,6 +126,14 @@ fn reader(mut from: impl Read + Send + 'static) -> JoinHandle<Vec<u8>> {
     })
 }
 
+/// Asserts that a command ended with a code, and said these words.
+pub fn refused(ended: &Finished, code: i32, words: &[&str]) {
+    assert_eq!(ended.code, Some(code), "{}", ended.stderr);
+    for word in words {
+        assert!(ended.stderr.contains(word), "{word} is not said: {}", ended.stderr);
+    }
+}
+
 /// Runs the binary to its end, at most two minutes.
 pub fn pinflow<S: AsRef<OsStr>>(args: impl IntoIterator<Item = S>) -> Finished {
     Running::start(command(args)).wait(Duration::from_mins(2))

@@ -35,6 +35,12 @@ pub fn day_number(year: i64, month: u32, day: u32) -> i64 {
     era * 146_097 + yoe * 365 + yoe / 4 - yoe / 100 + doy - 719_468
 }
 
+/// Whether a time lies in the years 0001 to 9999: those have four digits, and nothing that is
+/// reckoned from them overflows.
+pub fn in_range(micros: i64) -> bool {
+    (day_number(1, 1, 1) * DAY..day_number(10_000, 1, 1) * DAY).contains(&micros)
+}
+
 /// The UTC year of a time.
 pub fn year(micros: i64) -> i64 {
     civil(micros.div_euclid(DAY)).0

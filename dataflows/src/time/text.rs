@@ -5,7 +5,7 @@
 
 use chrono::{DateTime, NaiveDate, NaiveDateTime};
 
-use super::{DAY, HOUR, SECOND, civil, day_number};
+use super::{DAY, HOUR, SECOND, civil, day_number, in_range};
 use crate::record::Moment;
 
 /// The moment of `YYYY-MM-DD HH:MM:SS`, or with `T`, with an optional fraction (digits beyond
@@ -100,9 +100,8 @@ pub fn write_micros(micros: i64, out: &mut Vec<u8>) {
 
 /// A whole second and the nanoseconds within it as a moment, if the year is 0001..9999.
 fn moment(second_micros: i64, nanos: u32) -> Option<Moment> {
-    let (first, end) = (day_number(1, 1, 1) * DAY, day_number(10_000, 1, 1) * DAY);
     let micros = second_micros.checked_add(i64::from(nanos / 1000))?;
-    let fits = nanos < 1_000_000_000 && (first..end).contains(&micros);
+    let fits = nanos < 1_000_000_000 && in_range(micros);
     fits.then_some(Moment { micros, nanos })
 }
 

@@ -169,7 +169,8 @@ impl Bench {
                     .map_err(|e| Failure::io(format!("clearing {}", dir.display()), &e))?;
             }
         }
-        let mut args: Vec<OsString> = vec!["run".into(), "--once".into()];
+        let run = ["run", "--once", "--log-format", "text"];
+        let mut args: Vec<OsString> = run.map(Into::into).to_vec();
         for file in &self.config.config {
             args.extend(["--config".into(), file.into()]);
         }

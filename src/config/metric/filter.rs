@@ -47,6 +47,7 @@ fn parse(text: &str, node: &Node, scope: &Scope<'_>) -> Vec<Condition> {
         match parser.condition() {
             Ok(Some(condition)) => found.push(condition),
             Ok(None) => {}
+            Err(()) if parser.goes_on() => continue,
             Err(()) => return found,
         }
         match parser.next() {
@@ -165,6 +166,20 @@ impl Parser<'_> {
         let hint = "for example where = \"post_year >= 2018 and category is not null\"";
         self.fail(end.saturating_sub(1)..end, format!("the condition ends before {what}"), hint);
         Err(())
+    }
+
+    /// Passes over what cannot be read, up to an `and` behind which a condition begins for sure:
+    /// whatever else is said of the rest would be for want of what stands before it.
+    fn goes_on(&mut self) -> bool {
+        use Token::{Op, Word};
+        while let Some((token, _)) = self.next() {
+            let and = matches!(token, Word(w) if w.eq_ignore_ascii_case("and"));
+            let ahead = self.tokens.get(self.at).zip(self.tokens.get(self.at + 1));
+            if and && matches!(ahead, Some(((Word(_), _), (Op(_), _)))) {
+                return true;
+            }
+        }
+        false
     }
 
     /// One condition; `Ok(None)` where it reads well and means nothing.

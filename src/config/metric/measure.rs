@@ -56,8 +56,8 @@ struct Raw<'a> {
     place: Place,
 }
 
-/// The measures of a metric.
-pub fn measures(s: &Section<'_>, scope: &Scope<'_>) -> Vec<Placed> {
+/// The measures of a metric; none, and only their forms are looked at, where columns mean nothing.
+pub fn measures(s: &Section<'_>, scope: Option<&Scope<'_>>) -> Vec<Placed> {
     if s.has("measure") && s.has("measures") {
         let hint = "put all of them into `measures`";
         s.problems.error(s.place_of("measure"), "`measure` stands beside `measures`", hint);
@@ -76,6 +76,7 @@ pub fn measures(s: &Section<'_>, scope: &Scope<'_>) -> Vec<Placed> {
         s.problems.error(s.place_of("measures"), "`measures` is empty", "for example [\"count\"]");
     }
     let raws: Vec<Raw<'_>> = nodes.iter().filter_map(|node| raw(s, scope, node)).collect();
+    let Some(scope) = scope else { return Vec::new() };
     let kinds: Vec<Option<Kind>> = raws.iter().map(|r| resolve(r, &raws, scope)).collect();
     let placed = |(raw, kind): (Raw<'_>, Option<Kind>)| {
         let (name, returned, filter) = (raw.name, raw.returned, raw.filter);
@@ -84,7 +85,7 @@ pub fn measures(s: &Section<'_>, scope: &Scope<'_>) -> Vec<Placed> {
     raws.into_iter().zip(kinds).filter_map(placed).collect()
 }
 
-fn raw<'a>(s: &Section<'a>, scope: &Scope<'_>, node: &'a Node) -> Option<Raw<'a>> {
+fn raw<'a>(s: &Section<'a>, scope: Option<&Scope<'_>>, node: &'a Node) -> Option<Raw<'a>> {
     let table = match &node.value {
         Value::Text(text) if text == "count" => {
             return Some(Raw {
@@ -141,7 +142,7 @@ fn raw<'a>(s: &Section<'a>, scope: &Scope<'_>, node: &'a Node) -> Option<Raw<'a>
             );
         }
     }
-    Some(one(&m, scope, kind, node))
+    Some(one(&m, scope?, kind, node))
 }
 
 /// The measure of a table with the kind key `kind`.
@@ -171,8 +172,10 @@ fn one<'a>(m: &Section<'a>, scope: &Scope<'_>, kind: &str, node: &Node) -> Raw<'
     } else {
         raw.kind = measured(m, scope, kind, &mut raw);
     }
-    let named = raw.kind.map_or(String::new(), default_name);
-    raw.name = names::given(m, "name").unwrap_or(named);
+    if raw.name.is_empty() {
+        raw.name = raw.kind.map_or(String::new(), default_name);
+    }
+    raw.name = names::given(m, "name").unwrap_or(raw.name);
     raw
 }
 
@@ -187,7 +190,7 @@ fn measured(m: &Section<'_>, scope: &Scope<'_>, kind: &str, raw: &mut Raw<'_>) -
     if matches!(scope.fact, Fact::Records | Fact::Fields) {
         if kind == "count" {
             raw.filter.push(Condition::IsNull(of, false));
-            raw.name.clone_from(&of.name());
+            raw.name = default_name(Kind::CountOf(of));
             return Some(Kind::Count);
         }
         let hint = "of records and fields there are counts and ratios";

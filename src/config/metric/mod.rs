@@ -45,12 +45,16 @@ fn metric(s: &Section<'_>, age_groups: &[AgeGroup], max_series: usize) -> Option
         let message = format!("{} does not say what it means", s.name);
         s.problems.warn(s.place_of("name"), message, "for example meaning = \"posts per country\"");
     }
-    let fact = fact(s)?;
+    let Some(fact) = fact(s) else {
+        // Columns mean nothing without a fact; the forms of measures do.
+        measure::measures(s, None);
+        return None;
+    };
     let scope = Scope { problems: s.problems, fact, age_groups };
     let errors = s.problems.count();
     let filter = filter::conditions(s, &scope);
     let keys = by(s, &scope);
-    let measures = measure::measures(s, &scope);
+    let measures = measure::measures(s, Some(&scope));
     let distinct = distinct(s, &scope);
     let windows = window::windows(s, fact);
     let retain = window::retain(s, &windows);

@@ -35,7 +35,7 @@ pub fn windows(s: &Section<'_>, fact: Fact) -> Vec<Window> {
     let time = s.choice("time", &times).unwrap_or(default);
     let nodes = s.list("windows", false).unwrap_or(&[]);
     if nodes.is_empty() {
-        if s.has("time") {
+        if s.has("time") && declared(s) == Some(0) {
             let hint = "for example windows = [\"day\"]";
             s.problems.error(s.place_of("time"), "`time` says nothing without `windows`", hint);
         }
@@ -163,9 +163,22 @@ fn shape(s: &Section<'_>, node: &Node, time: Time) -> Option<Shape> {
     Some(if tumbles { Shape::Tumbling { size } } else { Shape::Sliding { size, every } })
 }
 
+/// How many windows are declared; none where what stands there is no list of them.
+fn declared(s: &Section<'_>) -> Option<usize> {
+    match &s.get("windows").map(|node| &node.value) {
+        None => Some(0),
+        Some(Value::List(list)) => Some(list.len()),
+        Some(_) => None,
+    }
+}
+
 /// How long windows are published beyond their end, microseconds.
 pub fn retain(s: &Section<'_>, windows: &[Window]) -> Option<i64> {
     let retain = s.micros("retain", "0s", "365250d");
+    if declared(s) != Some(windows.len()) {
+        // What it would say of windows that are wrong themselves is not known.
+        return retain;
+    }
     let place = s.place_of("retain");
     if s.has("retain") && windows.is_empty() {
         let hint = "for example windows = [\"day\"]";

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use chrono::{DateTime, NaiveDateTime};
+use dataflows::time::in_range;
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::Value;
 
@@ -22,10 +23,10 @@ impl Field {
     }
 
     /// The arrival time that a row holds, microseconds since 1970-01-01 UTC; none if it has none
-    /// that can be read. Of a doubled field the last counts.
+    /// that can be read, of the years 1 to 9999. Of a doubled field the last counts.
     pub fn of(&self, row: &[u8]) -> Option<i64> {
         let mut json = serde_json::Deserializer::from_slice(row);
-        moment(&self.deserialize(&mut json).ok()??)
+        moment(&self.deserialize(&mut json).ok()??).filter(|at| in_range(*at))
     }
 }
 
@@ -143,6 +144,14 @@ mod tests {
         check(r#"{"a\u0074":3}"#, Some(3_000_000));
         check(r#"{"at":-9223372036854775808}"#, None);
         check(r#"{"b":1}"#, None);
+        // Microseconds, which as milliseconds are of the year 57873; and the years around.
+        check(r#"{"at":1764158400000000}"#, None);
+        check(r#"{"at":1764158400000000.5}"#, None);
+        check(r#"{"at":253402300799999}"#, Some(253_402_300_799_999_000));
+        check(r#"{"at":253402300800000}"#, None);
+        check(r#"{"at":"0001-01-01T00:00:00Z"}"#, Some(-62_135_596_800_000_000));
+        check(r#"{"at":"0000-12-31T23:59:59Z"}"#, None);
+        check(r#"{"at":"+10000-01-01 00:00:00"}"#, None);
         check(r#"["at",1]"#, None);
         check(r#"{"at":1"#, None);
     }

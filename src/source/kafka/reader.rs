@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use dataflows::batch::{Arrivals, Batch, Given, Positions, Ruled, Span};
 use dataflows::record::Rule;
+use dataflows::time::in_range;
 use rdkafka::consumer::Consumer as _;
 use rdkafka::consumer::base_consumer::PartitionQueue;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
@@ -330,9 +331,10 @@ fn header<'m>(message: &'m BorrowedMessage<'_>, name: &str) -> Option<&'m [u8]> 
     headers.filter(|header| header.key == name).last()?.value
 }
 
-/// The time of a message, microseconds since 1970-01-01 UTC, if it has one.
+/// The time of a message, microseconds since 1970-01-01 UTC, if it has one of the years 1 to 9999.
 fn stamp(message: &BorrowedMessage<'_>) -> Option<i64> {
-    message.timestamp().to_millis().map(|ms| ms.saturating_mul(1000))
+    let micros = message.timestamp().to_millis()?.checked_mul(1000)?;
+    in_range(micros).then_some(micros)
 }
 
 impl KafkaReader {

@@ -14,6 +14,9 @@ use super::fold::additive;
 use crate::config::Labels;
 use crate::publish::{Row, print};
 
+/// The label of all that is not shown by itself.
+const OTHER: &str = "other";
+
 /// Where a label's values stand in a row.
 #[derive(Clone, Copy, Debug)]
 pub enum Source {
@@ -29,6 +32,9 @@ pub struct Column {
     pub name: String,
     source: Source,
     ty: Type,
+    /// The cell of a text that is `other` itself: it has no label of its own, or two series would
+    /// have one name, and one of them would be lost.
+    other: i64,
     /// At most so many values a window, where none are named.
     export: Option<usize>,
     /// The places of named values, by cell.
@@ -52,6 +58,7 @@ impl Column {
             name: field.name.clone(),
             source,
             ty: field.ty,
+            other: if field.ty == Type::Text { intern(OTHER).cell() } else { NULL },
             export: named.is_none().then_some(schema.metric.export),
             named: FxHashMap::default(),
             chosen: FxHashMap::default(),
@@ -85,16 +92,17 @@ impl Column {
         matches!(self.source, Source::Key(_))
     }
 
-    /// The cell of a row; [`NULL`] also for values that no cell holds.
+    /// The cell of a row; [`NULL`] also for `other`, and for values that no cell holds.
     fn cell(&self, row: &Row<'_>) -> i64 {
-        match self.source {
+        let cell = match self.source {
             Source::Key(n) => row.key(n),
             Source::Value(n) => match row.value(n) {
                 Value::Text(s) => s.cell(),
                 Value::Int(v) => i64::try_from(v).unwrap_or(NULL),
                 Value::Null | Value::Ratio(..) => NULL,
             },
-        }
+        };
+        if cell == self.other { NULL } else { cell }
     }
 
     /// The place of a row's value.
@@ -109,7 +117,7 @@ impl Column {
 
     /// The text of a place.
     pub fn text(&self, place: u128) -> String {
-        let Some(at) = place.checked_sub(1) else { return "other".into() };
+        let Some(at) = place.checked_sub(1) else { return OTHER.into() };
         let mut text = String::new();
         let value = Value::from_cell(self.cells[at as usize], self.ty);
         print::text(&mut text, value, self.ty, None);

@@ -157,6 +157,49 @@ fn of_keyed_windows_the_newest_that_has_begun_is_shown() {
     assert_eq!(samples(&text), ["m{window=\"day\"} 2"]);
 }
 
+/// It was a second series of one name, and the counts of one of the two vanished.
+#[test]
+fn the_text_other_is_a_part_of_other() {
+    let mut m = declare("m", &["poster_name"], vec![measure("count", Kind::Count)], Vec::new());
+    let groups = [(Some("other"), 5), (Some("a"), 4), (Some("b"), 1), (None, 2)];
+    let changes = || groups.iter().map(|(name, n)| count(0, &[*name], *n)).collect();
+    m.export = 1;
+    let (text, _) = exported(std::slice::from_ref(&m), changes(), &labels(100, 100));
+    assert_eq!(samples(&text), ["m{poster_name=\"a\"} 4", "m{poster_name=\"other\"} 8"]);
+    m.export = 9;
+    let (text, _) = exported(&[m], changes(), &labels(100, 100));
+    let want = ["a\"} 4", "b\"} 1", "other\"} 7"].map(|s| format!("m{{poster_name=\"{s}"));
+    assert_eq!(samples(&text), want);
+    let top = Kind::Top { k: 2, of: Expr::Column(Column::PosterName) };
+    let mut m = declare("m", &[], vec![returning("poster_name", "n", top)], Vec::new());
+    m.export = 1;
+    let value = |name, n| [Value::Text(intern(name)), Value::Int(n)].into_iter().collect();
+    let key = GroupKey { window: 0, start: NULL, keys: [].into_iter().collect() };
+    let rows = vec![value("other", 9), value("a", 3)];
+    let (text, _) = exported(&[m], vec![Change { metric: 0, key, rows }], &labels(100, 100));
+    assert_eq!(samples(&text), ["m{poster_name=\"a\"} 3", "m{poster_name=\"other\"} 9"]);
+}
+
+/// Prometheus takes no family twice. The first to be declared has the name, also without a row.
+#[test]
+fn two_families_of_one_name_are_told_apart() {
+    let counts = |names: &[&str]| -> Vec<_> {
+        names.iter().map(|name| measure(name, Kind::Count)).collect()
+    };
+    let one = declare("a", &[], counts(&["b", "c", "c_"]), Vec::new());
+    let two = declare("a_b", &[], counts(&["count"]), Vec::new());
+    let row_of = |n: u16, values: &[i128]| {
+        let values: Vec<Value> = values.iter().copied().map(Value::Int).collect();
+        row(n, 0, &[], &values)
+    };
+    let both = vec![row_of(0, &[1, 2, 3]), row_of(1, &[4])];
+    let all = [one, two];
+    let (text, _) = exported(&all, both, &labels(100, 100));
+    assert_eq!(samples(&text), ["a_b 1", "a_c 2", "a_c_ 3", "a_b_ 4"]);
+    let (text, _) = exported(&all, vec![row_of(1, &[4])], &labels(100, 100));
+    assert_eq!(samples(&text), ["a_b_ 4"]);
+}
+
 proptest! {
     #[test]
     fn parts_and_other_add_up_within_the_bounds(
