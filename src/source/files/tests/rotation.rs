@@ -149,7 +149,7 @@ fn long(n: u32) -> String {
 fn what_was_copied_and_emptied_is_read_once() {
     for restarted in [false, true] {
         let place = Place::new();
-        place.put("app.jsonl", &format!("{}\n2\n", long(1)));
+        place.put("app.jsonl", format!("{}\n2\n", long(1)));
         let mut run = place.start(false, None).expect("readable");
         for round in 3..6 {
             let _ = fs::rename(place.path("app.jsonl.1"), place.path("app.jsonl.2"));
@@ -179,7 +179,7 @@ fn what_was_copied_and_emptied_is_read_once() {
 fn what_was_copied_and_emptied_while_nobody_looked_is_read_on() {
     for bounded in [false, true] {
         let place = Place::new();
-        place.put("app.jsonl", &format!("{}\n2\n", long(1)));
+        place.put("app.jsonl", format!("{}\n2\n", long(1)));
         let run = place.start(false, None).expect("readable");
         place.append("app.jsonl", "3\n");
         fs::copy(place.path("app.jsonl"), place.path("app.jsonl.1")).expect("copied");
