@@ -71,7 +71,8 @@ keys! {
         "workers" "workers = 4" "Timely workers; not given, one per core.",
         "clock" r#"clock = "wall""#
             "What `now` follows: `wall`, or `arrival` (the greatest arrival time read).",
-        "epoch" r#"epoch = "5ms""# "An epoch is sealed this long after its first record; after a pause sooner.",
+        "epoch" r#"epoch = "5ms""#
+            "An epoch is sealed this long after its first record; after a pause sooner.",
         "max_epoch_bytes" r#"max_epoch_bytes = "8MiB""# "An epoch holds at most so much.",
         "max_epoch_records" "max_epoch_records = 100000"
             "An epoch holds at most so many records; not given, bytes alone bound it.",

@@ -56,8 +56,8 @@ const IDLE: Duration = Duration::from_millis(500);
 pub struct Pace {
     /// An epoch is sealed so long after its first record.
     pub epoch: Duration,
-    /// Where fewer bytes of messages are in the dataflow, full epochs hold little: as many as are in
-    /// [`UNDER_WAY`] epochs that are full of bytes.
+    /// Where fewer bytes of messages are in the dataflow full epochs hold little: so many are in
+    /// [`UNDER_WAY`] that are full of bytes.
     pub queued_bytes: u64,
     /// Results become visible so often while records keep coming.
     pub publish: Duration,

@@ -96,7 +96,8 @@ mod tests {
         };
         assert_eq!([None, Some("true"), Some("false")].map(refused), [false, false, true]);
         std::fs::write(dir.path().join("true/manifest.json"), "{}").expect("written");
-        std::fs::remove_dir_all(dir.path().join("true/gen-0")).expect("there");
+        let log = crate::store::generation_path(&dir.path().join("true"), 0).join("log");
+        std::fs::write(log, "damaged").expect("written");
         assert!(others_state(&dir.path().join("true")).is_err(), "nobody knows what it was");
     }
 }
