@@ -77,16 +77,14 @@ impl RunArgs {
             };
             config.sinks.push(Sink::Files(sink));
         }
-        let once = self.once || self.until.is_some();
-        if once && self.listen.is_none() {
-            config.http.listen = None;
-        }
+        let once = self.once();
         let max =
             |s: &Source| matches!(&s.kind, SourceKind::Demo(d) if matches!(d.rate, Rate::Max(_)));
         if once || config.sources.iter().any(max) {
             config.engine.clock = Clock::Arrival;
         }
-        if let Some(problem) = folders::conflict(config, self.results.as_deref()) {
+        let results = self.results.as_deref().map(|dir| (dir, self.format.into()));
+        if let Some(problem) = folders::conflict(config, results) {
             return Err(Failure::config(&[problem]));
         }
         self.check(config)?;
@@ -106,14 +104,21 @@ impl RunArgs {
         Ok((options, loaded))
     }
 
+    /// Whether the run ends with its sources.
+    fn once(&self) -> bool {
+        self.once || self.until.is_some()
+    }
+
     /// The flags that are settings.
     fn flags(&self) -> Vec<Override> {
         let mut flags = Vec::new();
         if let Some(dir) = &self.state {
             flags.push(flag("--state", "state.dir", dir.display().to_string(), true));
         }
-        if let Some(address) = &self.listen {
-            flags.push(flag("--listen", "http.listen", address.clone(), true));
+        // A bounded run opens no port that is not asked for, and needs no token for it.
+        let listen = self.listen.clone().or_else(|| self.once().then(|| "none".to_owned()));
+        if let Some(address) = listen {
+            flags.push(flag("--listen", "http.listen", address, true));
         }
         if let Some(rate) = &self.rate {
             flags.push(flag("--rate", "source.*.rate", rate.clone(), false));

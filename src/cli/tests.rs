@@ -118,16 +118,21 @@ fn a_folder_is_neither_read_and_written_nor_written_twice() {
     for (flags, words) in [
         ("--cleaned ~/link/rows/", "two sinks"),
         ("--cleaned ~/there/./in", "source `files` reads"),
-        ("--results ~/link/in", "results are written"),
-        ("--state ~/there/in/", "the state is written"),
-        ("--input ~/there/rows", "cleaned rows are written"),
-        ("--input ~/new --cleaned ~/new/", "cleaned rows are written"),
+        ("--results ~/link/in --format json", "results would be"),
+        ("--state ~/there/in/", "the state's files would be"),
+        ("--input ~/there/rows", "cleaned rows would be"),
+        ("--input ~/new --cleaned ~/new/", "cleaned rows would be"),
+        ("--input ~/new --results ~/new", "results would be"),
     ] {
         let failure = with(flags).expect_err(flags);
         assert_eq!(failure.exit_code, 78, "{flags}: {failure}");
         assert!(failure.to_string().contains(words), "{flags}: {failure}");
     }
     with("--input ~/there --cleaned ~/there/in --results ~/there/out").expect("they are below");
+    with("--results ~/there/in").expect("nothing that ends in .tsv is read");
+    std::fs::create_dir(path("streams")).expect("a folder");
+    std::fs::write(path("streams/geo.jsonl"), "").expect("written");
+    with("--input ~/streams --state ~/streams --results ~/streams").expect("geo alone is read");
     std::fs::write(path("c.toml"), sink.replace("rows", "in") + &source).expect("written");
     let args = ["pinflow", "validate", "--config", &path("c.toml")];
     let Ok(Command::Validate(args)) = Cli::try_parse_from(args).map(|c| c.command) else {

@@ -2,12 +2,15 @@
 //! written there would be counted as records at the next scan.
 //!
 //! Promises: a folder is the same however it is written, and whether it is there yet or not.
-//! Limits: folders below one that is read are no conflict: scans leave them out.
+//! Limits: `..` behind a folder that is not there yet is taken as it is written; folders below one
+//! that is read are no conflict: scans leave them out.
 
 use std::path::{Path, PathBuf};
 
 use super::problem::Problem;
 use super::{Config, Sink, SourceKind};
+use crate::results::Format;
+use crate::source::files::would_read;
 
 /// A folder in full.
 pub fn full(dir: &Path) -> PathBuf {
@@ -19,14 +22,15 @@ pub fn full(dir: &Path) -> PathBuf {
 }
 
 /// What cannot be about the folders of a configuration, and that of the results, if they are
-/// written.
-pub fn conflict(config: &Config, results: Option<&Path>) -> Option<Problem> {
-    let sinks: Vec<&Path> = config.sinks.iter().map(|Sink::Files(files)| &*files.dir).collect();
-    two_sinks(&sinks).or_else(|| {
-        let rows = sinks.iter().map(|dir| ("cleaned rows are", *dir));
-        let results = results.map(|dir| ("results are", dir));
-        let state = ("the state is", &*config.state.dir);
-        rows.chain(results).chain([state]).find_map(|(what, dir)| read_again(config, what, dir))
+/// written, in this format.
+pub fn conflict(config: &Config, results: Option<(&Path, Format)>) -> Option<Problem> {
+    let sinks = config.sinks.iter().map(|Sink::Files(files)| files);
+    two_sinks(&sinks.clone().map(|sink| &*sink.dir).collect::<Vec<_>>()).or_else(|| {
+        let rows = sinks.map(|sink| ("cleaned rows", &*sink.dir, !sink.csv));
+        let results = results.map(|(dir, format)| ("results", dir, format == Format::Json));
+        let state = ("the state's files", &*config.state.dir, true);
+        let mut all = rows.chain(results).chain([state]);
+        all.find_map(|(what, dir, json)| read_again(config, what, (dir, json)))
     })
 }
 
@@ -37,16 +41,19 @@ fn two_sinks(dirs: &[&Path]) -> Option<Problem> {
     Some(Problem::general(message, "give each a folder of its own; --cleaned is a sink, too"))
 }
 
-fn read_again(config: &Config, what: &str, dir: &Path) -> Option<Problem> {
+fn read_again(config: &Config, what: &str, (dir, json): (&Path, bool)) -> Option<Problem> {
     let folder = full(dir);
     let source = config.sources.iter().find(|source| match &source.kind {
-        SourceKind::Files(files) => files.paths.iter().any(|path| full(path) == folder),
+        SourceKind::Files(files) => {
+            let reads = files.paths.iter().any(|path| full(path) == folder);
+            reads && would_read(files, dir, json)
+        }
         SourceKind::Demo(_) | SourceKind::Kafka(_) => false,
     })?;
     let message = format!(
-        "{what} written to `{}`, which source `{}` reads: they would come back as records",
+        "{what} would be written to `{}`, which source `{}` reads, and come back as records",
         dir.display(),
         source.name
     );
-    Some(Problem::general(message, "give them another folder, be it one below: that is not read"))
+    Some(Problem::general(message, "name another folder, be it one below: that is not read"))
 }

@@ -60,8 +60,8 @@ pub fn recompute(config: &Config, dir: &Path) -> Result<(Published, Option<Failu
 /// What is said of results that are not the newest which the state once held.
 fn lost(dir: &Path, head: &Head) -> Failure {
     let what = format!(
-        "the state in {} is damaged: the results above are those of cut {}, what was stored after \
-         it is not in them",
+        "the state in {} is damaged: the results printed are those of cut {}, anything stored \
+         after it is not in them",
         dir.display(),
         head.cut
     );

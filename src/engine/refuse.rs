@@ -6,7 +6,7 @@ use super::EngineError;
 use super::fingerprint::BAGS;
 use crate::cli::{Failure, exit};
 use crate::config::{Config, Sink as SinkConfig};
-use crate::store::ReadOnly;
+use crate::store::{ReadOnly, fingerprint_of, is_rebuilding};
 
 /// The way out where a run finds a state of other settings.
 pub const GO_BACK: &str = "go back to them, give another folder with --state, or compute the \
@@ -34,8 +34,16 @@ pub fn bags(config: &Config, bags: bool, replay: bool) -> Result<(), EngineError
 /// A run that joins bags begins its state anew at each start: it takes one from such a run alone,
 /// and none that nobody can read.
 pub fn others_state(dir: &Path) -> Result<(), EngineError> {
-    let bags = |state: ReadOnly| state.fingerprint.get(BAGS).is_some_and(|bags| bags == "true");
-    if ReadOnly::open(dir)?.is_some_and(|state| !bags(state)) {
+    if is_rebuilding(dir) {
+        // Whatever was there is kept until the new one has passed it.
+        return Ok(());
+    }
+    let stored = fingerprint_of(dir).filter(|stored| !stored.is_empty());
+    if stored.is_none() {
+        // Why it cannot be read, if it is there.
+        ReadOnly::open(dir)?;
+    }
+    if stored.is_some_and(|stored| stored.get(BAGS).is_none_or(|bags| bags != "true")) {
         let what = format!(
             "a run with join = \"bag\" reads everything anew, and the state in {} was made by one \
              without",

@@ -96,13 +96,7 @@ pub fn replay(options: &RunOptions, from: From) -> Result<Replayed, Failure> {
 fn start(options: &RunOptions, replay: Option<From>) -> Result<Replayed, EngineError> {
     let config = &options.config;
     memory::guard(limits::memory());
-    // A replay keeps what the state does.
-    let all = config.state.all_columns && replay.is_none();
-    let plan = Arc::new(if options.rebuild {
-        Plan::new(&config.metrics, &config.age_groups, all)
-    } else {
-        fingerprint::plan(config, all)
-    });
+    let plan = Arc::new(plan(options, replay.is_some()));
     let bags = plan.has_bags();
     refuse::bags(config, bags, replay.is_some())?;
     let dir = &config.state.dir;
@@ -174,6 +168,16 @@ fn began_at(head: &Head) -> i64 {
     let ended = mark(ENDED).and_then(serde_json::Value::as_bool) == Some(true);
     let goes_on = |began: &i64| !ended && Farthest::Of(*began).get() > now;
     mark(BEGAN).and_then(serde_json::Value::as_i64).filter(goes_on).unwrap_or(now)
+}
+
+/// The plan of a run. A replay keeps the columns that the state does.
+fn plan(options: &RunOptions, replays: bool) -> Plan {
+    let config = &options.config;
+    let all = config.state.all_columns && !replays;
+    if options.rebuild {
+        return Plan::new(&config.metrics, &config.age_groups, all);
+    }
+    fingerprint::plan(config, all)
 }
 
 /// What the keeper is given.

@@ -223,6 +223,16 @@ fn key(schema: &Schema, name: &str) -> Result<usize, Failure> {
 /// Parameters that say one thing, once.
 const SINGLE: [&str; 3] = ["limit", "format", "positions"];
 
+/// Refuses those that are given twice.
+fn once(pairs: &[(String, String)]) -> Result<(), Failure> {
+    for single in SINGLE {
+        if pairs.iter().filter(|(name, _)| name == single).count() > 1 {
+            return Err(bad(format!("{single} is given twice"), "give it once, or leave it out"));
+        }
+    }
+    Ok(())
+}
+
 fn bad(error: String, hint: impl Into<String>) -> Failure {
     Failure::new(StatusCode::BAD_REQUEST, error, hint)
 }
@@ -231,11 +241,7 @@ fn asked(app: &App, metric: usize, pairs: Vec<(String, String)>) -> Result<Asked
     let schema = &app.parts.published.schemas()[metric];
     let mut asked = Asked { query: Query::default(), csv: false, positions: false };
     let known = names(schema);
-    for single in SINGLE {
-        if pairs.iter().filter(|(name, _)| name == single).count() > 1 {
-            return Err(bad(format!("{single} is given twice"), "give it once, or leave it out"));
-        }
-    }
+    once(&pairs)?;
     for (name, value) in pairs {
         match &*name {
             "window" if known.contains(&value) => asked.query.windows.push(value),
@@ -270,7 +276,10 @@ fn start(schema: &Schema, known: &[String], value: &str) -> Result<i64, Failure>
             let hint = if known.is_empty() {
                 "it has no windows; leave window out".into()
             } else {
-                format!("its windows are {}; or give a start as shown", known.join(", "))
+                format!(
+                    "its windows are {}; or give a start as shown, with + written as %2B",
+                    known.join(", ")
+                )
             };
             Err(bad(format!("metric {} has no window {value:?}", schema.name), hint))
         }
@@ -321,6 +330,7 @@ async fn feed(
 ) -> Result<Response, Failure> {
     let metric = find(&app, &name)?;
     let mut wanted = false;
+    once(&pairs)?;
     for (name, value) in pairs {
         if name != "positions" {
             let error = format!("a change feed has no parameter {name:?}");

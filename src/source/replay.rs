@@ -126,7 +126,8 @@ impl Reader for ReplayReader {
             positions: Positions::Each(vec![letter.position]),
             first_sub: letter.sub,
             arrivals: Arrivals::One(arrived_at),
-            arrival_given: Given::All(origin.given),
+            // Whatever gave it, what it was rejected with may be far off.
+            arrival_given: Given::from(vec![origin.given]),
             ruled,
             next: self.next,
         }))

@@ -65,7 +65,8 @@ pub trait DiskFile: Send {
     fn write_at(&mut self, data: &[u8], offset: u64) -> io::Result<()>;
     /// Cuts it off, or extends it with zeros.
     fn set_len(&mut self, len: u64) -> io::Result<()>;
-    /// Whether it is what a path names: nobody has removed or replaced it.
+    /// Whether it is what a path names: nobody has removed or replaced it. A file of the same size
+    /// passes for it: there are file systems where inodes change by themselves.
     fn is_at(&self, path: &Path) -> io::Result<bool>;
     /// Makes its contents durable. After an error nothing is known of what was written since
     /// the last success.
@@ -164,7 +165,10 @@ impl DiskFile for RealFile {
     fn is_at(&self, path: &Path) -> io::Result<bool> {
         let mine = self.0.metadata()?;
         match fs::metadata(path) {
-            Ok(there) => Ok((there.dev(), there.ino()) == (mine.dev(), mine.ino())),
+            Ok(there) => {
+                let same = (there.dev(), there.ino()) == (mine.dev(), mine.ino());
+                Ok(same || there.len() == mine.len())
+            }
             Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(false),
             Err(e) => Err(e),
         }

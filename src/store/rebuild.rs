@@ -31,6 +31,11 @@ pub fn begin_rebuild(dir: &Path) -> Result<(), StoreError> {
     begin_rebuild_on(Arc::new(RealDisk), dir)
 }
 
+/// Whether a former state is kept in a folder.
+pub fn is_rebuilding(dir: &Path) -> bool {
+    dir.join(FORMER).is_dir()
+}
+
 /// [`begin_rebuild`] on a disk of choice.
 pub fn begin_rebuild_on(disk: Arc<dyn Disk>, dir: &Path) -> Result<(), StoreError> {
     disk.create_dir(dir).map_err(io_error("create the state folder", dir))?;

@@ -13,8 +13,7 @@ use dataflows::record::Rule;
 use parking_lot::Mutex;
 
 use super::arrival::Field;
-use super::head::Head;
-use super::known::File;
+use super::known::{File, Head};
 use crate::config::Files;
 use crate::source::pool::Pool;
 use crate::source::{Read, Setup, SourceError};

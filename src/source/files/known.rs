@@ -11,21 +11,49 @@
 use std::collections::{HashMap, HashSet};
 use std::fs::File as Disk;
 use std::io;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use dataflows::record::Rule;
 use serde::{Deserialize, Serialize};
+use xxhash_rust::xxh3::xxh3_64;
 
 use super::common::{Counts, Shared};
-use super::head::Head;
-use super::scan::{Packing, Seen, Why};
+use super::scan::{Packing, Seen};
 use crate::source::{Found, Memos, SourceError};
+
+/// Bytes of a file's head that tell it from others.
+const HEAD: u64 = 1024;
 
 /// A followed file that was written so lately is opened even if nothing is left of it, so that
 /// its growth is seen before the next scan; microseconds.
 const LIVELY: i64 = 600_000_000;
+
+/// The first bytes of a file, as their number and hash.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Head(u64, u64);
+
+impl Head {
+    /// The head of an open file of so many bytes.
+    fn of(file: &Disk, size: u64) -> io::Result<Self> {
+        let mut bytes = vec![0; size.min(HEAD) as usize];
+        file.read_exact_at(&mut bytes, 0)?;
+        Ok(Head(bytes.len() as u64, xxh3_64(&bytes)))
+    }
+
+    /// Whether an open file still begins like this.
+    pub fn fits(self, file: &Disk) -> io::Result<bool> {
+        let mut bytes = [0; HEAD as usize];
+        let bytes = &mut bytes[..self.0.min(HEAD) as usize];
+        match file.read_exact_at(bytes, 0) {
+            Ok(()) => Ok(xxh3_64(bytes) == self.1),
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+}
 
 /// What is remembered of a file, as a memo under its partition's name.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -99,12 +127,6 @@ impl File {
         self.head.fits(&disk)
     }
 
-    /// Whether another path may be looked at for what it holds: not while it is read, when its
-    /// reader may take it for another file at any time, nor where it can hardly be told.
-    fn may_be_copied(&self) -> bool {
-        !self.opened && self.head.tells()
-    }
-
     fn left(&self) -> bool {
         match self.packing {
             Packing::Plain => self.last.1 > self.shared.at.load(Ordering::Relaxed),
@@ -116,11 +138,6 @@ impl File {
 /// A partition's name without its version.
 fn base(name: &str) -> &str {
     name.split_once('#').map_or(name, |(base, _)| base)
-}
-
-/// The name of a path's partition of a version.
-fn versioned(path: &str, version: u32) -> String {
-    if version == 1 { path.to_owned() } else { format!("{path}#{version}") }
 }
 
 /// The version in a partition's name.
@@ -140,8 +157,6 @@ pub struct Known {
     latest: i64,
     /// Versions of each path so far.
     versions: HashMap<String, u32>,
-    /// Copies of files, by path, that were said not to be read.
-    copies: HashSet<String>,
     /// Files that were there at the last scan and could not be read, each with why.
     pub unreadable: Vec<String>,
 }
@@ -233,12 +248,9 @@ impl Known {
         let mut inodes = HashSet::new();
         let rest = self.match_known(source, seen, bounded, memos, &mut matched, &mut inodes)?;
         for file in rest {
-            if file.why == Why::Known || !inodes.insert(file.inode) {
+            if file.renamed || !inodes.insert(file.inode) {
                 // Another file with a known one's inode, which by its name is not read; or a
                 // second path to what is known.
-                continue;
-            }
-            if self.is_copy(&file, &matched) {
                 continue;
             }
             let old = self.by_path.get(&file.text).copied().filter(|id| !matched.contains(id));
@@ -282,8 +294,7 @@ impl Known {
     }
 
     /// Finds known files again: unchanged ones by what the disk says of them, renamed ones by
-    /// inode, then copied ones by path, or by what that was before they were rotated. Gives the
-    /// files that are none of them.
+    /// inode, then copied ones by path. Gives the files that are none of them.
     fn match_known(
         &mut self,
         source: &str,
@@ -294,7 +305,7 @@ impl Known {
         inodes: &mut HashSet<(u64, u64)>,
     ) -> Result<Vec<Seen>, SourceError> {
         let mut rest = seen;
-        for round in 0..4 {
+        for round in 0..3 {
             let mut left = Vec::new();
             for file in rest {
                 match self.find(&file, round, matched) {
@@ -305,7 +316,7 @@ impl Known {
                     }
                     Ok(None) => left.push(file),
                     // Only its inode is known: it need not be ours.
-                    Err(_) if file.why == Why::Known => {}
+                    Err(_) if file.renamed => {}
                     Err(error) => self.unreadable(source, &file.path, &error, bounded)?,
                 }
             }
@@ -316,15 +327,9 @@ impl Known {
 
     /// The known file that a seen one is, as far as this round of [`Known::match_known`] tells.
     fn find(&self, seen: &Seen, round: u32, matched: &HashSet<usize>) -> io::Result<Option<usize>> {
-        let of = |path: &str| self.by_path.get(path).map_or(&[][..], std::slice::from_ref);
         let ids = match round {
             1 => self.by_ino.get(&seen.inode.1).map_or(&[][..], Vec::as_slice),
-            3 => seen
-                .former()
-                .map(of)
-                .filter(|ids| ids.iter().all(|id| self.files[*id].may_be_copied()))
-                .unwrap_or_default(),
-            _ => of(&seen.text),
+            _ => self.by_path.get(&seen.text).map_or(&[][..], std::slice::from_ref),
         };
         // Of the versions of a path only the last is still there: the others were replaced.
         let newest = self.by_path.get(&seen.text).map(|id| (*id, base(&self.files[*id].name)));
@@ -366,29 +371,6 @@ impl Known {
             ids.retain(|other| *other != id);
             ids.push(id);
         }
-    }
-
-    /// Whether a file that was rotated, and is not known, is a copy of one that is, as it was
-    /// before that was emptied to be written anew: it begins like it, and is no shorter than what
-    /// was read. What it holds was read, but what may have come at the last moment.
-    fn is_copy(&mut self, seen: &Seen, matched: &HashSet<usize>) -> bool {
-        let Some(former) = seen.former() else { return false };
-        let Ok(disk) = Disk::open(&seen.path) else { return false };
-        let newest = self.versions.get(former).copied().unwrap_or(0);
-        let mut known = (1..=newest).rev().filter_map(|n| self.by_name.get(&versioned(former, n)));
-        let is_copy = known.any(|id| {
-            let file = &self.files[*id];
-            // Of one that was itself renamed there is no copy.
-            let may_be = !matched.contains(id) || file.text == former;
-            may_be
-                && file.head.tells()
-                && seen.size >= file.shared.at.load(Ordering::Relaxed)
-                && file.head.fits(&disk).unwrap_or(false)
-        });
-        if is_copy && self.copies.insert(seen.text.clone()) {
-            tracing::info!(file = seen.text, "a copy of what was read as {former}: it is not read");
-        }
-        is_copy
     }
 
     /// A file that is there cannot be read. One that is no longer there is none.
@@ -441,7 +423,10 @@ impl Known {
     /// A file that is new.
     fn begin(&mut self, seen: Seen, head: Head, now: i64) -> usize {
         let version = self.versions.get(&seen.text).map_or(1, |v| v + 1);
-        let name = versioned(&seen.text, version);
+        let name = match version {
+            1 => seen.text.clone(),
+            v => format!("{}#{v}", seen.text),
+        };
         let shared = Arc::new(Shared::new(seen.path));
         shared.see(seen.inode, seen.size, seen.modified);
         self.add(File {

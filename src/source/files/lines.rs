@@ -65,10 +65,12 @@ pub fn is_json(bytes: &[u8]) -> bool {
     serde_json::from_slice::<serde::de::IgnoredAny>(bytes).is_ok()
 }
 
-/// Whether a last line without its end is the beginning of a JSON text: it may be being written.
-pub fn is_half(line: &[u8]) -> bool {
-    let line = line.strip_prefix(MARK).unwrap_or(line).trim_ascii_start();
-    line.first().is_some_and(|first| b"{[\"".contains(first)) && !is_json(line)
+/// Whether a text without its end is the beginning of a JSON text: it may be being written. One
+/// that is wrong before its end is none.
+pub fn is_half(text: &[u8]) -> bool {
+    let text = text.strip_prefix(MARK).unwrap_or(text).trim_ascii_start();
+    let begins = text.first().is_some_and(|first| b"{[\"".contains(first));
+    begins && serde_json::from_slice::<serde::de::IgnoredAny>(text).is_err_and(|e| e.is_eof())
 }
 
 /// All of a file as one record: without byte order mark and blanks around it.
@@ -113,6 +115,9 @@ mod tests {
         check(b"eyJhIjox", false);
         check(b"12", false);
         check(b"  ", false);
+        check(b"{\"x\":NaN", false);
+        check(b"{'a", false);
+        check(b"{\"a\":1}}", false);
     }
 
     #[test]

@@ -9,11 +9,11 @@
 //! is one message.
 //!
 //! Promises: a file is the same partition after a rename, and after a copy to the same place, also
-//! where its new name (`NAME.1`) would not be read by itself; a copy that is left behind when logs
-//! are emptied is not read; nor are folders of our own, and of other states; a file arrives at the
-//! moment of the scan that saw it first, which is durable before it is read; a last line without
-//! its end waits for it: always where a plain file is followed; where it is the beginning of a JSON
-//! text alone also in a bounded run, and in a whole compressed file that is followed.
+//! where its new name (`NAME.1`) would not be read by itself; folders of our own, and of other
+//! states, are not read; a file arrives at the moment of the scan that saw it first, which is
+//! durable before it is read; a last line without its end waits for it: always where a plain file
+//! is followed; in a bounded run where it is the beginning of a JSON text; where a compressed file
+//! that is whole is followed unless it is a JSON text.
 //! Limits: a compressed file may unpack to `max_unpacked`; of a message longer than
 //! `Setup::max_message` only that much is delivered; a scan takes at most a hundredth of the time.
 //! What can go wrong: a path or file that cannot be read (bounded: `Unavailable`; followed: status,
@@ -23,7 +23,6 @@
 
 mod arrival;
 mod common;
-mod head;
 mod known;
 mod lines;
 mod packed;
@@ -33,6 +32,7 @@ mod scan;
 mod tests;
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -63,9 +63,18 @@ pub struct FilesSource {
     told: Option<(usize, Instant)>,
 }
 
+/// Whether what is written into a folder that a source reads would be read; `json`: its names end
+/// as those of JSON do.
+pub fn would_read(config: &Files, dir: &Path, json: bool) -> bool {
+    if config.input_layout {
+        return !scan::stream_names().any(|name| dir.join(name).is_file());
+    }
+    json
+}
+
 /// What is read of a folder in `paths`, in words.
 const WANTED: &str = "in folders every file below them that ends in .jsonl, .json, .ndjson, .gz or \
-                      .zst, also with .1 or -20261128 behind the first three, and is not hidden";
+                      .zst and is not hidden, without the folders of states and sinks";
 
 /// How often it is said that more files are passed over.
 const TOLD: Duration = Duration::from_mins(10);
@@ -93,7 +102,13 @@ impl FilesSource {
             self.told = Some((passed.files, now));
             let (files, some, source) = (passed.files, passed.some.join(", "), &self.name);
             let wanted = WANTED;
-            tracing::info!(source, files, some, wanted, "files are passed over for their names");
+            tracing::info!(
+                source,
+                files,
+                some,
+                wanted,
+                "files and folders are passed over for their names, or for what wrote them"
+            );
         }
     }
 

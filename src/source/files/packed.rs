@@ -260,8 +260,11 @@ impl PackedReader {
                 self.held = bytes;
                 None
             }
-            // More may be put behind a file that is complete, also within a line.
-            Decoded::Complete if !self.common.bounded && lines::is_half(&bytes) => {
+            // More may be put behind a file that is complete, also within a line: only where that
+            // is a JSON text it is whole for sure.
+            Decoded::Complete
+                if !self.common.bounded && !lines::is_blank(&bytes) && !lines::is_json(&bytes) =>
+            {
                 self.common.unfinished(self.at);
                 Some(self.finish(&Decoded::CutOff))
             }

@@ -195,6 +195,10 @@ impl PlainReader {
             self.undecided = Some(size);
             return Ok(Some(self.rest()));
         }
+        if bytes.len() < most && lines::is_half(&bytes) {
+            self.common.unfinished(self.at);
+            return Ok(Some(self.over()));
+        }
         self.undecided = None;
         let spans = vec![lines::trimmed(&bytes)];
         Ok(Some(self.give(bytes, spans, size)))

@@ -45,42 +45,25 @@ pub struct Seen {
     pub size: u64,
     /// When it was written last, microseconds since 1970-01-01 UTC.
     pub modified: i64,
-    /// Why it is read.
-    pub why: Why,
+    /// By its name it would not be read: it is there because its inode is that of a known file,
+    /// which may have been renamed, as when logs are rotated.
+    pub renamed: bool,
 }
 
-impl Seen {
-    /// What its path, as text, was before it was rotated, if that is what its name says.
-    pub fn former(&self) -> Option<&str> {
-        (self.why == Why::Rotated).then(|| former(&self.text))
-    }
-}
-
-/// Why a file is read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Why {
-    /// It, or how its name ends, is configured.
-    Named,
-    /// Its name is one that is read with what the rotation of logs puts behind it.
-    Rotated,
-    /// Its inode is that of a known file, which may have been renamed.
-    Known,
-}
-
-/// Files in folders that are not read for what they are called.
+/// What of folders is not read for its name, or for what wrote it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Passed {
-    /// How many.
+    /// How many files and folders.
     pub files: usize,
     /// The names of some.
     pub some: Vec<String>,
 }
 
 impl Passed {
-    fn add(&mut self, name: &str) {
+    fn add(&mut self, name: String) {
         self.files += 1;
         if self.some.len() < 3 {
-            self.some.push(name.to_owned());
+            self.some.push(name);
         }
     }
 }
@@ -97,7 +80,7 @@ pub struct Told<'a> {
     pub is_known: &'a dyn Fn(u64) -> bool,
 }
 
-/// All files there are, by path, and those that are passed over; what cannot be read is one of the
+/// All files there are, by path, and what is passed over; what cannot be read is one of the
 /// `troubles`.
 pub fn scan(
     told: &Told<'_>,
@@ -136,16 +119,13 @@ pub fn scan(
     let paths = walk.paths.into_iter();
     let mut seen: Vec<Seen> = paths.map(|found| look(found, routes, named)).collect();
     // Of one path the entry that is there by its name.
-    seen.sort_by(|a, b| (&a.path, a.why).cmp(&(&b.path, b.why)));
+    seen.sort_by(|a, b| (&a.path, a.renamed).cmp(&(&b.path, b.renamed)));
     seen.dedup_by(|a, b| a.path == b.path);
     Ok((seen, walk.passed))
 }
 
-/// A file on the way, and why.
-type Hit = (PathBuf, Metadata, Why);
-
-/// Whether files of a name are read, and why.
-type Wanted<'a> = &'a dyn Fn(&str) -> Option<Why>;
+/// A file on the way, and whether its name is not why.
+type Hit = (PathBuf, Metadata, bool);
 
 /// A walk along the configured paths.
 struct Walk<'a> {
@@ -168,30 +148,27 @@ impl Walk<'_> {
         if let Ok(meta) = &meta
             && meta.is_dir()
         {
-            return self.below(path, &by_end);
+            return self.below(path, &is_json);
         }
         let name = path.file_name().map(|name| name.to_string_lossy().into_owned());
         let dir = path.parent().map_or(Path::new("."), |dir| {
             if dir.as_os_str().is_empty() { Path::new(".") } else { dir }
         });
         self.renamed(dir, &name.into_iter().collect::<Vec<_>>());
-        self.paths.push((path.to_owned(), meta?, Why::Named));
+        self.paths.push((path.to_owned(), meta?, false));
         Ok(())
     }
 
     /// `--input DIR`: the three files of the streams alone, if any is there, else all below.
     fn input(&mut self, dir: &Path) -> io::Result<()> {
-        let names = Stream::ALL.iter().flat_map(|stream| {
-            ["jsonl", "jsonl.gz", "jsonl.zst"].map(|end| format!("{}.{end}", stream.name()))
-        });
-        let names: Vec<String> = names.collect();
+        let names: Vec<String> = stream_names().collect();
         let before = self.paths.len();
         for name in &names {
             let path = dir.join(name);
             if let Ok(meta) = fs::metadata(&path)
                 && meta.is_file()
             {
-                self.paths.push((path, meta, Why::Named));
+                self.paths.push((path, meta, false));
             }
         }
         if self.paths.len() > before {
@@ -199,7 +176,7 @@ impl Walk<'_> {
             self.renamed(dir, &names);
             return Ok(());
         }
-        self.below(dir, &|_| Some(Why::Named))
+        self.below(dir, &|_| true)
     }
 
     /// Known files in a folder whose names are longer than these: `NAME.1` was `NAME`. They are
@@ -210,7 +187,7 @@ impl Walk<'_> {
             let name = name.to_string_lossy();
             let longer = |n: &String| name.len() > n.len() && name.starts_with(n.as_str());
             if (self.told.is_known)(entry.ino()) && names.iter().any(longer) {
-                self.hit(entry.path(), Why::Known);
+                self.hit(entry.path(), true);
             }
         }
     }
@@ -218,7 +195,7 @@ impl Walk<'_> {
     /// The files below a folder whose names are wanted, or which are known. Hidden ones, folders
     /// behind symbolic links, our own, and those of states and sinks of others are left out; what
     /// vanishes while we look is not there.
-    fn below(&mut self, dir: &Path, wanted: Wanted<'_>) -> io::Result<()> {
+    fn below(&mut self, dir: &Path, wanted: &dyn Fn(&str) -> bool) -> io::Result<()> {
         for entry in fs::read_dir(dir)? {
             let entry = entry?;
             let name = entry.file_name();
@@ -229,17 +206,21 @@ impl Walk<'_> {
             let path = entry.path();
             if entry.file_type()?.is_dir() {
                 let meta = fs::metadata(&path).map(|meta| (meta.dev(), meta.ino()));
-                let ours = meta.is_ok_and(|id| self.own.contains(&id));
+                if meta.is_ok_and(|id| self.own.contains(&id)) {
+                    continue;
+                }
                 // Another state's rows and letters are no more input than our own.
-                if !ours && !is_sink(&path) && !is_state(&path) {
+                if is_sink(&path) || is_state(&path) {
+                    self.passed.add(format!("{name}/"));
+                } else {
                     self.inner(&path, wanted)?;
                 }
-                continue;
-            }
-            let known = || (self.told.is_known)(entry.ino()).then_some(Why::Known);
-            match wanted(&name).or_else(known) {
-                Some(why) => self.hit(path, why),
-                None => self.passed.add(&name),
+            } else if wanted(&name) {
+                self.hit(path, false);
+            } else if (self.told.is_known)(entry.ino()) {
+                self.hit(path, true);
+            } else {
+                self.passed.add(name.into_owned());
             }
         }
         Ok(())
@@ -247,7 +228,7 @@ impl Walk<'_> {
 
     /// The same for a folder within one. Where files are followed one that cannot be read keeps
     /// nobody from the others.
-    fn inner(&mut self, dir: &Path, wanted: Wanted<'_>) -> io::Result<()> {
+    fn inner(&mut self, dir: &Path, wanted: &dyn Fn(&str) -> bool) -> io::Result<()> {
         match self.below(dir, wanted) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
                 // One of a folder further within says already which it is.
@@ -264,40 +245,27 @@ impl Walk<'_> {
         }
     }
 
-    fn hit(&mut self, path: PathBuf, why: Why) {
+    fn hit(&mut self, path: PathBuf, renamed: bool) {
         if let Ok(meta) = fs::metadata(&path)
             && meta.is_file()
         {
-            self.paths.push((path, meta, why));
+            self.paths.push((path, meta, renamed));
         }
     }
 }
 
-/// How names end that are read; the last two are of compressed files.
+/// The names of files of `--input` that are read alone where any of them is there.
+pub fn stream_names() -> impl Iterator<Item = String> {
+    let ends = ["jsonl", "jsonl.gz", "jsonl.zst"];
+    Stream::ALL.iter().flat_map(move |s| ends.map(|end| format!("{}.{end}", s.name())))
+}
+
+/// How names end that are read.
 const ENDS: [&str; 5] = [".jsonl", ".json", ".ndjson", ".gz", ".zst"];
 
-/// Whether a file of a folder is JSON Lines by its name, or was before it was rotated.
-fn by_end(name: &str) -> Option<Why> {
-    match former(name) {
-        was if was.len() < name.len() => {
-            is_rotated(was, &name[was.len()..]).then_some(Why::Rotated)
-        }
-        name => ends_in(name, &ENDS).then_some(Why::Named),
-    }
-}
-
-fn ends_in(name: &str, ends: &[&str]) -> bool {
+fn is_json(name: &str) -> bool {
     let name = name.to_ascii_lowercase();
-    ends.iter().any(|end| name.ends_with(end))
-}
-
-/// Whether the rotation of logs puts this behind the name of a file that is not compressed: `.1`,
-/// or a date such as `-20261128`.
-fn is_rotated(was: &str, behind: &str) -> bool {
-    let digits = |s: &str| !s.is_empty() && s.bytes().all(|b| b.is_ascii_digit());
-    let numbered = behind.strip_prefix('.').is_some_and(digits);
-    let dated = behind.strip_prefix('-').is_some_and(|date| date.len() == 8 && digits(date));
-    (numbered || dated) && ends_in(was, &ENDS[..3])
+    ENDS.iter().any(|end| name.ends_with(end))
 }
 
 /// What a renamed file was called, as far as its name says: up to the last end that is read.
@@ -308,9 +276,9 @@ fn former(path: &str) -> &str {
     &path[..ends.max().unwrap_or(path.len())]
 }
 
-fn look((path, meta, why): Hit, routes: &Routes, by_name: bool) -> Seen {
+fn look((path, meta, renamed): Hit, routes: &Routes, by_name: bool) -> Seen {
     let text = text(&path);
-    let called = if why == Why::Named { &text } else { former(&text) };
+    let called = if renamed { former(&text) } else { &text };
     let name = called.rsplit_once('/').map_or(called, |(_, name)| name).to_ascii_lowercase();
     let (inner, packing) = match name.rsplit_once('.') {
         Some((inner, "gz")) => (inner, Packing::Gzip),
@@ -329,7 +297,7 @@ fn look((path, meta, why): Hit, routes: &Routes, by_name: bool) -> Seen {
         size: meta.len(),
         modified,
         path,
-        why,
+        renamed,
     }
 }
 
@@ -381,25 +349,10 @@ mod tests {
     }
 
     #[test]
-    fn rotated_names_are_those_of_files_that_are_read() {
-        let check = |name: &str, want: Option<Why>| assert_eq!(by_end(name), want, "{name}");
-        for name in ["a.jsonl", "A.JSON", "a.ndjson.zst", ".jsonl", "a.jsonl.1.gz"] {
-            check(name, Some(Why::Named));
-        }
-        for name in ["a.jsonl.1", "A.JSON.12", "a.ndjson-20261128", "a.jsonl-1.json.3"] {
-            check(name, Some(Why::Rotated));
-        }
-        for name in ["a.log", "a.log.1", "a.jsonl.", "a.jsonl.x", "a.jsonl.gz.1", "a.jsonl-2026"] {
-            check(name, None);
-        }
-        check("a.json-tmp", None);
-    }
-
-    #[test]
     fn rules_and_packings_come_from_names() {
         let meta = fs::metadata(".").expect("here");
         let check = |path: &str, rule: Rule, packing: Packing, array: bool| {
-            let seen = look((path.into(), meta.clone(), Why::Named), &Routes::default(), true);
+            let seen = look((path.into(), meta.clone(), false), &Routes::default(), true);
             assert_eq!(
                 (seen.rule, seen.packing, seen.may_be_array),
                 (rule, packing, array),
@@ -414,10 +367,10 @@ mod tests {
         check("topics/0a1b.pin/partition=0/0a1b.pin+0+0.json", Rule::Auto, Packing::Plain, true);
         check("x/pin.json.gz", Rule::Auto, Packing::Gzip, true);
         check("x/mypin.jsonl", Rule::Auto, Packing::Plain, false);
-        let hit = ("x/pin.jsonl".into(), meta.clone(), Why::Named);
-        assert_eq!(look(hit, &Routes::default(), false).rule, Rule::Auto);
+        let auto = look(("x/pin.jsonl".into(), meta.clone(), false), &Routes::default(), false);
+        assert_eq!(auto.rule, Rule::Auto);
         let renamed = |path: &str| {
-            let seen = look((path.into(), meta.clone(), Why::Known), &Routes::default(), true);
+            let seen = look((path.into(), meta.clone(), true), &Routes::default(), true);
             (seen.text, seen.rule, seen.packing)
         };
         for (path, rule, packing) in [

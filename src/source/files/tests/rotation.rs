@@ -2,7 +2,7 @@
 
 use super::super::common::Counts;
 use super::super::known::Known;
-use super::super::scan::{Packing, Seen, Why};
+use super::super::scan::{Packing, Seen};
 use super::*;
 
 /// A time on the clock that files are written long before; microseconds since 1970-01-01 UTC.
@@ -112,99 +112,6 @@ fn a_file_that_is_rotated_before_it_is_opened_is_read_on() {
     }
 }
 
-/// The second of three files, which nobody had seen under its first name, was lost.
-#[test]
-fn what_was_rotated_twice_while_nobody_looked_is_read_once() {
-    let place = Place::new();
-    place.put("app.json", "1\n");
-    place.put("notes.jsonl.txt", "9\n");
-    let mut run = place.start(false, None).expect("readable");
-    for (n, names) in [(2, ["app.json.1", "app.json.2"]), (5, ["app.json-20261128", "app.json.0"])]
-    {
-        place.append("app.json", &format!("{n}\n"));
-        fs::rename(place.path("app.json"), place.path(names[1])).expect("renamed");
-        place.put(names[0], format!("{}\n", n + 1));
-        place.put("app.json", format!("{}\n", n + 2));
-        run = place.start(n == 5, Some(&run)).expect("readable");
-        let mut texts = run.texts();
-        texts.sort_unstable();
-        assert_eq!(texts, [n, n + 1, n + 2].map(|n| n.to_string()));
-        // They are what they are under later names, too.
-        for name in ["app.json.2", "app.json.1"] {
-            let later = name.replace('1', "3").replace('2', "4");
-            let _ = fs::rename(place.path(name), place.path(&later));
-        }
-        run = place.start(true, Some(&run)).expect("readable");
-        assert_eq!(run.texts(), Vec::<String>::new());
-    }
-}
-
-/// A row that is long enough to know a file by it.
-fn long(n: u32) -> String {
-    format!("{n:080}")
-}
-
-/// The copies that are left when a log is emptied in its place are not read a second time.
-#[test]
-fn what_was_copied_and_emptied_is_read_once() {
-    for restarted in [false, true] {
-        let place = Place::new();
-        place.put("app.jsonl", format!("{}\n2\n", long(1)));
-        let mut run = place.start(false, None).expect("readable");
-        for round in 3..6 {
-            let _ = fs::rename(place.path("app.jsonl.1"), place.path("app.jsonl.2"));
-            fs::copy(place.path("app.jsonl"), place.path("app.jsonl.1")).expect("copied");
-            assert_eq!(run.go().expect("readable"), 0, "it is not emptied yet");
-            place.put("app.jsonl", "");
-            if round != 3 {
-                run.go().expect("readable");
-            }
-            place.append("app.jsonl", &format!("{}\n", long(round)));
-            if restarted {
-                run = place.start(false, Some(&run)).expect("readable");
-            } else {
-                run.rows.clear();
-                run.go().expect("readable");
-                run.go().expect("readable");
-            }
-            assert_eq!(run.texts(), [long(round)], "{restarted}");
-            let again = place.start(true, Some(&run)).expect("readable");
-            assert_eq!(again.texts(), Vec::<String>::new(), "{restarted}");
-        }
-    }
-}
-
-/// What had been written behind what was read went with the old contents.
-#[test]
-fn what_was_copied_and_emptied_while_nobody_looked_is_read_on() {
-    for bounded in [false, true] {
-        let place = Place::new();
-        place.put("app.jsonl", format!("{}\n2\n", long(1)));
-        let run = place.start(false, None).expect("readable");
-        place.append("app.jsonl", "3\n");
-        fs::copy(place.path("app.jsonl"), place.path("app.jsonl.1")).expect("copied");
-        place.put("app.jsonl", "4\n");
-        let run = place.start(bounded, Some(&run)).expect("readable");
-        let mut texts = run.texts();
-        texts.sort_unstable();
-        assert_eq!(texts, ["3", "4"]);
-        assert!(place.start(true, Some(&run)).expect("readable").rows.is_empty());
-    }
-}
-
-/// A file that begins like the known one, which was seen when little was in it, is no copy of it.
-#[test]
-fn what_begins_alike_by_chance_is_read() {
-    let place = Place::new();
-    place.put("app.jsonl", "{\"a\": 1}\n");
-    let mut run = place.start(false, None).expect("readable");
-    fs::rename(place.path("app.jsonl"), place.path("app.jsonl.2")).expect("renamed");
-    place.put("app.jsonl.1", "{\"a\": 1}\n{\"a\": 2}\n");
-    place.put("app.jsonl", "{\"a\": 3}\n");
-    run = place.start(true, Some(&run)).expect("readable");
-    assert_eq!(run.texts().len(), 3, "{:?}", run.texts());
-}
-
 /// Its reader had the old one open, of which no more came.
 #[test]
 fn a_copy_in_the_same_place_is_read_on_while_the_old_one_is_open() {
@@ -271,7 +178,7 @@ fn a_file_that_is_read_beyond_what_a_scan_saw_is_the_same() {
         text: "pin.jsonl".into(),
         size,
         modified,
-        why: Why::Named,
+        renamed: false,
         inode: (1, 2),
         rule: Rule::Auto,
         packing: Packing::Plain,
