@@ -60,7 +60,8 @@ pub enum Arrivals {
 pub enum Given {
     /// The same of all.
     All(bool),
-    /// One by one: some lack what the others have.
+    /// One by one: some lack what the others have; also where all do, as they may have that of a
+    /// message before, which was given.
     Each(Vec<bool>),
 }
 

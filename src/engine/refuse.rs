@@ -6,7 +6,7 @@ use super::EngineError;
 use super::fingerprint::BAGS;
 use crate::cli::{Failure, exit};
 use crate::config::{Config, Sink as SinkConfig};
-use crate::store::{ReadOnly, fingerprint_of, is_rebuilding};
+use crate::store::{ReadOnly, fingerprint_of, former_folder};
 
 /// The way out where a run finds a state of other settings.
 pub const GO_BACK: &str = "go back to them, give another folder with --state, or compute the \
@@ -34,11 +34,9 @@ pub fn bags(config: &Config, bags: bool, replay: bool) -> Result<(), EngineError
 /// A run that joins bags begins its state anew at each start: it takes one from such a run alone,
 /// and none that nobody can read.
 pub fn others_state(dir: &Path) -> Result<(), EngineError> {
-    if is_rebuilding(dir) {
-        // Whatever was there is kept until the new one has passed it.
-        return Ok(());
-    }
-    let stored = fingerprint_of(dir).filter(|stored| !stored.is_empty());
+    // Where it is being made anew, also of the one that is set aside.
+    let folders = [dir.to_owned(), former_folder(dir)];
+    let stored = folders.iter().filter_map(|dir| fingerprint_of(dir)).find(|f| !f.is_empty());
     if stored.is_none() {
         // Why it cannot be read, if it is there.
         ReadOnly::open(dir)?;
@@ -104,6 +102,10 @@ mod tests {
         };
         assert_eq!([None, Some("true"), Some("false")].map(refused), [false, false, true]);
         std::fs::write(dir.path().join("true/manifest.json"), "{}").expect("written");
+        let aside = dir.path().join("aside");
+        std::fs::create_dir(&aside).expect("a new folder");
+        std::fs::rename(dir.path().join("false"), former_folder(&aside)).expect("there");
+        assert!(others_state(&aside).is_err(), "it would go with the bags");
         let log = crate::store::generation_path(&dir.path().join("true"), 0).join("log");
         std::fs::write(log, "damaged").expect("written");
         assert!(others_state(&dir.path().join("true")).is_err(), "nobody knows what it was");

@@ -38,7 +38,7 @@ pub struct Bounds {
     pub bytes: usize,
     /// Records.
     pub records: usize,
-    /// Arrival times beyond this do not move the clock, where sources were given them.
+    /// Arrival times beyond this do not move the clock, where sources are given them.
     pub farthest: Farthest,
 }
 

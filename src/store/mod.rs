@@ -61,7 +61,7 @@ use log::Log;
 pub use manifest::{Difference, Fingerprint, Manifest, differences};
 use manifest::{FORMAT, Prior, Start};
 pub use open::{ReadOnly, check_fingerprint, fingerprint_of, generation_path, is_state};
-pub use rebuild::{aside_folder, begin_rebuild, begin_rebuild_on, is_rebuilding};
+pub use rebuild::{aside_folder, begin_rebuild, begin_rebuild_on, former_folder};
 
 /// So much memory is kept for the next frame.
 const BUFFER: usize = 16 << 20;

@@ -5,7 +5,7 @@
 //! without the option; beginning another one discards the half-made new state, never the former.
 
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use tracing::warn;
@@ -31,9 +31,9 @@ pub fn begin_rebuild(dir: &Path) -> Result<(), StoreError> {
     begin_rebuild_on(Arc::new(RealDisk), dir)
 }
 
-/// Whether a former state is kept in a folder.
-pub fn is_rebuilding(dir: &Path) -> bool {
-    dir.join(FORMER).is_dir()
+/// The folder of the state that is set aside while the one in a folder is made anew.
+pub fn former_folder(dir: &Path) -> PathBuf {
+    dir.join(FORMER)
 }
 
 /// [`begin_rebuild`] on a disk of choice.
@@ -56,7 +56,8 @@ fn set_aside(disk: &dyn Disk, dir: &Path) -> io::Result<()> {
     let former = dir.join(FORMER);
     // If it is there, the state to be rebuilt is in it, and this one is what the last attempt
     // came to.
-    let under_way = if disk.list(&former).is_ok() { DISCARDING } else { MOVING };
+    let kept = !disk::list_if_there(disk, &former)?.is_empty();
+    let under_way = if kept { DISCARDING } else { MOVING };
     disk.create_dir(&former)?;
     disk.open(&former.join(under_way), Mode::Create)?.sync()?;
     disk.sync_dir(&former)?;
@@ -144,6 +145,6 @@ impl Store {
 }
 
 /// The folder that damaged files are put aside into, for reports.
-pub fn aside_folder(dir: &Path) -> std::path::PathBuf {
+pub fn aside_folder(dir: &Path) -> PathBuf {
     dir.join(repair::ASIDE)
 }

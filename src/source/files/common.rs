@@ -135,6 +135,8 @@ pub struct Common {
     pub may_be_array: bool,
     /// The run ends at the end.
     pub bounded: bool,
+    /// Where a line was that was said to lack its end.
+    unfinished: Option<u64>,
     /// Messages longer than this are cut.
     pub max_message: usize,
     /// Used blocks.
@@ -171,6 +173,7 @@ impl Common {
             shared: file.shared.clone(),
             may_be_array: file.may_be_array,
             bounded: setup.bounded,
+            unfinished: None,
             max_message: setup.max_message,
             pool: Pool::default(),
             counts: counts.clone(),
@@ -261,7 +264,10 @@ impl Common {
 
     /// The line at a position is not read, as its end is missing: that is counted, and said of the
     /// first of such files.
-    pub fn unfinished(&self, at: u64) {
+    pub fn unfinished(&mut self, at: u64) {
+        if self.unfinished.replace(at) == Some(at) {
+            return;
+        }
         if self.counts.unfinished.fetch_add(1, Ordering::Relaxed) < SAID {
             let next = if self.bounded { "a later run reads it" } else { "it is waited for" };
             tracing::warn!(file = %self.name, at, "the last line lacks its end: {next}");

@@ -69,8 +69,22 @@ pub fn is_json(bytes: &[u8]) -> bool {
 /// that is wrong before its end is none.
 pub fn is_half(text: &[u8]) -> bool {
     let text = text.strip_prefix(MARK).unwrap_or(text).trim_ascii_start();
-    let begins = text.first().is_some_and(|first| b"{[\"".contains(first));
-    begins && serde_json::from_slice::<serde::de::IgnoredAny>(text).is_err_and(|e| e.is_eof())
+    let cut = |text: &[u8]| {
+        serde_json::from_slice::<serde::de::IgnoredAny>(text).is_err_and(|e| e.is_eof())
+    };
+    // A number that is cut off is wrong to the parser.
+    let number = || text.last().is_some_and(|last| b"-+.eE".contains(last));
+    begins(text) && (cut(text) || number() && cut(&[text, b"0"].concat()))
+}
+
+/// Whether a line without its end is a whole JSON text: an object, an array or a text, behind which
+/// no more of it can come.
+pub fn is_whole(line: &[u8]) -> bool {
+    begins(line.strip_prefix(MARK).unwrap_or(line).trim_ascii_start()) && is_json(line)
+}
+
+fn begins(text: &[u8]) -> bool {
+    text.first().is_some_and(|first| b"{[\"".contains(first))
 }
 
 /// All of a file as one record: without byte order mark and blanks around it.
@@ -115,6 +129,12 @@ mod tests {
         check(b"eyJhIjox", false);
         check(b"12", false);
         check(b"  ", false);
+        for cut in ["-", "48.", "1e", "1E", "-1e+", "4.5e-"] {
+            check(format!("{{\"x\":{cut}").as_bytes(), true);
+            check(format!("[{{\"x\": {cut}").as_bytes(), true);
+        }
+        check(b"{\"x\":+", false);
+        check(b"{\"x\":.", false);
         check(b"{\"x\":NaN", false);
         check(b"{'a", false);
         check(b"{\"a\":1}}", false);

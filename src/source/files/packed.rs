@@ -260,13 +260,11 @@ impl PackedReader {
                 self.held = bytes;
                 None
             }
-            // More may be put behind a file that is complete, also within a line: only where that
-            // is a JSON text it is whole for sure.
+            // More may be put behind a file that is complete, also within a line.
             Decoded::Complete
-                if !self.common.bounded && !lines::is_blank(&bytes) && !lines::is_json(&bytes) =>
+                if !self.common.bounded && !lines::is_blank(&bytes) && !lines::is_whole(&bytes) =>
             {
-                self.common.unfinished(self.at);
-                Some(self.finish(&Decoded::CutOff))
+                Some(self.unfinished())
             }
             Decoded::Complete if !bytes.is_empty() => {
                 let len = bytes.len();
@@ -275,6 +273,12 @@ impl PackedReader {
             }
             _ => Some(self.finish(end)),
         }
+    }
+
+    /// What is left of a complete file is the beginning of something: more may be put behind it.
+    fn unfinished(&mut self) -> Read {
+        self.common.unfinished(self.at);
+        self.finish(&Decoded::CutOff)
     }
 
     /// Gives the records of a block, if there are any; blank lines are passed over.
@@ -308,6 +312,7 @@ impl PackedReader {
                 self.held = bytes;
                 return None;
             }
+            (None, Decoded::Complete) => return Some(self.unfinished()),
             (None, _) => return Some(self.finish(end)),
         };
         let behind = (line + 1).min(bytes.len());
@@ -341,6 +346,9 @@ impl PackedReader {
         if more {
             self.held = bytes;
             return Ok(None);
+        }
+        if !self.common.bounded && !lines::is_json(&bytes) {
+            return Ok(Some(self.unfinished()));
         }
         self.undecided = false;
         let next = self.at + bytes.len() as u64;

@@ -38,8 +38,6 @@ pub struct PlainReader {
     closed: bool,
     /// The arrival time of the row before `at` is still to be found.
     behind: bool,
-    /// Where a line was that was said to lack its end.
-    told: Option<u64>,
 }
 
 /// What to do after a step.
@@ -62,7 +60,6 @@ impl PlainReader {
             paused: true,
             closed: false,
             behind,
-            told: None,
         }
     }
 
@@ -295,7 +292,7 @@ impl PlainReader {
     fn rest(&mut self) -> Read {
         self.paused = true;
         let still = self.common.patience() >= Duration::from_millis(250);
-        if still && self.waits() && self.told.replace(self.at) != Some(self.at) {
+        if still && self.waits() {
             self.common.unfinished(self.at);
         }
         // Scans tell of growth of a file that is still for long, or of one among very many.

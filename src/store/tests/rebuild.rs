@@ -54,9 +54,12 @@ fn the_old_state_is_never_lost_before_it_is_passed() {
                 let here = restored.map(|restored| restored.head.cut);
                 assert!(here == Some(29) || former == Some(29), "{what}: {here:?}, {former:?}");
                 drop(store);
-                rebuild(&left, true).unwrap_or_else(|e| panic!("{what}: {e}"));
-                let (store, restored) = open(&left).unwrap_or_else(|e| panic!("{what}: {e}"));
+                rebuild(&left, false).unwrap_or_else(|e| panic!("{what}: {e}"));
+                let (mut store, restored) = open(&left).unwrap_or_else(|e| panic!("{what}: {e}"));
                 assert_eq!(restored.map(|restored| restored.head.cut), Some(2), "{what}");
+                let former = store.former_head().expect("readable").map(|head| head.cut);
+                assert_eq!(former, Some(29), "{what}: it was passed by nobody");
+                store.finish_rebuild().unwrap_or_else(|e| panic!("{what}: {e}"));
                 assert_eq!(store.former_head().expect("readable"), None, "{what}");
             }
         }

@@ -287,6 +287,13 @@ fn the_last_line_of_a_whole_compressed_file_is_read_without_its_end() {
         run.go().expect("readable");
         let again = place.start(true, Some(&run)).expect("the same");
         assert_eq!((run.rows.last().map(|row| row.1), again.rows.len()), (Some(24), 0), "{name}");
+        // What is no JSON text may go on.
+        append_to(&place.path(name), &pack(b"\n{\"n\":5}\neyJhIjox"));
+        run = place.start(false, Some(&run)).expect("it has only grown");
+        assert_eq!(run.texts(), ["{\"n\":5}"], "{name}");
+        append_to(&place.path(name), &pack(b"Nn0=\n"));
+        run.go().expect("readable");
+        assert_eq!(run.texts().last().map(String::as_str), Some("eyJhIjoxNn0="), "{name}");
     }
 }
 
