@@ -1,7 +1,8 @@
 //! `--log-format`, as the logs know it, and the last line of a command that fails.
 //!
-//! Promises: where standard error is a log of JSON, why the process ends is an object too, whatever
+//! Promises: where standard error is a log of JSON, why a run ends is an object too, whatever
 //! `PINFLOW_LOG` hides.
+//! Limits: what is wrong with the flags or with `PINFLOW_LOG` itself is text, as is a panic.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
