@@ -335,7 +335,7 @@ impl Coordinator {
 
     fn may_seal(&self) -> bool {
         let (tight, queued) = (&self.shared.small_epochs, &self.shared.queued_bytes);
-        let little = !tight.load(Relaxed) && queued.load(Relaxed) < self.pace.queued_bytes;
+        let little = !tight.load(Relaxed) && queued.load(Relaxed) < self.pace.under_way_bytes;
         self.epochs.may_seal(little)
     }
 

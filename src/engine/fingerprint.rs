@@ -150,6 +150,21 @@ mod tests {
         assert!(fits, "{want}\n{got:#?}\n{former}\n->\n{now}");
     }
 
+    /// Whether a state of the first configuration goes on with the second.
+    fn assert_goes(former: &str, now: &str, goes: bool) {
+        let dir = tempfile::tempdir().expect("a folder");
+        let of = |text: &str| {
+            let mut config = config(text);
+            config.state.dir = dir.path().to_owned();
+            fingerprint(&config, &plan(&config, config.state.all_columns))
+        };
+        let options = crate::store::Options::new(of(former));
+        let (mut store, _) = crate::store::Store::open(dir.path(), options).expect("a new state");
+        store.commit(&crate::store::Cut::default()).expect("stored");
+        let said = store.check_fingerprint(&of(now));
+        assert_eq!(said.is_ok(), goes, "{former}\n->\n{now}\n{said:?}");
+    }
+
     fn metric(name: &str, rest: &str) -> String {
         METRIC.replace("\"m\"", &format!("{name:?}")) + rest + "\n"
     }
@@ -256,18 +271,7 @@ mod tests {
             (events("\"hour\""), events(""), true),
             (events(""), events("\"year\""), false),
         ] {
-            let dir = tempfile::tempdir().expect("a folder");
-            let of = |text: &str| {
-                let mut config = config(text);
-                config.state.dir = dir.path().to_owned();
-                fingerprint(&config, &plan(&config, config.state.all_columns))
-            };
-            let options = crate::store::Options::new(of(&former));
-            let (mut store, _) =
-                crate::store::Store::open(dir.path(), options).expect("a new state");
-            store.commit(&crate::store::Cut::default()).expect("stored");
-            let said = store.check_fingerprint(&of(&now));
-            assert_eq!(said.is_ok(), goes, "{former}\n->\n{now}\n{said:?}");
+            assert_goes(&former, &now, goes);
         }
     }
 
@@ -284,17 +288,7 @@ mod tests {
             (every(&length), every(""), true),
             (every(""), every(&length), true),
         ] {
-            let dir = tempfile::tempdir().expect("a folder");
-            let of = |text: &str| {
-                let mut config = config(text);
-                config.state.dir = dir.path().to_owned();
-                fingerprint(&config, &plan(&config, config.state.all_columns))
-            };
-            let options = crate::store::Options::new(of(&former));
-            let (mut store, _) =
-                crate::store::Store::open(dir.path(), options).expect("a new state");
-            store.commit(&crate::store::Cut::default()).expect("stored");
-            assert_eq!(store.check_fingerprint(&of(&now)).is_ok(), goes, "{former}\n->\n{now}");
+            assert_goes(&former, &now, goes);
         }
         let said = said(&pins_and(""), &every(""));
         let title = "columns: title is kept now too, for state.columns".to_owned();

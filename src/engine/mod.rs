@@ -58,7 +58,7 @@ pub struct Pace {
     pub epoch: Duration,
     /// Where fewer bytes of messages are in the dataflow full epochs hold little: so many are in
     /// [`UNDER_WAY`] that are full of bytes.
-    pub queued_bytes: u64,
+    pub under_way_bytes: u64,
     /// Results become visible so often while records keep coming.
     pub publish: Duration,
     /// An epoch without data comes so often, if `now` follows the wall clock.
@@ -87,7 +87,7 @@ impl Pace {
     pub fn new(config: &Config, one_cut: bool) -> Self {
         Pace {
             epoch: config.engine.epoch,
-            queued_bytes: (UNDER_WAY * epoch_bytes(config)) as u64,
+            under_way_bytes: (UNDER_WAY * epoch_bytes(config)) as u64,
             publish: PUBLISH,
             idle: IDLE,
             wall: config.engine.clock == Clock::Wall,
