@@ -165,7 +165,7 @@ impl Table {
             self.buckets.push(Arc::new(Bucket { words, wide: Vec::new() }));
         }
         let Some(list) = self.buckets.last_mut().map(Arc::make_mut) else { return };
-        let first = list.append(layout, &layout.key(key), rows.len());
+        let first = list.append(layout, rows.len(), |slot| layout.write_key(key, slot));
         rows.iter().enumerate().for_each(|(n, row)| list.write(layout, first + n, row));
         self.groups += usize::from(!rows.is_empty());
         self.rows += rows.len();
@@ -197,7 +197,7 @@ impl Table {
             bucket.wide.retain(|w| !(first..first + count).contains(&w.0));
             first
         } else {
-            bucket.append(&layout, key, rows.len())
+            bucket.append(&layout, rows.len(), |slot| slot[..layout.head].copy_from_slice(key))
         };
         for (n, row) in rows.iter().enumerate() {
             bucket.write(&layout, first + n, row);
@@ -308,14 +308,13 @@ impl Bucket {
         }
     }
 
-    fn append(&mut self, layout: &Layout, key: &[u32], rows: usize) -> usize {
-        let first = self.words.len() / layout.stride;
-        self.reserve(rows * layout.stride);
-        for _ in 0..rows {
-            self.words.extend_from_slice(key);
-            self.words.resize(self.words.len() + layout.stride - layout.head, 0);
-        }
-        first
+    /// Slots for so many rows more, each of which is given its key; the first of them.
+    fn append(&mut self, layout: &Layout, rows: usize, key: impl Fn(&mut [u32])) -> usize {
+        let (from, words) = (self.words.len(), rows * layout.stride);
+        self.reserve(words);
+        self.words.resize(from + words, 0);
+        self.words[from..].chunks_exact_mut(layout.stride).for_each(key);
+        from / layout.stride
     }
 
     fn write(&mut self, layout: &Layout, slot: usize, row: &[Value]) {

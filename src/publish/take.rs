@@ -16,6 +16,11 @@ const MANY: usize = 10_000;
 struct Setting<'a>(&'a mut [Table]);
 
 impl Take for Setting<'_> {
+    fn looks_ahead(&self) -> bool {
+        // Nothing is looked for in lists.
+        !self.0.iter().all(Table::is_list)
+    }
+
     fn near(&self, metric: u16, key: &GroupKey) {
         self.0.get(usize::from(metric)).into_iter().for_each(|table| table.near(key));
     }
@@ -34,6 +39,10 @@ struct Differing<'a> {
 }
 
 impl Take for &mut Differing<'_> {
+    fn looks_ahead(&self) -> bool {
+        self.to.looks_ahead()
+    }
+
     fn near(&self, metric: u16, key: &GroupKey) {
         self.to.near(metric, key);
     }

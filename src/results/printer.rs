@@ -19,6 +19,9 @@ use super::{Format, Row};
 /// So many rows are brought near before they are printed.
 const AHEAD: usize = 32;
 
+/// The texts of some rows' keys, row by row.
+type Texts = SmallVec<[&'static str; 2 * AHEAD]>;
+
 /// A window, if there is one at hand, and its name and edges as text.
 type Edges = (Option<(u16, i64)>, [Vec<u8>; 3]);
 
@@ -79,6 +82,8 @@ pub(super) struct Printer<'a> {
     pub(super) schema: &'a Schema,
     pub(super) columns: Vec<Column<'a>>,
     labels: Vec<String>,
+    /// Which keys are texts.
+    texts: Vec<usize>,
     quotients: Vec<bool>,
     /// Which columns of measures hold integers as they are.
     plain: Vec<bool>,
@@ -108,7 +113,9 @@ impl<'a> Printer<'a> {
         let integers = schema.values.iter().map(|f| f.ty == Type::Int);
         let plain = integers.zip(&quotients).map(|(integer, quotient)| integer && !quotient);
         let plain = plain.collect();
-        Printer { schema, columns, labels, quotients, plain }
+        let texts = schema.keys.iter().enumerate().filter(|(_, key)| key.ty == Type::Text);
+        let texts = texts.map(|(n, _)| n).collect();
+        Printer { schema, columns, labels, texts, quotients, plain }
     }
 
     /// One cell of a row.
@@ -167,25 +174,38 @@ impl<'a> Printer<'a> {
             if some.is_empty() {
                 return;
             }
-            self.near(&some);
-            some.iter().for_each(|row| self.line(row, &mut edges, format, out));
-        }
-    }
-
-    /// Reads rows, then their texts, so that none of them waits for another's memory.
-    fn near(&self, rows: &[impl Printed]) {
-        for row in rows {
-            std::hint::black_box(row.window());
-        }
-        let texts = self.schema.keys.iter().enumerate().filter(|(_, key)| key.ty == Type::Text);
-        for (n, _) in texts {
-            for key in rows.iter().map(|row| row.key(n)).filter(|key| *key != NULL) {
-                std::hint::black_box(Sym::from_cell(key).as_str().as_bytes().first().copied());
+            let texts = self.texts_of(&some);
+            let mut texts = texts.chunks(self.texts.len().max(1));
+            for row in &some {
+                self.line(row, texts.next().unwrap_or_default(), &mut edges, format, out);
             }
         }
     }
 
-    fn line(&self, row: &impl Printed, edges: &mut Edges, format: Format, out: &mut Vec<u8>) {
+    /// The texts of rows' keys, none for null. Rows are read, then where their texts are, then
+    /// these, so that none of them waits for another's memory.
+    fn texts_of(&self, rows: &[impl Printed]) -> Texts {
+        for row in rows {
+            std::hint::black_box(row.window());
+        }
+        let text = |cell| if cell == NULL { "" } else { Sym::from_cell(cell).as_str() };
+        let of = |row| self.texts.iter().map(move |n| text(Printed::key(row, *n)));
+        let texts: Texts = rows.iter().flat_map(of).collect();
+        for text in &texts {
+            std::hint::black_box(text.as_bytes().first().copied());
+        }
+        texts
+    }
+
+    /// Appends the line of a row; `texts` are those of its keys.
+    fn line(
+        &self,
+        row: &impl Printed,
+        texts: &[&str],
+        edges: &mut Edges,
+        format: Format,
+        out: &mut Vec<u8>,
+    ) {
         if edges.0 != Some(row.window()) {
             self.make_edges(row, edges, format);
         }
@@ -196,10 +216,9 @@ impl<'a> Printer<'a> {
                 From::Window => out.extend_from_slice(&edges.1[0]),
                 From::Start => out.extend_from_slice(&edges.1[1]),
                 From::End => out.extend_from_slice(&edges.1[2]),
-                From::Key(i) if self.schema.keys[i].ty == Type::Text => match row.key(i) {
-                    NULL => {}
-                    key => text(Sym::from_cell(key).as_str(), format, out),
-                },
+                From::Key(i) if let Some(n) = self.texts.iter().position(|text| *text == i) => {
+                    text(texts[n], format, out);
+                }
                 From::Value(i)
                     if self.plain[i]
                         && let Some(value) = row.int(i) =>

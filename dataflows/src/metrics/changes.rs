@@ -32,6 +32,11 @@ const AHEAD: usize = 32;
 
 /// Who takes changes up.
 pub trait Take {
+    /// Whether it helps to be told of changes before they come.
+    fn looks_ahead(&self) -> bool {
+        false
+    }
+
     /// This change comes soon: what it touches may be brought near.
     fn near(&self, _metric: u16, _key: &GroupKey) {}
 
@@ -139,9 +144,10 @@ impl Changes {
 fn each<'a>(mut words: &[i64], wide: &mut impl Iterator<Item = &'a Value>, to: &mut impl Take) {
     let mut key = GroupKey { window: 0, start: 0, keys: SmallVec::new() };
     let mut rows: Vec<Values> = Vec::new();
+    let some = if to.looks_ahead() { AHEAD } else { 0 };
     loop {
         let mut ahead = words;
-        for _ in 0..AHEAD {
+        for _ in 0..some {
             let Some((head, _)) = take_change(&mut ahead, &mut key) else { break };
             to.near(head.metric, &key);
         }

@@ -1,7 +1,8 @@
 //! Groups: the state of every node's groups on one worker, and what is published of it.
 //!
 //! Promises: what is shown is a function of the updates taken and of `now`; the order of updates
-//! within an epoch does not matter. Windows that others lie within are rolled up from them.
+//! within an epoch does not matter. Windows that others lie within are rolled up from them; before
+//! anything is shown, as while a backlog is read, that waits until all is there.
 //! Windows leave memory when `now` passes their end and `retain`, buckets of arrivals when no
 //! window reaches them any more.
 //! An own operator: counts that arrive summed by key need no sorted batches, and multisets need
@@ -30,6 +31,8 @@ struct NodeGroups {
     live: Live,
     /// Where some of its windows slide over arrivals.
     buckets: Option<Buckets>,
+    /// The windows that are rolled up from others are still to be: nothing has been shown yet.
+    to_roll: bool,
 }
 
 /// All groups of one worker.
@@ -60,6 +63,7 @@ impl Groups {
             let groups = &mut self.nodes[n];
             let moved = groups.move_on(node, tick);
             if tick.publish {
+                groups.roll_up(node, tick.now);
                 groups.live.publish(node, &plan.metrics, changes);
                 if tick.last {
                     *groups = NodeGroups::new(node);
@@ -76,7 +80,7 @@ impl NodeGroups {
         let live = Live::new(node);
         let slides = node.sliding().next().is_some();
         let buckets = slides.then(|| Buckets::new(node, live.groups.form().clone()));
-        NodeGroups { live, buckets }
+        NodeGroups { live, buckets, to_roll: rolls::can_wait(node) }
     }
 
     /// Takes changes up.
@@ -85,14 +89,33 @@ impl NodeGroups {
             self.live.take(node, &buckets.arrive(node, updates), now);
         }
         self.live.take(node, updates, now);
+        if !self.to_roll {
+            self.roll(node, updates, now);
+        }
+    }
+
+    /// What changed in windows changes in those that are rolled up from them.
+    fn roll(&mut self, node: &Node, updates: &Updates, now: i64) {
         if let Some(rolled_up) = rolls::rolled_up(node, self.live.groups.form(), updates) {
             self.live.take(node, &rolled_up, now);
         }
     }
 
+    /// Rolls up all that is held, if that has waited.
+    fn roll_up(&mut self, node: &Node, now: i64) {
+        if !std::mem::take(&mut self.to_roll) {
+            return;
+        }
+        // What comes of it makes new chunks, which nothing is rolled up from.
+        for chunk in 0..self.live.groups.chunks() {
+            let words = self.live.groups.entries(chunk).flatten().copied().collect();
+            self.roll(node, &Updates { words, ..Updates::default() }, now);
+        }
+    }
+
     /// The clock moved: windows retire and, if the epoch publishes, slide. Whether any did.
     fn move_on(&mut self, node: &Node, tick: &Tick) -> bool {
-        let NodeGroups { live, buckets } = self;
+        let NodeGroups { live, buckets, .. } = self;
         let slid = buckets.as_mut().is_some_and(|b| b.slide(node, tick, live));
         live.retire(node, tick.now) || slid
     }

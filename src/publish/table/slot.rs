@@ -95,16 +95,21 @@ impl Layout {
     /// The words of a group's slots up to its values.
     pub(super) fn key(&self, key: &GroupKey) -> Key {
         let mut words = Key::from_elem(0, self.head);
+        self.write_key(key, &mut words);
+        words
+    }
+
+    /// Writes them into a slot.
+    pub(super) fn write_key(&self, key: &GroupKey, words: &mut [u32]) {
         if let Some(at) = self.window {
             words[at] = key.window.into();
         }
         if let Some(col) = self.start {
             let start = if key.start == NULL { NULL } else { key.start / col.unit() };
-            col.write(&mut words, start);
+            col.write(words, start);
         }
         debug_assert_eq!(self.keys.len(), key.keys.len());
-        self.keys.iter().zip(&key.keys).for_each(|(col, cell)| col.write(&mut words, *cell));
-        words
+        self.keys.iter().zip(&key.keys).for_each(|(col, cell)| col.write(words, *cell));
     }
 
     /// The window of a slot.

@@ -168,6 +168,17 @@ impl Store {
         self.numbers += 1;
     }
 
+    /// How many chunks there are.
+    pub fn chunks(&self) -> usize {
+        self.chunks.len()
+    }
+
+    /// The groups of a chunk, each an entry of its key and its sums.
+    pub fn entries(&self, chunk: usize) -> impl Iterator<Item = &[i64]> {
+        let all = self.chunks[chunk].chunks_exact(self.form.width());
+        all.filter(|group| group[0] & LIVE != 0)
+    }
+
     /// A group, if there is one of this number.
     #[inline]
     pub fn get_mut(&mut self, number: u32) -> Option<Group<'_>> {
