@@ -104,6 +104,18 @@ pub struct Picture {
     pub readings: Vec<Reading>,
 }
 
+/// Tells empty tables how many groups come to each.
+fn expect(tables: &mut [Table], lists: &[Changes]) {
+    if tables.iter().all(|table| table.groups() > 0) {
+        return;
+    }
+    let mut of_metric = vec![0; tables.len()];
+    for metric in lists.iter().flat_map(Changes::metrics) {
+        of_metric.get_mut(usize::from(metric)).into_iter().for_each(|n| *n += 1);
+    }
+    tables.iter_mut().zip(of_metric).for_each(|(table, changes)| table.expect(changes));
+}
+
 impl Reading {
     /// The shape of the rows.
     pub fn schema(&self) -> &Schema {
@@ -160,17 +172,11 @@ impl Published {
         let count = lists.iter().map(Changes::len).sum::<usize>();
         {
             let mut shown = self.shown.write();
-            let mut of_metric = vec![0; shown.tables.len()];
-            for metric in lists.iter().flat_map(Changes::metrics) {
-                of_metric.get_mut(usize::from(metric)).into_iter().for_each(|n| *n += 1);
-            }
-            for (table, changes) in shown.tables.iter_mut().zip(of_metric) {
-                table.sort_out();
-                if last {
-                    table.list();
-                } else {
-                    table.expect(changes);
-                }
+            shown.tables.iter_mut().for_each(Table::sort_out);
+            if last {
+                shown.tables.iter_mut().for_each(Table::list);
+            } else {
+                expect(&mut shown.tables, &lists);
             }
             if followed {
                 let differing = |changes| take::differing(changes, &mut shown.tables);

@@ -3,19 +3,20 @@
 //! nobody is shown anything, what arrives is added up once and not in each window.
 //!
 //! Promises: a bucket holds each group's sums once; what its multisets gained and lost is put
-//! together whenever there is twice as much of it as was left the last time. A bucket leaves
-//! memory when no window reaches it any more.
+//! together where a share's value follows its like, and whenever there is twice as much of it as
+//! was left the last time. A bucket leaves memory when no window reaches it any more.
 
 use std::collections::BTreeMap;
 
 use hashbrown::HashTable;
 use prefetch_index::prefetch_index;
+use smallvec::SmallVec;
 
 use super::super::plan::Node;
 use super::super::update::{Member, Updates, slides};
 use super::super::value::NULL;
 use super::super::window::Edges;
-use super::super::words::{HEAD, Words, equal, hash, head, start};
+use super::super::words::{self, HEAD, Words, equal, hash, head, start};
 use super::live::Live;
 use crate::tick::Tick;
 
@@ -43,6 +44,8 @@ struct Bucket {
     members: Vec<Member>,
     /// How many members were left when they were last put together.
     left: usize,
+    /// Which of the members is the last of each share's sets, if it came since.
+    lasts: Vec<u32>,
 }
 
 impl Buckets {
@@ -53,72 +56,51 @@ impl Buckets {
 
     /// Takes up what arrived; what that changes in the windows that hold the buckets.
     pub fn arrive(&mut self, node: &Node, updates: &Updates) -> Updates {
-        let mut changed = Updates::default();
-        let width = self.form.width();
-        let (mut shares, mut firsts) = (Vec::new(), Vec::new());
-        let mut number = 0;
-        for (n, entry) in updates.words.chunks_exact(width).enumerate() {
-            // In steps, so that none of the look-ups waits for another's memory.
-            if n.is_multiple_of(AHEAD) {
-                let rest = &updates.words[n * width..];
-                self.near(&rest[..rest.len().min(AHEAD * width)]);
+        let Buckets { form, buckets, edges } = self;
+        let (mut changed, mut number) = (Updates::default(), 0);
+        // Of each entry the share that it was added to, and the number of its first change.
+        let (mut shares, mut firsts) = (Vec::new(), vec![0]);
+        let mut rest = &updates.words[..];
+        while let Some(head) = rest.first() {
+            // Most follow one of their bucket.
+            let entries = rest.chunks_exact(form.width()).take(AHEAD);
+            let count = entries.take_while(|entry| entry[0] == *head).count();
+            let (some, behind) = rest.split_at(count * form.width());
+            rest = behind;
+            if !slides(some) {
+                shares.extend(std::iter::repeat_n(None, count));
+                firsts.extend(std::iter::repeat_n(number, count));
+                continue;
             }
-            firsts.push(number);
-            let (slides, bucket) = (slides(entry), start(entry[0]));
-            shares.push((bucket, slides.then(|| self.share(bucket, entry))));
-            for (w, _) in node.sliding().filter(|_| slides) {
-                if self.edges.hold(w, bucket) {
-                    changed.words.push(head(w as u16, NULL));
+            let at = start(*head);
+            buckets.entry(at).or_default().add(form, some, |share| shares.push(Some((at, share))));
+            let held: SmallVec<[usize; 4]> =
+                node.sliding().map(|(w, _)| w).filter(|w| edges.hold(*w, at)).collect();
+            for entry in some.chunks_exact(form.width()) {
+                for w in &held {
+                    changed.words.push(words::head(*w as u16, NULL));
                     changed.words.extend_from_slice(&entry[HEAD..]);
                     number += 1;
                 }
+                firsts.push(number);
             }
         }
-        firsts.push(number);
-        for member in &updates.members {
-            let e = member.entry as usize;
-            if let (bucket, Some(entry)) = shares[e] {
-                let bucket = self.buckets.entry(bucket).or_default();
-                bucket.add_member(Member { entry, ..*member });
+        let bucket_of = |m: &Member| shares[m.entry as usize].map(|(at, _)| at);
+        for some in updates.members.chunk_by(|a, b| bucket_of(a) == bucket_of(b)) {
+            let to = |m: &Member| Some(Member { entry: shares[m.entry as usize]?.1, ..*m });
+            if let Some(at) = bucket_of(&some[0]) {
+                let bucket = buckets.entry(at).or_default();
+                some.chunks(AHEAD).for_each(|some| {
+                    bucket.add_members(node.sets.len(), some.iter().filter_map(to));
+                });
             }
+        }
+        for member in updates.members.iter().filter(|_| number > 0) {
+            let e = member.entry as usize;
             let windows = firsts[e]..firsts[e + 1];
             changed.members.extend(windows.map(|entry| Member { entry, ..*member }));
         }
         changed
-    }
-
-    /// Asks the processor for the shares that some entries are most likely added to.
-    fn near(&self, entries: &[i64]) {
-        let width = self.form.width();
-        let mut likely = [None; AHEAD];
-        for (likely, entry) in likely.iter_mut().zip(entries.chunks_exact(width)) {
-            let bucket = self.buckets.get(&start(entry[0])).filter(|_| slides(entry));
-            let keys = &self.form.key(entry)[HEAD..];
-            *likely = bucket.and_then(|b| Some((b, *b.numbers.find(hash(keys), |_| true)?)));
-        }
-        for (bucket, number) in likely.into_iter().flatten() {
-            prefetch_index(&bucket.words, number as usize * width);
-        }
-    }
-
-    /// Adds to a group's share; its number in the bucket.
-    fn share(&mut self, bucket: i64, entry: &[i64]) -> u32 {
-        let (form, width) = (&self.form, self.form.width());
-        let Bucket { numbers, words, .. } = self.buckets.entry(bucket).or_default();
-        let keys = &form.key(entry)[HEAD..];
-        let of = |number: &u32| &form.key(&words[*number as usize * width..])[HEAD..];
-        let found = numbers.find(hash(keys), |number| equal(of(number), keys)).copied();
-        let number = found.unwrap_or_else(|| {
-            let number = u32::try_from(words.len() / width).expect("fewer than 2^32 groups");
-            numbers.insert_unique(hash(keys), number, |number| hash(of(number)));
-            number
-        });
-        if found.is_none() {
-            words.extend_from_slice(entry);
-        } else {
-            form.merge(&mut words[number as usize * width..][..width], entry, false);
-        }
-        number
     }
 
     /// The clock moved. Where windows are shown, buckets come into them and go out of them; whether
@@ -146,20 +128,75 @@ impl Buckets {
 }
 
 impl Bucket {
-    fn add_member(&mut self, member: Member) {
+    /// Adds at most [`AHEAD`] entries to the shares of their groups; gives the number of each
+    /// one's. Together, so that none of the look-ups waits for another's memory.
+    fn add(&mut self, form: &Words, entries: &[i64], mut give: impl FnMut(u32)) {
+        let (width, entries) = (form.width(), entries.chunks_exact(form.width()));
+        let mut likely = [(0, None); AHEAD];
+        for (likely, entry) in likely.iter_mut().zip(entries.clone()) {
+            let hash = hash(&form.key(entry)[HEAD..]);
+            *likely = (hash, self.numbers.find(hash, |_| true).copied());
+            if let (_, Some(number)) = likely {
+                prefetch_index(&self.words, *number as usize * width);
+            }
+        }
+        entries.zip(likely).for_each(|(entry, likely)| give(self.share(form, entry, likely)));
+    }
+
+    /// Adds an entry of this hash to its group's share, which is most likely this one; its number.
+    fn share(&mut self, form: &Words, entry: &[i64], (hash, likely): (u64, Option<u32>)) -> u32 {
+        let Bucket { numbers, words, .. } = self;
+        let (width, keys) = (form.width(), &form.key(entry)[HEAD..]);
+        let of = |number: &u32| &form.key(&words[*number as usize * width..])[HEAD..];
+        let found = likely.filter(|number| equal(of(number), keys));
+        let found = found.or_else(|| numbers.find(hash, |number| equal(of(number), keys)).copied());
+        if let Some(number) = found {
+            form.merge(&mut words[number as usize * width..][..width], entry, false);
+            return number;
+        }
+        let number = u32::try_from(words.len() / width).expect("fewer than 2^32 groups");
+        numbers.insert_unique(hash, number, |number| words::hash(of(number)));
+        words.extend_from_slice(entry);
+        number
+    }
+
+    /// Adds some members of shares that have so many sets each; together, as [`Bucket::add`] does.
+    fn add_members(&mut self, sets: usize, members: impl Iterator<Item = Member> + Clone) {
+        for at in members.clone().map(|m| m.entry as usize * sets + usize::from(m.set)) {
+            if let Some(last) = self.lasts.get(at) {
+                prefetch_index(&self.members, *last as usize);
+            }
+        }
+        members.for_each(|member| self.add_member(sets, member));
+    }
+
+    fn add_member(&mut self, sets: usize, member: Member) {
+        let what = |m: &Member| (m.entry, m.set, m.value, m.with);
+        let at = member.entry as usize * sets + usize::from(member.set);
+        if self.lasts.len() <= at {
+            self.lasts.resize(at + 1, u32::MAX);
+        }
+        if let Some(last) = self.members.get_mut(self.lasts[at] as usize)
+            && what(last) == what(&member)
+        {
+            last.diff += member.diff;
+            return;
+        }
+        self.lasts[at] = u32::try_from(self.members.len()).unwrap_or(u32::MAX);
         self.members.push(member);
         if self.members.len() < FEW.max(2 * self.left) {
             return;
         }
         // Those that were left are in order, which this sort makes use of.
-        self.members.sort_by_key(|m| (m.entry, m.set, m.value, m.with));
+        self.members.sort_by_key(what);
         self.members.dedup_by(|b, a| {
-            let same = (a.entry, a.set, a.value, a.with) == (b.entry, b.set, b.value, b.with);
+            let same = what(a) == what(b);
             a.diff += if same { b.diff } else { 0 };
             same
         });
         self.members.retain(|m| m.diff != 0);
         self.left = self.members.len();
+        self.lasts.clear();
     }
 
     /// The bucket as changes of a window.

@@ -68,7 +68,8 @@ pub fn share(node: &Node) -> usize {
 }
 
 fn share_alone(node: &Node) -> usize {
-    Words::of(node).width() * size_of::<i64>() + hashed(size_of::<u32>())
+    let lasts = node.sets.len() * size_of::<u32>();
+    Words::of(node).width() * size_of::<i64>() + hashed(size_of::<u32>()) + lasts
 }
 
 impl Groups {
