@@ -180,7 +180,7 @@ impl Script {
     fn publish(&mut self, published: &Published, records: usize, now: i64) {
         let changes = self.step(records);
         let frontier = Frontier { run: 2, epoch: self.epoch, now, ended: false };
-        published.apply(frontier, Arc::new(self.progress()), changes);
+        published.show(frontier, Arc::new(self.progress()), changes);
     }
 }
 

@@ -51,7 +51,7 @@ pub fn local() -> SocketAddr {
 
 fn start(token: Option<&str>, max_connections: usize) -> (Server, Parts) {
     let parts = parts(popularity());
-    parts.published.apply(
+    parts.published.show(
         at(1),
         Arc::default(),
         vec![change(Some("France"), "art", 3), change(Some("Peru"), "art", 5)],
@@ -369,11 +369,11 @@ fn a_change_feed_goes_on_from_its_snapshot() {
     assert!(text.contains(r#""positions":{}"#));
     // Half of the connections may be feeds.
     assert_eq!(get(server.addr, ROUTES[5]).status, 503);
-    parts.published.apply(at(2), Arc::default(), vec![change(Some("Peru"), "art", 0)]);
+    parts.published.show(at(2), Arc::default(), vec![change(Some("Peru"), "art", 0)]);
     until(&mut stream, &mut text, "event: change");
     until(&mut stream, &mut text, r#""rows":[],"gone":[{"country":"Peru","category":"art"}]"#);
     assert!(text.contains("id: 1/2"), "{text}");
-    parts.published.apply(at(3), Arc::default(), Vec::new());
+    parts.published.show(at(3), Arc::default(), Vec::new());
     until(&mut stream, &mut text, "event: frontier");
     let begun = Instant::now();
     server.stop();

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use dataflows::metrics::changes::Changes;
+use dataflows::metrics::packed::Group;
 use dataflows::metrics::value::{GroupKey, Values};
 use tokio::sync::mpsc;
 
@@ -85,13 +86,11 @@ pub(super) fn distribute(
 ) -> u64 {
     let mut by_metric: Vec<Vec<(GroupKey, Vec<Values>)>> = Vec::new();
     by_metric.resize_with(feeds.len(), Vec::new);
-    for changes in lists {
-        changes.each(|metric: u16, key: &GroupKey, rows: &[Values]| {
-            let metric = usize::from(metric);
-            if feeds.get(metric).is_some_and(|f| !f.is_empty()) {
-                by_metric[metric].push((key.clone(), rows.to_vec()));
-            }
-        });
+    for (metric, part) in lists.iter().flat_map(Changes::parts) {
+        if feeds.get(metric).is_some_and(|f| !f.is_empty()) {
+            let rows = |group: Group<'_>| group.rows().map(|row| row.values()).collect();
+            by_metric[metric].extend(part.groups().map(|group| (group.key(), rows(group))));
+        }
     }
     let mut lagged = 0;
     for (senders, changes) in feeds.iter_mut().zip(by_metric) {

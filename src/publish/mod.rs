@@ -26,9 +26,10 @@ use dataflows::metrics::changes::Changes;
 use dataflows::metrics::schema::Schema;
 use parking_lot::{Mutex, RwLock};
 
+pub use dataflows::metrics::packed::Row;
 pub use feed::{Event, FEED_CHANGES, FEED_EVENTS, Feed};
 pub use progress::{Place, Progress};
-pub use table::{Row, Table};
+pub use table::Table;
 
 /// Up to where the published results go.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -110,8 +111,8 @@ fn expect(tables: &mut [Table], lists: &[Changes]) {
         return;
     }
     let mut of_metric = vec![0; tables.len()];
-    for metric in lists.iter().flat_map(Changes::metrics) {
-        of_metric.get_mut(usize::from(metric)).into_iter().for_each(|n| *n += 1);
+    for (metric, part) in lists.iter().flat_map(Changes::parts) {
+        of_metric.get_mut(metric).into_iter().for_each(|n| *n += part.len());
     }
     tables.iter_mut().zip(of_metric).for_each(|(table, changes)| table.expect(changes));
 }
@@ -154,8 +155,8 @@ impl Published {
     }
 
     /// Shows an epoch: all changes, the frontier, positions and tallies at once.
-    pub fn apply(&self, frontier: Frontier, progress: Arc<Progress>, changes: impl Into<Changes>) {
-        self.apply_lists(frontier, progress, vec![changes.into()], false);
+    pub fn apply(&self, frontier: Frontier, progress: Arc<Progress>, changes: Changes) {
+        self.apply_lists(frontier, progress, vec![changes], false);
     }
 
     /// The same where the changes come in several lists, a worker's each, no group twice.

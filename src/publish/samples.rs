@@ -1,13 +1,34 @@
 //! Metrics and changes for the tests of this module, of HTTP and of telemetry.
 
+use std::sync::Arc;
+
+use dataflows::metrics::changes::Changes;
 use dataflows::metrics::declare::{Expr, Fact, Join, Key, Kind, Measure, Metric, Output, Ties};
 use dataflows::metrics::declare::{Shape, Time, Window};
+use dataflows::metrics::packed::Layout;
 use dataflows::metrics::schema::Schema;
 use dataflows::metrics::value::{Change, GroupKey, NULL, Value};
 use dataflows::symbol::intern;
 use dataflows::time::{HOUR, SECOND};
 
-use super::{Frontier, Published};
+use super::{Frontier, Progress, Published};
+
+impl Published {
+    /// Shows an epoch of these changes.
+    pub fn show(&self, frontier: Frontier, progress: Arc<Progress>, changes: Vec<Change>) {
+        self.apply(frontier, progress, self.packed(changes));
+    }
+
+    /// Changes as workers give them.
+    pub fn packed(&self, list: Vec<Change>) -> Changes {
+        let layouts: Vec<_> = self.schemas().iter().map(|s| Arc::new(Layout::of(s))).collect();
+        let mut changes = Changes::default();
+        for Change { metric, key, rows } in list {
+            changes.push(metric, &layouts[usize::from(metric)], &key, &rows);
+        }
+        changes
+    }
+}
 
 /// A measure without a filter.
 pub fn measure(name: &str, kind: Kind) -> Measure {

@@ -99,7 +99,6 @@ proptest! {
         // Everything can be taken out again, and the table shrinks with it.
         for mut table in [table, list] {
             for key in map.keys() {
-                table.near(key);
                 table.set(key, &[]);
             }
             prop_assert_eq!((table.groups(), table.rows().count()), (0, 0));
@@ -123,7 +122,7 @@ proptest! {
             let mut differ = changes.clone();
             differ.retain(|c| map.get(&c.key).cloned().unwrap_or_default() != c.rows);
             map.extend(changes.iter().map(|c| (c.key.clone(), c.rows.clone())));
-            published.apply(at(n as u64), Arc::default(), changes);
+            published.show(at(n as u64), Arc::default(), changes);
             let told = feed.try_next().map_or(Vec::new(), |event| event.changes.clone());
             let differ: Vec<_> = differ.into_iter().map(|c| (c.key, c.rows)).collect();
             prop_assert_eq!(told, differ);
@@ -134,9 +133,9 @@ proptest! {
 #[test]
 fn a_reading_is_of_one_frontier_and_stays() {
     let published = popularity();
-    published.apply(at(1), Arc::default(), vec![change(Some("A"), "art", 1)]);
+    published.show(at(1), Arc::default(), vec![change(Some("A"), "art", 1)]);
     let before = published.read(0).expect("there");
-    published.apply(at(2), Arc::default(), vec![change(Some("A"), "art", 0)]);
+    published.show(at(2), Arc::default(), vec![change(Some("A"), "art", 0)]);
     assert_eq!((before.frontier.epoch, before.table.groups()), (1, 1));
     assert_eq!(published.read_all().readings[0].table.groups(), 0);
     assert!(published.read(1).is_none());
@@ -144,18 +143,17 @@ fn a_reading_is_of_one_frontier_and_stays() {
 
 #[test]
 fn the_last_changes_of_several_workers_are_taken_up_at_once() {
-    let lists = || {
-        let one = vec![change(Some("A"), "art", 1), change(None, "x", 4)];
-        [one, vec![], vec![change(Some("B"), "art", 2)]].map(Into::into).to_vec()
-    };
     let shown = |last| {
         let published = popularity();
-        published.apply_lists(at(1), Arc::default(), lists(), last);
+        let one = vec![change(Some("A"), "art", 1), change(None, "x", 4)];
+        let lists = [one, vec![], vec![change(Some("B"), "art", 2)]];
+        let lists = lists.map(|list| published.packed(list)).into();
+        published.apply_lists(at(1), Arc::default(), lists, last);
         let table = published.read(0).expect("there").table;
         let mut rows: Vec<_> = table.rows().map(|r| (r.keys().to_vec(), r.values())).collect();
         rows.sort_by_key(|row| row.0.clone());
         // What follows finds its groups.
-        published.apply(at(2), Arc::default(), vec![change(Some("B"), "art", 0)]);
+        published.show(at(2), Arc::default(), vec![change(Some("B"), "art", 0)]);
         (rows, table.groups(), published.read(0).expect("there").table.groups())
     };
     let last = shown(true);
@@ -172,7 +170,7 @@ fn answers_are_ordered_and_cut() {
         change(None, "art", 2),
         change(Some("A"), "art", 5),
     ];
-    published.apply(at(1), Arc::default(), changes);
+    published.show(at(1), Arc::default(), changes);
     let reading = published.read(0).expect("there");
     let names = names(reading.schema());
     let show = |query: &Query, csv: bool| {
@@ -220,13 +218,13 @@ fn a_limit_of_any_size_leaves_room_for_it() {
 #[test]
 fn a_feed_continues_its_snapshot_and_a_slow_one_is_cut_off() {
     let published = popularity();
-    published.apply(at(1), Arc::default(), vec![change(Some("A"), "art", 1)]);
+    published.show(at(1), Arc::default(), vec![change(Some("A"), "art", 1)]);
     let (reading, mut feed) = published.subscribe(0).expect("there");
     assert_eq!(reading.table.groups(), 1);
     // Nothing is new in either.
-    published.apply(at(2), Arc::default(), vec![]);
-    published.apply(at(2), Arc::default(), vec![change(Some("A"), "art", 1)]);
-    published.apply(
+    published.show(at(2), Arc::default(), vec![]);
+    published.show(at(2), Arc::default(), vec![change(Some("A"), "art", 1)]);
+    published.show(
         at(3),
         Arc::default(),
         vec![change(Some("B"), "art", 2), change(Some("A"), "art", 0)],
@@ -250,7 +248,7 @@ fn a_feed_continues_its_snapshot_and_a_slow_one_is_cut_off() {
     assert_eq!(published.given(), Some(event.frontier));
     for epoch in 0..=FEED_EVENTS as u64 {
         let count = epoch as i64 + 1;
-        published.apply(at(4 + epoch), Arc::default(), vec![change(Some("A"), "art", count)]);
+        published.show(at(4 + epoch), Arc::default(), vec![change(Some("A"), "art", count)]);
     }
     assert_eq!(published.counts().2, 1);
     let mut seen = 0;

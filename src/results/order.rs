@@ -78,7 +78,7 @@ impl Windows {
 pub fn sort(table: &Table, ranking: &Ranking<'_>, rows: &mut [usize]) {
     let mut sorted: Vec<_> = rows.iter().map(|place| table.at(*place)).collect();
     ranking.sort(&mut sorted);
-    rows.iter_mut().zip(sorted).for_each(|(place, row)| *place = row.place());
+    rows.iter_mut().zip(sorted).for_each(|(place, row)| *place = row.slot());
 }
 
 /// The rows of a window that are shown, of all in order: the first `limit` (none: those that the

@@ -37,7 +37,7 @@ fn ordered(schema: &Schema, rows: Vec<Row>, limit: Option<usize>) -> Vec<Row> {
         rows: vec![values],
     };
     let changes: Vec<Change> = rows.into_iter().map(change).collect();
-    published.apply(Frontier::default(), Arc::default(), changes);
+    published.show(Frontier::default(), Arc::default(), changes);
     super::rows(&published.read(0).expect("the metric"), limit)
 }
 
@@ -150,7 +150,7 @@ fn packed_rows_are_printed_like_their_copies() {
         changes.push(Change { metric: 1, key, rows });
     }
     let published = Published::new(vec![by_time, median]);
-    published.apply(Frontier::default(), Arc::default(), changes);
+    published.show(Frontier::default(), Arc::default(), changes);
     for (metric, format) in [(0, Format::Tsv), (0, Format::Csv), (1, Format::Tsv), (1, Format::Csv)]
     {
         let reading = published.read(metric).expect("the metric");

@@ -69,7 +69,7 @@ fn records_are_conserved_in_a_scrape() {
         let published = popularity();
         let progress = progress(partitions);
         let total = progress.total();
-        published.apply(at(1), Arc::new(progress), vec![change(Some("A"), "art", 1)]);
+        published.show(at(1), Arc::new(progress), vec![change(Some("A"), "art", 1)]);
         published.set_state(State::Live);
         let labels = Labels { named: BTreeMap::new(), max_series: 9, max_series_per_metric: 9 };
         let status = Status { sources: vec![SourceStatus::default()], ..Status::default() };
@@ -100,7 +100,7 @@ fn records_are_conserved_in_a_scrape() {
 #[test]
 fn a_scrape_is_well_formed() {
     let published = popularity();
-    published.apply(at(1), Arc::new(progress(4)), Vec::new());
+    published.show(at(1), Arc::new(progress(4)), Vec::new());
     let labels = Labels { named: BTreeMap::new(), max_series: 9, max_series_per_metric: 9 };
     let text = scrape(&Machine::new(), &published, &Status::default(), &labels);
     let mut families = std::collections::BTreeSet::new();

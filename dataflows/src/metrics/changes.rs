@@ -1,259 +1,258 @@
-//! The changed groups of an epoch, packed one after the other.
+//! The changed groups of an epoch, packed as they lie in tables, metric by metric.
 //!
-//! Promises: what is pushed comes out as it went in, in that order. A group costs some words and
-//! no allocation of its own, so that an epoch that changes every group (the only one that a
-//! bounded run shows) takes little memory; who takes them over frees them while going through.
-//! Limits: 2^16 - 1 keys a group, as many columns a row.
-//!
-//! ```text
-//! change = metric:16|window:16|keys:16|columns:16  rows  start  key*  value*      words of 64 bits
-//! value  = number << 2, or symbol << 2 | TEXT, or NONE, or WIDE: the next of the wide ones
-//! ```
+//! Promises: what is pushed comes out as it went in, that of each metric in its order. A group
+//! costs some words and no allocation of its own, so that an epoch that changes every group (the
+//! only one that a bounded run shows) takes little memory.
+//! Limits: 2^32 - 1 rows of a group.
 
-use smallvec::SmallVec;
+use std::sync::Arc;
 
-use super::value::{Change, GroupKey, Value, Values};
-use crate::symbol::Sym;
+use super::packed::{Group, Layout, Packed};
+use super::value::{Change, GroupKey, Values};
 
-/// The rows of one group.
-pub type Rows = SmallVec<[Values; 1]>;
-
-const NUMBER: i64 = 0;
-const TEXT: i64 = 1;
-const NONE: i64 = 2;
-const WIDE: i64 = 3;
-const TAG: i64 = 3;
-
-/// Words of a block, about.
-const BLOCK: usize = 32 << 10;
-
-/// So many changes are brought near before they are shown.
-const AHEAD: usize = 32;
-
-/// Who takes changes up.
-pub trait Take {
-    /// Whether it helps to be told of changes before they come.
-    fn looks_ahead(&self) -> bool {
-        false
-    }
-
-    /// This change comes soon: what it touches may be brought near.
-    fn near(&self, _metric: u16, _key: &GroupKey) {}
-
-    /// A change: metric, group, rows.
-    fn take(&mut self, metric: u16, key: &GroupKey, rows: &[Values]);
-}
-
-impl<F: FnMut(u16, &GroupKey, &[Values])> Take for F {
-    fn take(&mut self, metric: u16, key: &GroupKey, rows: &[Values]) {
-        self(metric, key, rows);
-    }
-}
+/// Slots of a block, about.
+const BLOCK: usize = 1024;
 
 /// Changes of groups.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Debug, Default)]
 pub struct Changes {
-    /// Blocks of whole changes.
-    blocks: Vec<Vec<i64>>,
-    /// Quotients, and numbers beyond 62 bits.
-    wide: Vec<Value>,
-    len: usize,
+    /// By metric.
+    parts: Vec<Option<Part>>,
+}
+
+/// The changes of one metric.
+#[derive(Debug)]
+pub struct Part {
+    layout: Arc<Layout>,
+    blocks: Vec<Block>,
+    groups: usize,
+}
+
+/// Some changes of one metric.
+#[derive(Debug, Default)]
+pub struct Block {
+    rows: Packed,
+    /// How many rows each group has. One that has none takes a slot too, with its key.
+    counts: Vec<u32>,
 }
 
 impl Changes {
     /// How many groups changed.
     pub fn len(&self) -> usize {
-        self.len
+        self.parts.iter().flatten().map(Part::len).sum()
     }
 
     /// Whether none did.
     pub fn is_empty(&self) -> bool {
-        self.len == 0
+        self.len() == 0
     }
 
-    /// Adds a change; the rows have the same columns.
-    pub fn push(&mut self, metric: u16, key: &GroupKey, rows: &[Values]) {
-        let columns = rows.first().map_or(0, SmallVec::len);
-        let head = [metric, key.window, key.keys.len() as u16, columns as u16];
-        let head = head.iter().rev().fold(0, |word, part| word << 16 | i64::from(*part));
-        let width = 3 + key.keys.len() + rows.len() * columns;
-        let words = match self.blocks.last_mut() {
-            Some(block) if block.len() + width <= BLOCK => block,
-            last => {
-                // The first grows with what is in it: most epochs change little.
-                let room = if last.is_some() { BLOCK.max(width) } else { width };
-                self.blocks.push(Vec::with_capacity(room));
-                self.blocks.last_mut().expect("one was just pushed")
-            }
-        };
-        words.extend([head, rows.len() as i64, key.start]);
-        words.extend_from_slice(&key.keys);
-        for value in rows.iter().flatten() {
-            let narrow = match value {
-                Value::Null => Some(NONE),
-                Value::Text(text) => Some(text.cell() << 2 | TEXT),
-                Value::Int(v) => i64::try_from(*v).ok().and_then(|v| {
-                    let word = v << 2 | NUMBER;
-                    (word >> 2 == v).then_some(word)
-                }),
-                Value::Ratio(..) => None,
-            };
-            words.push(narrow.unwrap_or_else(|| {
-                self.wide.push(*value);
-                WIDE
-            }));
+    /// Adds a change of a metric whose rows are packed so.
+    #[inline]
+    pub fn push(&mut self, metric: u16, layout: &Arc<Layout>, key: &GroupKey, rows: &[Values]) {
+        let at = usize::from(metric);
+        if self.parts.len() <= at {
+            self.parts.resize_with(at + 1, || None);
         }
-        self.len += 1;
+        self.parts[at].get_or_insert_with(|| Part::new(layout)).push(key, rows);
     }
 
-    /// The metrics of the changes.
-    pub fn metrics(&self) -> impl Iterator<Item = u16> {
-        self.blocks.iter().flat_map(|block| {
-            let mut words = &block[..];
-            std::iter::from_fn(move || {
-                let head = Head::read(words)?;
-                words = &words[head.words()..];
-                Some(head.metric)
-            })
-        })
+    /// The changes of metrics that have any, by the metrics' places in the plan.
+    pub fn parts(&self) -> impl Iterator<Item = (usize, &Part)> {
+        self.parts.iter().enumerate().filter_map(|(n, part)| Some((n, part.as_ref()?)))
     }
 
-    /// Shows each change.
-    pub fn each(&self, mut to: impl Take) {
-        let mut wide = self.wide.iter();
-        self.blocks.iter().for_each(|block| each(block, &mut wide, &mut to));
-    }
-
-    /// The same; what was shown is freed on the way.
-    pub fn take_each(self, mut to: impl Take) {
-        let mut wide = self.wide.iter();
-        self.blocks.into_iter().for_each(|block| each(&block, &mut wide, &mut to));
+    /// The same, to be taken over.
+    pub fn into_parts(self) -> impl Iterator<Item = (usize, Part)> {
+        self.parts.into_iter().enumerate().filter_map(|(n, part)| Some((n, part?)))
     }
 
     /// The changes one by one.
     pub fn list(&self) -> Vec<Change> {
-        let mut list = Vec::with_capacity(self.len);
-        self.each(|metric: u16, key: &GroupKey, rows: &[Values]| {
-            list.push(Change { metric, key: key.clone(), rows: rows.to_vec() });
-        });
-        list
+        let change = |metric: usize, group: Group<'_>| Change {
+            metric: metric as u16,
+            key: group.key(),
+            rows: group.rows().map(|row| row.values()).collect(),
+        };
+        let parts = self.parts();
+        parts.flat_map(|(metric, part)| part.groups().map(move |g| change(metric, g))).collect()
     }
 }
 
-/// Shows the changes of a block.
-fn each<'a>(mut words: &[i64], wide: &mut impl Iterator<Item = &'a Value>, to: &mut impl Take) {
-    let mut key = GroupKey { window: 0, start: 0, keys: SmallVec::new() };
-    let mut rows: Vec<Values> = Vec::new();
-    let some = if to.looks_ahead() { AHEAD } else { 0 };
-    loop {
-        let mut ahead = words;
-        for _ in 0..some {
-            let Some((head, _)) = take_change(&mut ahead, &mut key) else { break };
-            to.near(head.metric, &key);
-        }
-        for _ in 0..AHEAD {
-            let Some((head, values)) = take_change(&mut words, &mut key) else { return };
-            rows.resize_with(head.rows, Values::new);
-            for (n, row) in rows.iter_mut().enumerate() {
-                row.clear();
-                let words = &values[n * head.columns..][..head.columns];
-                row.extend(words.iter().map(|word| value(*word, wide)));
-            }
-            to.take(head.metric, &key, &rows);
-        }
-    }
-}
-
-/// Takes a change off the front: its head and values; its group goes into `key`.
-fn take_change<'a>(words: &mut &'a [i64], key: &mut GroupKey) -> Option<(Head, &'a [i64])> {
-    let head = Head::read(words)?;
-    let (change, rest) = words.split_at(head.words());
-    *words = rest;
-    let (keys, values) = change[3..].split_at(head.keys);
-    (key.window, key.start) = (head.window, change[2]);
-    key.keys.clear();
-    key.keys.extend_from_slice(keys);
-    Some((head, values))
-}
-
-impl From<Vec<Change>> for Changes {
-    fn from(list: Vec<Change>) -> Self {
+impl FromIterator<(usize, Part)> for Changes {
+    fn from_iter<I: IntoIterator<Item = (usize, Part)>>(parts: I) -> Self {
         let mut changes = Changes::default();
-        list.iter().for_each(|c| changes.push(c.metric, &c.key, &c.rows));
+        for (at, part) in parts {
+            let len = changes.parts.len().max(at + 1);
+            changes.parts.resize_with(len, || None);
+            changes.parts[at] = Some(part);
+        }
         changes
     }
 }
 
-/// What stands before a change's keys.
-struct Head {
-    metric: u16,
-    window: u16,
-    keys: usize,
-    columns: usize,
-    rows: usize,
+impl Part {
+    /// None yet.
+    pub fn new(layout: &Arc<Layout>) -> Self {
+        Part { layout: Arc::clone(layout), blocks: Vec::new(), groups: 0 }
+    }
+
+    /// How many groups changed.
+    pub fn len(&self) -> usize {
+        self.groups
+    }
+
+    /// Whether none did.
+    pub fn is_empty(&self) -> bool {
+        self.groups == 0
+    }
+
+    /// Adds a change.
+    #[inline]
+    pub fn push(&mut self, key: &GroupKey, rows: &[Values]) {
+        let (layout, block) = self.room_for(rows.len());
+        block.rows.add(layout, key, rows);
+        block.counts.push(rows.len() as u32);
+    }
+
+    /// Adds a change that is packed alike.
+    pub fn copy(&mut self, group: Group<'_>) {
+        let (_, block) = self.room_for(group.count);
+        block.rows.extend(Group { count: group.count.max(1), ..group });
+        block.counts.push(group.count as u32);
+    }
+
+    /// How rows are packed, and the block that the next change of so many rows goes to.
+    #[inline]
+    fn room_for(&mut self, rows: usize) -> (&Layout, &mut Block) {
+        self.groups += 1;
+        let Part { layout, blocks, .. } = self;
+        let has_room =
+            |block: &Block| block.rows.slots(layout) + rows <= BLOCK || block.counts.is_empty();
+        if !blocks.last().is_some_and(has_room) {
+            // The first grows with what is in it: most epochs change little.
+            let room = if blocks.is_empty() { 0 } else { BLOCK };
+            let (rows, counts) = (Packed::with_room(layout, room), Vec::with_capacity(room));
+            blocks.push(Block { rows, counts });
+        }
+        (layout, blocks.last_mut().expect("one was just pushed"))
+    }
+
+    /// The groups, with their rows.
+    pub fn groups(&self) -> impl Iterator<Item = Group<'_>> {
+        self.blocks.iter().flat_map(|block| block.groups(&self.layout))
+    }
+
+    /// The blocks, to be taken over.
+    pub fn into_blocks(self) -> impl Iterator<Item = Block> {
+        self.blocks.into_iter()
+    }
 }
 
-impl Head {
-    fn read(words: &[i64]) -> Option<Self> {
-        let [head, rows, ..] = *words else { return None };
-        let part = |n: u32| (head >> (16 * n)) as u16;
-        Some(Head {
-            metric: part(0),
-            window: part(1),
-            keys: part(2).into(),
-            columns: part(3).into(),
-            rows: rows as usize,
+impl Block {
+    /// The groups, with their rows.
+    pub fn groups<'a>(&'a self, layout: &'a Layout) -> impl Iterator<Item = Group<'a>> {
+        let mut next = 0;
+        self.counts.iter().map(move |count| {
+            let (first, count) = (next, *count as usize);
+            next += count.max(1);
+            Group { layout, packed: &self.rows, first, count }
         })
     }
 
-    fn words(&self) -> usize {
-        3 + self.keys + self.rows * self.columns
-    }
-}
-
-fn value<'a>(word: i64, wide: &mut impl Iterator<Item = &'a Value>) -> Value {
-    match word & TAG {
-        TEXT => Value::Text(Sym::from_cell(word >> 2)),
-        NONE => Value::Null,
-        WIDE => wide.next().copied().unwrap_or(Value::Null),
-        _ => Value::Int((word >> 2).into()),
+    /// How many groups have rows, and the rows of all.
+    pub fn into_rows(mut self, layout: &Layout) -> (usize, Packed) {
+        let gone = |group: &Group<'_>| group.count == 0;
+        if self.counts.contains(&0) {
+            let mut rows = Packed::default();
+            self.groups(layout).filter(|g| !gone(g)).for_each(|group| rows.extend(group));
+            self.rows = rows;
+            self.counts.retain(|count| *count > 0);
+        }
+        (self.counts.len(), self.rows)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::declare::{
+        Expr, Fact, Join, Key, Kind, Measure, Metric, Output, Shape, Ties, Time, Window,
+    };
+    use super::super::schema::Schema;
+    use super::super::value::{NULL, Value};
     use super::*;
+    use crate::record::Column;
     use crate::symbol::intern;
+
+    fn layout(windows: u16) -> Arc<Layout> {
+        let age = Expr::Column(Column::Age);
+        let measure = |name: &str, kind| Measure {
+            name: name.into(),
+            returned: None,
+            kind,
+            filter: Vec::new(),
+        };
+        let shape = Shape::Tumbling { size: 3_600_000_000 };
+        let metric = Metric {
+            name: "m".into(),
+            meaning: String::new(),
+            fact: Fact::Sides([true; 3]),
+            join: Join::Newest,
+            filter: Vec::new(),
+            keys: vec![Key { name: "age".into(), expr: age }],
+            distinct: Vec::new(),
+            measures: vec![measure("mean", Kind::Mean(age)), measure("count", Kind::Count)],
+            windows: (0..windows).map(|_| Window { time: Time::Event, shape }).collect(),
+            retain: None,
+            ties: Ties::First,
+            keep_empty: false,
+            export: 0,
+            limit: None,
+            output: Output::default(),
+        };
+        Arc::new(Layout::of(&Schema::of(&metric)))
+    }
 
     #[test]
     fn changes_come_out_as_they_went_in() {
         let values = [
             Value::Null,
             Value::Int(-1),
-            Value::Int((1 << 61) - 1),
-            Value::Int(1 << 61),
             Value::Int(i128::MIN),
             Value::Ratio(-7, 3),
+            Value::Ratio(i128::MAX, 3),
             Value::Text(intern("a text")),
         ];
-        let mut list = Vec::new();
-        for (n, value) in values.into_iter().enumerate() {
-            let keys = (0..n as i64).map(|k| k * i64::MIN).collect();
-            let key = GroupKey { window: u16::MAX - n as u16, start: -5, keys };
-            let row = |v: Value| -> Values { std::iter::repeat_n(v, n + 1).collect() };
-            let rows = (0..n % 3).map(|_| row(value)).collect();
-            list.push(Change { metric: n as u16 * 9000, key, rows });
+        let layouts = [layout(0), layout(2)];
+        let (mut changes, mut want) = (Changes::default(), Vec::new());
+        for n in 0..9000_usize {
+            let row = |n: usize| [0, 1].map(|by| values[(n + by) % values.len()]);
+            let rows: Vec<Values> = (0..n % 3).map(|r| Values::from(row(n + r))).collect();
+            let (metric, start) = [(0, NULL), (7, 3_600_000_000 * n as i64)][n % 2];
+            let keys = [n as i64 * i64::from(u32::MAX)][..].into();
+            let key = GroupKey { window: metric / 7 * (n % 4 / 2) as u16, start, keys };
+            changes.push(metric, &layouts[n % 2], &key, &rows);
+            want.push(Change { metric, key, rows });
         }
-        // Over several blocks.
-        let list: Vec<Change> = list.iter().cycle().take(9000).cloned().collect();
-        let changes = Changes::from(list.clone());
-        assert!(changes.blocks.len() > 1);
-        assert_eq!((changes.list(), changes.len()), (list.clone(), list.len()));
-        assert!(changes.metrics().eq(list.iter().map(|c| c.metric)));
-        let mut taken = Vec::new();
-        changes.take_each(|metric: u16, key: &GroupKey, rows: &[Values]| {
-            taken.push(Change { metric, key: key.clone(), rows: rows.to_vec() });
-        });
-        assert_eq!(taken, list);
+        want.sort_by_key(|change| change.metric);
+        assert!(changes.parts().all(|(_, part)| part.blocks.len() > 1));
+        assert_eq!((changes.list(), changes.len()), (want.clone(), want.len()));
+        let copy = |(metric, part): (usize, &Part)| {
+            let mut copy = Part::new(&part.layout);
+            part.groups().for_each(|group| copy.copy(group));
+            (metric, copy)
+        };
+        let copies: Changes = changes.parts().map(copy).collect();
+        assert_eq!(copies.list(), want);
+        // Of groups without rows nothing is left.
+        for (metric, part) in changes.into_parts() {
+            let layout = Arc::clone(&part.layout);
+            let rows: Vec<_> = part.into_blocks().map(|block| block.into_rows(&layout)).collect();
+            let of = want.iter().filter(|change| usize::from(change.metric) == metric);
+            let there = of.clone().filter(|change| !change.rows.is_empty()).count();
+            assert_eq!(rows.iter().map(|(groups, _)| groups).sum::<usize>(), there);
+            let values = rows.iter().flat_map(|(_, rows)| rows.rows(&layout));
+            assert!(values.map(|row| row.values()).eq(of.flat_map(|change| change.rows.clone())));
+        }
     }
 }

@@ -8,6 +8,7 @@ pub mod expr;
 pub mod group;
 pub mod meta;
 pub mod multiset;
+pub mod packed;
 pub mod plan;
 pub mod schema;
 pub mod update;

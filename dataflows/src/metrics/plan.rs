@@ -5,12 +5,14 @@ mod looks;
 mod show;
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use super::declare::{AgeGroup, Expr, Fact, Join, Kind, Meta, Metric, Shape, Ties, Time, Window};
 use super::expr::{
     AgeLabels, Compiler, Cond, Ex, Need, Nth, Over, Row, age_labels, columns, condition_columns,
     finer, look, whole,
 };
+use super::packed;
 use super::schema::Schema;
 use super::value::Cells;
 use super::window::{gcd, roll_ups};
@@ -149,6 +151,8 @@ impl Node {
 pub struct MetricPlan {
     /// Its columns and windows.
     pub schema: Schema,
+    /// How its rows are packed.
+    pub packed: Arc<packed::Layout>,
     /// Its group node.
     pub node: usize,
     /// Its measures.
@@ -251,8 +255,10 @@ impl Plan {
             .collect();
         held.inner = inner;
         let shows = with_ratios(metric, shows);
+        let schema = Schema::of(metric);
         self.metrics.push(MetricPlan {
-            schema: Schema::of(metric),
+            packed: Arc::new(packed::Layout::of(&schema)),
+            schema,
             node,
             shows,
             all_ties: metric.ties == Ties::All,

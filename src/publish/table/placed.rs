@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use super::{Bucket, Row, Table};
+use super::{Packed, Row, Table};
 
 impl Table {
     /// A list of the same rows: the n-th of [`Table::rows`] lies at the n-th of these places, which
@@ -12,14 +12,8 @@ impl Table {
     ///
     /// Panics if a place is beyond them.
     pub fn placed(&self, places: impl IntoIterator<Item = usize>) -> Self {
-        let stride = self.layout.stride;
-        let mut one = Bucket { words: vec![0; self.rows * stride], wide: Vec::new() };
-        for (row, place) in self.rows().zip(places) {
-            one.words[place * stride..][..stride].copy_from_slice(row.words());
-            one.wide.extend(row.bucket.wide_of(row.slot).iter().map(|w| (place, w.1, w.2)));
-        }
-        one.wide.sort_unstable_by_key(|wide| (wide.0, wide.1));
-        let buckets = vec![Arc::new(one)];
+        let rows = places.into_iter().zip(self.rows());
+        let buckets = vec![Arc::new(Packed::placed(&self.layout, self.rows, rows))];
         let layout = Arc::clone(&self.layout);
         Table { layout, buckets, base: 1, split: 0, listed: true, ..*self }
     }
@@ -28,7 +22,7 @@ impl Table {
     ///
     /// Panics where it is read, if there is none.
     pub fn at(&self, place: usize) -> Row<'_> {
-        Row { layout: &self.layout, bucket: &self.buckets[0], slot: place }
+        self.buckets[0].row(&self.layout, place)
     }
 }
 

@@ -28,7 +28,7 @@ fn labels(max_series: usize, max_series_per_metric: usize) -> Labels {
 
 fn exported(metrics: &[Metric], changes: Vec<Change>, labels: &Labels) -> (String, u64) {
     let published = Published::new(metrics.iter().map(Schema::of).collect());
-    published.apply(at(1), Arc::default(), changes);
+    published.show(at(1), Arc::default(), changes);
     let mut text = Text::default();
     let overflow = write(&mut text, &published.read_all(), labels);
     (text.finish(), overflow.iter().map(|o| o.1).sum())
@@ -272,7 +272,7 @@ fn attack(countries: u32, categories: u32) -> (Published, Labels) {
             changes.push(row(1, 0, &[Some(&*poster)], &[Value::Int(category.into())]));
         }
     }
-    published.apply(at(1), Arc::default(), changes);
+    published.show(at(1), Arc::default(), changes);
     published.set_state(State::Live);
     let list = |kind: char, n: u32| (0..n).map(|i| name(kind, i)).collect();
     let named =

@@ -9,13 +9,13 @@ use std::collections::BTreeMap;
 
 use rustc_hash::FxHashSet;
 
-use super::super::changes::{Changes, Rows};
+use super::super::changes::Changes;
 use super::super::multiset::Multiset;
 use super::super::plan::{MetricPlan, Node};
 use super::super::update::{Member, Updates, slides};
 use super::super::value::{GroupKey, NULL};
 use super::super::words::{start, window};
-use super::rows::rows;
+use super::rows::{Rows, rows};
 use super::store::Store;
 
 /// So many groups are looked up at a time.
@@ -197,7 +197,7 @@ impl Live {
             if group.set_shown(shows) || shows {
                 let key = group.key();
                 for (metric, rows) in node.metrics.iter().zip(&shown) {
-                    changes.push(*metric, &key, rows);
+                    changes.push(*metric, &metrics[*metric as usize].packed, &key, rows);
                 }
             }
             if gone {

@@ -1,9 +1,13 @@
 //! What a metric shows of a group.
 
-use super::super::changes::Rows;
+use smallvec::SmallVec;
+
 use super::super::plan::{MetricPlan, Show};
 use super::super::value::{Value, Values};
 use super::store::Group;
+
+/// The rows of one group.
+pub type Rows = SmallVec<[Values; 1]>;
 
 /// What a metric shows of a group: usually one row; more where `top` or tied winners are shown.
 pub fn rows(metric: &MetricPlan, group: &mut Group<'_>) -> Rows {

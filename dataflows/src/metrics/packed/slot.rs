@@ -1,4 +1,4 @@
-//! How a group's row lies in a slot of a table: words of 32 bits.
+//! How a group's row lies in a slot: words of 32 bits.
 //!
 //! ```text
 //! slot = [window] [start] key* value*     the window if there are several; its start, if it does
@@ -9,14 +9,13 @@
 //!
 //! Promises: what is written is read; that a value does not fit is told, for it to stand elsewhere.
 
-use dataflows::metrics::declare::Kind;
-use dataflows::metrics::schema::{Field, Schema};
-use dataflows::metrics::value::{GroupKey, NULL, Value};
-use dataflows::record::Type;
-use dataflows::time::HOUR;
-use smallvec::SmallVec;
+use super::super::declare::Kind;
+use super::super::schema::{Field, Schema};
+use super::super::value::{GroupKey, NULL, Value};
+use crate::record::Type;
+use crate::time::HOUR;
 
-/// The cell that says: this value stands in the bucket's list of wide ones.
+/// The cell that says: this value stands in the list of wide ones.
 pub(super) const WIDE: i64 = NULL + 1;
 
 /// How a cell lies in a slot.
@@ -39,9 +38,9 @@ pub(super) struct Col {
     pub(super) form: Form,
 }
 
-/// How a slot lies in a bucket: window, start, keys, values; words of 32 bits.
+/// How the slots of a metric lie: window, start, keys, values; words of 32 bits.
 #[derive(Debug)]
-pub(super) struct Layout {
+pub struct Layout {
     /// Where the window stands, if there are several; and its start, if any has one.
     window: Option<usize>,
     start: Option<Col>,
@@ -53,11 +52,9 @@ pub(super) struct Layout {
     pub(super) stride: usize,
 }
 
-/// The words that a group's slots begin with.
-type Key = SmallVec<[u32; 12]>;
-
 impl Layout {
-    pub(super) fn of(schema: &Schema) -> Self {
+    /// That of a metric's rows.
+    pub fn of(schema: &Schema) -> Self {
         let window = (schema.windows.len() > 1).then_some(0);
         let mut starting = schema.windows.iter().filter(|w| !w.slides()).peekable();
         let start = starting.peek().is_some().then(|| {
@@ -92,14 +89,20 @@ impl Layout {
         Layout { window, start, keys, head, cols, stride }
     }
 
-    /// The words of a group's slots up to its values.
-    pub(super) fn key(&self, key: &GroupKey) -> Key {
-        let mut words = Key::from_elem(0, self.head);
+    /// Bytes of a row.
+    pub fn bytes(&self) -> usize {
+        self.stride * size_of::<u32>()
+    }
+
+    /// The words that a group's slots begin with.
+    pub fn key(&self, key: &GroupKey) -> Vec<u32> {
+        let mut words = vec![0; self.head];
         self.write_key(key, &mut words);
         words
     }
 
-    /// Writes them into a slot.
+    /// Writes a group's key into a slot.
+    #[inline]
     pub(super) fn write_key(&self, key: &GroupKey, words: &mut [u32]) {
         if let Some(at) = self.window {
             words[at] = key.window.into();
@@ -113,11 +116,13 @@ impl Layout {
     }
 
     /// The window of a slot.
+    #[inline]
     pub(super) fn window_of(&self, words: &[u32]) -> u16 {
         self.window.map_or(0, |at| words[at] as u16)
     }
 
     /// Its start.
+    #[inline]
     pub(super) fn start_of(&self, words: &[u32]) -> i64 {
         let start = self.start.map_or(NULL, |col| col.read(words));
         if start == NULL { NULL } else { start * self.start.map_or(1, Col::unit) }
@@ -151,6 +156,7 @@ impl Col {
     }
 
     /// A cell; [`WIDE`] where it stands elsewhere.
+    #[inline]
     pub(super) fn read(self, words: &[u32]) -> i64 {
         let raw = match self.form {
             Form::Text => words[self.at].into(),
