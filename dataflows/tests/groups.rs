@@ -20,7 +20,7 @@ use dataflows::metrics::group::Groups;
 use dataflows::metrics::group::distinct::Distinct;
 use dataflows::metrics::meta;
 use dataflows::metrics::plan::Plan;
-use dataflows::metrics::update::{self, Combine, SLIDING};
+use dataflows::metrics::update::{Combine, Placing, SLIDING};
 use dataflows::metrics::value::{Change, NULL, Value, Values};
 use dataflows::metrics::words::{HEAD, Words, window};
 use dataflows::operators;
@@ -285,7 +285,7 @@ proptest! {
         let (after, grain) = meta::coarser(&plan);
         let placed = |bucket| {
             let mut out = Vec::new();
-            update::placements(&plan.nodes[0], &[NULL; 3], bucket, |window, start| {
+            Placing::of(&plan.nodes[0]).each(&[NULL; 3], bucket, |window, start| {
                 let slides = window == SLIDING;
                 let hours = sliding.filter(|_| slides).map_or(0, |n| n * 3600 * SECOND);
                 let (from, to) = Window::latest(hours, every, now, false);

@@ -13,8 +13,10 @@ mod measured;
 use std::ops::RangeInclusive;
 
 use serde::{Deserialize, Serialize};
+use smallvec::SmallVec;
 
-use super::declare::Time;
+use super::declare::{Time, Window};
+use super::expr::Nth;
 use super::plan::{Node, Plan, Set};
 use super::value::NULL;
 use super::words::{HEAD, WINDOWS, Words, equal, hash, head, window};
@@ -144,9 +146,10 @@ impl Combine {
         let changed = &mut self.nodes[n];
         self.measured.filter(node, cells, rows).measure(node, &changed.words, cells);
         self.given.clear();
+        let placing = Placing::of(node);
         for (r, row) in self.measured.rows().iter().enumerate() {
             let one = self.measured.one(r, &changed.words);
-            placements(node, row.cells(cells), row.bucket, |window, start| {
+            placing.each(row.cells(cells), row.bucket, |window, start| {
                 let (owner, number) = changed.add(one, head(window, start), row.diff);
                 self.given.push((owner, number, r));
             });
@@ -304,21 +307,44 @@ impl Part {
     }
 }
 
-/// The windows of a node that hold a row, as (window, start), without those that are rolled up
-/// from others; for those that slide over arrivals once ([`SLIDING`], bucket).
-pub fn placements(node: &Node, cells: &[i64], bucket: i64, mut each: impl FnMut(u16, i64)) {
-    if node.windows.is_empty() {
-        return each(0, NULL);
+/// Where the rows of a node are placed: in its windows without those that are rolled up from
+/// others; in those that slide over arrivals once ([`SLIDING`]).
+pub struct Placing<'a> {
+    /// There are no windows.
+    everywhere: bool,
+    slides: bool,
+    others: SmallVec<[(u16, &'a Window); 4]>,
+    event: Option<Nth>,
+}
+
+impl<'a> Placing<'a> {
+    /// That of a node.
+    pub fn of(node: &'a Node) -> Self {
+        let windows = node.windows.iter().zip(&node.roll_ups).zip(0..);
+        let others = windows.filter(|((window, from), _)| from.is_none() && !window.slides());
+        Placing {
+            everywhere: node.windows.is_empty(),
+            slides: node.sliding().next().is_some(),
+            others: others.map(|((window, _), number)| (number, window)).collect(),
+            event: node.event,
+        }
     }
-    if node.sliding().next().is_some() {
-        each(SLIDING, bucket);
-    }
-    let event = node.event.map_or(NULL, |e| cells[e]);
-    let windows = node.windows.iter().zip(&node.roll_ups).enumerate();
-    for (w, (window, _)) in windows.filter(|(_, (w, from))| from.is_none() && !w.slides()) {
-        let t = if window.time == Time::Event { event } else { bucket };
-        if t != NULL {
-            window.starts(t).for_each(|start| each(w as u16, start));
+
+    /// The windows that hold a row, as (window, start); for those that slide the bucket.
+    #[inline]
+    pub fn each(&self, cells: &[i64], bucket: i64, mut each: impl FnMut(u16, i64)) {
+        if self.everywhere {
+            return each(0, NULL);
+        }
+        if self.slides {
+            each(SLIDING, bucket);
+        }
+        let event = self.event.map_or(NULL, |e| cells[e]);
+        for (number, window) in &self.others {
+            let t = if window.time == Time::Event { event } else { bucket };
+            if t != NULL {
+                window.starts(t).for_each(|start| each(*number, start));
+            }
         }
     }
 }
