@@ -5,8 +5,8 @@ use super::super::plan::Node;
 use super::super::update::{Member, Updates};
 use super::super::words::{HEAD, Words, head, start, window};
 
-/// Whether windows can be rolled up once from all their groups, before they are first shown, instead
-/// of from each change: no group retires meanwhile, and all of it stands in sums.
+/// Whether windows can be rolled up once from all groups, before they are first shown, instead of
+/// from each change: no group retires meanwhile, and all of it stands in sums.
 pub fn can_wait(node: &Node) -> bool {
     let rolls = node.roll_ups.iter().any(Option::is_some);
     rolls && node.retain.is_none() && node.sets.is_empty()
