@@ -270,6 +270,18 @@ fn results_of_a_finished_run_are_printed_from_its_state() {
     let args = ["results", "pairs", "--config", config, "--state", &state, "--format", "csv"];
     let printed = table::csv(&pinflow(args).ok().stdout);
     table::same("printed", &printed, &written);
+    // Of what is asked for the first.
+    let (head, rows) = written.split_first().unwrap();
+    let country = format!("country={}", rows[0][0]);
+    let of = [&args[..], &["--where", &country, "--limit", "2"]].concat();
+    let mut wanted: Vec<_> = rows.iter().filter(|row| row[0] == rows[0][0]).cloned().collect();
+    assert!(wanted.len() > 2 && wanted.len() < rows.len());
+    wanted.truncate(2);
+    wanted.insert(0, head.clone());
+    assert_eq!(table::csv(&pinflow(of).ok().stdout), wanted);
+    let wrong = pinflow([&args[..], &["--where", "contry=x"]].concat());
+    assert!(wrong.stderr.contains("did you mean `country`?"), "{}", wrong.stderr);
+    assert_eq!(wrong.code, Some(64));
 }
 
 #[test]

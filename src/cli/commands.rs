@@ -144,6 +144,7 @@ fn stored(args: &ResultsArgs, dir: &Path, env: &Env) -> Result<(), Failure> {
         let message = format!("metric `{name}` has no window `{window}`");
         return Err(Failure::new(exit::USAGE, message, hint));
     }
+    let keys = places(metric, &args.keys)?;
     let (published, lost) = crate::engine::recompute(&config, dir).map_err(|mut failure| {
         if args.config.config.is_empty() && failure.exit_code == exit::CONFIG {
             failure.hint = Some(MADE_WITH.into());
@@ -153,11 +154,25 @@ fn stored(args: &ResultsArgs, dir: &Path, env: &Env) -> Result<(), Failure> {
     let Some(reading) = published.find(name).and_then(|n| published.read(n)) else {
         return Err(Failure::new(exit::SOFTWARE, format!("metric `{name}` is not planned"), ""));
     };
-    let mut rows = results::rows(&reading, args.limit);
+    let mut rows = results::rows(&reading, &keys, args.limit);
     let label = |row: &results::Row| labels.get(usize::from(row.window));
     rows.retain(|row| args.window.is_none() || label(row) == args.window.as_ref());
     print_with(|out| results::write(reading.schema(), &rows, args.format.into(), out))?;
     lost.map_or(Ok(()), Err)
+}
+
+/// The keys of a metric that are asked for, by their places.
+fn places(metric: &Metric, keys: &[(String, String)]) -> Result<Vec<(usize, String)>, Failure> {
+    let place = |(name, value): &(String, String)| {
+        let place = metric.keys.iter().position(|key| key.name == *name);
+        let place = place.ok_or_else(|| {
+            let message = format!("metric `{}` has no key `{name}`", metric.name);
+            let known = metric.keys.iter().map(|key| &*key.name);
+            Failure::new(exit::USAGE, message, config::problem::meant(name, known))
+        })?;
+        Ok((place, value.clone()))
+    };
+    keys.iter().map(place).collect()
 }
 
 fn show(args: &ResultsArgs, env: &Env) -> Result<(), Failure> {
@@ -180,6 +195,9 @@ fn show(args: &ResultsArgs, env: &Env) -> Result<(), Failure> {
     }
     if let Some(limit) = args.limit {
         let _ = write!(path, "&limit={limit}");
+    }
+    for (key, value) in &args.keys {
+        let _ = write!(path, "&{}={}", escape(key), escape(value));
     }
     let body = client.get(&path)?;
     match args.format {

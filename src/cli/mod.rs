@@ -310,12 +310,19 @@ pub struct StatusArgs {
     pub json: bool,
 }
 
+/// The name of a key, and what it is to be printed as.
+fn key_value(text: &str) -> Result<(String, String), &'static str> {
+    let (key, value) = text.split_once('=').ok_or("write KEY=VALUE, as country=Brazil")?;
+    Ok((key.into(), value.into()))
+}
+
 /// Settings of `results`.
 #[derive(Args, Clone, Debug, Default)]
 #[command(after_help = "Examples:
   pinflow results                                  the metrics that there are
   pinflow results posts_by_country
   pinflow results category_popularity --window 1h --limit 20 --format csv
+  pinflow results category_popularity --where country=Brazil --where category=art
   pinflow results Q1_top --config config/queries.toml --state S")]
 pub struct ResultsArgs {
     /// The metric; without: a list of all
@@ -329,6 +336,9 @@ pub struct ResultsArgs {
     /// One window of the metric: hour, day, month, year or a size
     #[arg(long, value_name = "WINDOW")]
     pub window: Option<String>,
+    /// Rows of which a key is printed as this (empty: null); may be repeated, all must hold
+    #[arg(long = "where", value_name = "KEY=VALUE", value_parser = key_value)]
+    pub keys: Vec<(String, String)>,
     /// At most so many rows a window
     #[arg(long, value_name = "N")]
     pub limit: Option<usize>,

@@ -20,6 +20,7 @@ use crate::publish::{Feed, Frontier, Reading};
 struct Subscriber {
     app: Arc<App>,
     metric: usize,
+    query: Arc<Query>,
     positions: bool,
     feed: Option<Feed>,
     told: Frontier,
@@ -33,15 +34,16 @@ impl Drop for Subscriber {
     }
 }
 
-/// Answers with a feed that goes on until the client leaves or the server stops.
-pub fn changes(app: Arc<App>, metric: usize, positions: bool) -> Response {
+/// Answers with a feed of the rows that are asked for, which goes on until the client leaves or
+/// the server stops.
+pub fn changes(app: Arc<App>, metric: usize, query: Query, positions: bool) -> Response {
     let before = app.subscribers.fetch_add(1, Ordering::Relaxed);
     app.parts.machine.http_subscribers.inc();
     let mut tick = interval(limits::HEARTBEAT);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let max = app.max_subscribers;
-    let told = Frontier::default();
-    let subscriber = Subscriber { app, metric, positions, feed: None, told, tick };
+    let (told, query) = (Frontier::default(), Arc::new(query));
+    let subscriber = Subscriber { app, metric, query, positions, feed: None, told, tick };
     if before >= max {
         drop(subscriber);
         return Failure::new(
@@ -65,37 +67,42 @@ impl Subscriber {
             let (reading, feed) = self.app.parts.published.subscribe(self.metric)?;
             self.feed = Some(feed);
             self.told = reading.frontier;
-            let positions = self.positions;
-            let text = tokio::task::spawn_blocking(move || whole(&reading, positions));
+            let (query, positions) = (Arc::clone(&self.query), self.positions);
+            let text = tokio::task::spawn_blocking(move || whole(&reading, &query, positions));
             return Some(self.event("snapshot", text.await.ok()?));
         };
-        let event = tokio::select! {
-            biased;
-            event = feed.next() => match event {
-                Some(event) => event,
-                None => {
-                    self.feed = None;
-                    return Some(self.event("lagged", "{}".into()));
-                }
-            },
-            _ = stop.wait_for(|stop| *stop) => return None,
-            _ = self.tick.tick() => {
-                let given = self.app.parts.published.given();
-                // What was given before that is told first.
-                match feed.try_next() {
+        loop {
+            let event = tokio::select! {
+                biased;
+                event = feed.next() => match event {
                     Some(event) => event,
-                    None => return Some(self.still(given.unwrap_or(self.told))),
+                    None => {
+                        self.feed = None;
+                        return Some(self.event("lagged", "{}".into()));
+                    }
+                },
+                _ = stop.wait_for(|stop| *stop) => return None,
+                _ = self.tick.tick() => {
+                    let given = self.app.parts.published.given();
+                    // What was given before that is told first.
+                    match feed.try_next() {
+                        Some(event) => event,
+                        None => return Some(self.still(given.unwrap_or(self.told))),
+                    }
                 }
+            };
+            let published = &self.app.parts.published;
+            let printer = Printer::new(&published.schemas()[self.metric]);
+            let state = published.state();
+            // Others want the rest.
+            if let Some(text) = printer.change(&event, &self.query, state, self.positions) {
+                self.told = event.frontier;
+                return Some(self.event("change", text));
             }
-        };
-        self.told = event.frontier;
-        let published = &self.app.parts.published;
-        let schema = &published.schemas()[self.metric];
-        let text = Printer::new(schema).change(&event, published.state(), self.positions);
-        Some(self.event("change", text))
+        }
     }
 
-    /// Nothing of this metric changed up to a frontier.
+    /// Nothing that is asked for changed up to a frontier.
     fn still(&mut self, now: Frontier) -> Event {
         if now == self.told {
             return Event::default().comment("nothing new");
@@ -113,8 +120,8 @@ impl Subscriber {
     }
 }
 
-fn whole(reading: &Reading, positions: bool) -> String {
+fn whole(reading: &Reading, query: &Query, positions: bool) -> String {
     let names = names(reading.schema());
-    let parts = answer(reading, &names, &Query::default());
+    let parts = answer(reading, &names, query);
     Printer::new(reading.schema()).answer(reading, &parts, positions)
 }

@@ -54,11 +54,7 @@ pub fn body(kind: &'static str, text: String) -> Response {
 }
 
 /// The known name that is nearest to what was written, as a hint.
-pub fn nearest<'a>(
-    written: &str,
-    known: impl Iterator<Item = &'a str>,
-    all: &'static str,
-) -> String {
+pub fn nearest<'a>(written: &str, known: impl Iterator<Item = &'a str>, all: &str) -> String {
     let scored = known.map(|name| (strsim::jaro_winkler(written, name), name));
     match scored.max_by(|a, b| a.0.total_cmp(&b.0)) {
         Some((score, name)) if score > 0.7 => format!("did you mean {name}? {all}"),

@@ -209,16 +209,19 @@ struct Asked {
     positions: bool,
 }
 
-/// The place of the key that a parameter names.
-fn key(schema: &Schema, name: &str) -> Result<usize, Failure> {
+/// The place of the key that a parameter names, beside those that are no keys.
+fn key(schema: &Schema, own: &[&str], name: &str) -> Result<usize, Failure> {
     schema.keys.iter().position(|key| key.name == name).ok_or_else(|| {
-        let own = ["window", "limit", "format", "positions"].into_iter();
-        let known = own.chain(schema.keys.iter().map(|k| &*k.name));
-        let all = "parameters are the metric's keys, window, limit, format, positions";
+        let known = own.iter().copied().chain(schema.keys.iter().map(|k| &*k.name));
+        let all = format!("parameters are the metric's keys, {}", own.join(", "));
         let error = format!("metric {} has no key {name:?}", schema.name);
-        Failure::new(StatusCode::BAD_REQUEST, error, nearest(name, known, all))
+        Failure::new(StatusCode::BAD_REQUEST, error, nearest(name, known, &all))
     })
 }
+
+/// What may be asked of rows, and of their changes.
+const OF_ROWS: [&str; 4] = ["window", "limit", "format", "positions"];
+const OF_CHANGES: [&str; 2] = ["window", "positions"];
 
 /// Parameters that say one thing, once.
 const SINGLE: [&str; 3] = ["limit", "format", "positions"];
@@ -237,13 +240,23 @@ fn bad(error: String, hint: impl Into<String>) -> Failure {
     Failure::new(StatusCode::BAD_REQUEST, error, hint)
 }
 
-fn asked(app: &App, metric: usize, pairs: Vec<(String, String)>) -> Result<Asked, Failure> {
+fn asked(
+    app: &App,
+    metric: usize,
+    own: &[&str],
+    pairs: Vec<(String, String)>,
+) -> Result<Asked, Failure> {
     let schema = &app.parts.published.schemas()[metric];
     let mut asked = Asked { query: Query::default(), csv: false, positions: false };
     let known = names(schema);
     once(&pairs)?;
     for (name, value) in pairs {
         match &*name {
+            name if OF_ROWS.contains(&name) && !own.contains(&name) => {
+                let error = format!("a change feed has no parameter {name:?}");
+                let all = format!("it has the metric's keys, {}", own.join(", "));
+                return Err(bad(error, all));
+            }
             "window" if known.contains(&value) => asked.query.windows.push(value),
             "window" => asked.query.starts.push(start(schema, &known, &value)?),
             "limit" => {
@@ -258,7 +271,7 @@ fn asked(app: &App, metric: usize, pairs: Vec<(String, String)>) -> Result<Asked
                 _ => return Err(bad(format!("there is no format {value:?}"), "json or csv")),
             },
             "positions" => asked.positions = positions(&value)?,
-            _ => asked.query.keys.push((key(schema, &name)?, value)),
+            _ => asked.query.keys.push((key(schema, own, &name)?, value)),
         }
     }
     if asked.query.windows.iter().collect::<BTreeSet<_>>().len() > 1 {
@@ -301,7 +314,7 @@ async fn one(
     Params(pairs): Pairs,
 ) -> Result<Response, Failure> {
     let metric = find(&app, &name)?;
-    let asked = asked(&app, metric, pairs)?;
+    let asked = asked(&app, metric, &OF_ROWS, pairs)?;
     shown(&app)?;
     let unknown = || Failure::new(StatusCode::NOT_FOUND, "no such metric", "see /api/v1/metrics");
     let reading = app.parts.published.read(metric).ok_or_else(unknown)?;
@@ -329,17 +342,9 @@ async fn feed(
     Params(pairs): Pairs,
 ) -> Result<Response, Failure> {
     let metric = find(&app, &name)?;
-    let mut wanted = false;
-    once(&pairs)?;
-    for (name, value) in pairs {
-        if name != "positions" {
-            let error = format!("a change feed has no parameter {name:?}");
-            return Err(bad(error, "the only one is positions=1"));
-        }
-        wanted = positions(&value)?;
-    }
+    let Asked { query, positions, .. } = asked(&app, metric, &OF_CHANGES, pairs)?;
     shown(&app)?;
-    Ok(changes::changes(app, metric, wanted))
+    Ok(changes::changes(app, metric, query, positions))
 }
 
 async fn post(State(app): Shared, Path(index): Path<String>) -> Result<Response, Failure> {

@@ -214,7 +214,14 @@ fn mistakes_are_explained() {
     ] {
         check(&format!("/api/v1/metrics/category_popularity?{query}"), 400, part);
     }
-    check("/api/v1/metrics/category_popularity/changes?positions=foo", 400, "positions=1");
+    for (query, part) in [
+        ("positions=foo", "positions=1"),
+        ("limit=3", "has no parameter"),
+        ("contry=x", "did you mean country?"),
+        ("window=7h", "its windows are 5min, 1h"),
+    ] {
+        check(&format!("/api/v1/metrics/category_popularity/changes?{query}"), 400, part);
+    }
     check("/api/v1/posts/8", 404, "there is no post 8");
     check("/api/v1/posts/-1", 400, "is no index");
     let answer = ask(server.addr, "POST", "/api/v1/status", "content-length: 0\r\n");
@@ -381,4 +388,22 @@ fn a_change_feed_goes_on_from_its_snapshot() {
     let _ = stream.read_to_string(&mut rest);
     assert!(begun.elapsed() < Duration::from_secs(4), "{:?}", begun.elapsed());
     assert!(TcpStream::connect(server.addr).is_err());
+}
+
+#[test]
+fn a_change_feed_tells_of_what_is_asked_for() {
+    let (server, parts) = start(None, 2);
+    let mut stream = TcpStream::connect(server.addr).expect("connects");
+    stream.set_read_timeout(Some(Duration::from_secs(5))).expect("set");
+    let query = "country=Chile&window=5min";
+    write!(stream, "GET {}?{query} HTTP/1.1\r\nhost: localhost\r\n\r\n", ROUTES[5]).expect("sent");
+    let mut text = String::new();
+    until(&mut stream, &mut text, "event: snapshot");
+    until(&mut stream, &mut text, r#""rows":[]}]}"#);
+    for (epoch, country) in [(2, "Peru"), (3, "Chile")] {
+        parts.published.show(at(epoch), Arc::default(), vec![change(Some(country), "art", 7)]);
+    }
+    until(&mut stream, &mut text, r#"{"country":"Chile","category":"art","count":7}"#);
+    assert_eq!(text.matches("event: change").count(), 1, "{text}");
+    assert!(text.contains("id: 1/3") && !text.contains("Peru"), "{text}");
 }

@@ -30,6 +30,14 @@ pub struct Query {
     pub limit: Option<usize>,
 }
 
+impl Query {
+    /// Whether a window of this name and with these edges is wanted.
+    fn names(&self, window: Option<&str>, edges: Option<(i64, i64)>) -> bool {
+        self.windows.iter().all(|name| window == Some(name))
+            && self.starts.iter().all(|start| edges.is_some_and(|(at, _)| at == *start))
+    }
+}
+
 /// One window of an answer.
 pub struct Part<'a> {
     /// Its name; none where the metric has no windows.
@@ -62,8 +70,8 @@ pub fn answer<'a>(reading: &'a Reading, names: &'a [String], query: &Query) -> V
     if schema.windows.is_empty() {
         parts.insert((0, NULL), Vec::new());
     }
-    let wanted = Wanted::new(schema, query);
-    for row in reading.table.rows().filter(|row| wanted.holds(row)) {
+    let wanted = Wanted::new(schema, &query.keys);
+    for row in reading.table.rows().filter(|row| wanted.holds(|n| row.key(n))) {
         let rows = parts.entry((row.window(), row.start())).or_default();
         rows.push(row);
         if let Some(limit) = query.limit
@@ -87,29 +95,27 @@ pub fn answer<'a>(reading: &'a Reading, names: &'a [String], query: &Query) -> V
             rows,
         }
     };
-    let named = |part: &Part<'_>| {
-        query.windows.iter().all(|name| part.window == Some(name))
-            && query.starts.iter().all(|start| part.edges.is_some_and(|(at, _)| at == *start))
-    };
-    parts.into_iter().map(frame).filter(named).collect()
+    parts.into_iter().map(frame).filter(|part| query.names(part.window, part.edges)).collect()
 }
 
 use edges as edges_of;
 
-/// The keys of a query.
-struct Wanted<'a> {
+/// The keys of rows that are wanted: by place, with the text that they print as.
+pub struct Wanted<'a> {
     fields: &'a [Field],
     keys: &'a [(usize, String)],
 }
 
 impl<'a> Wanted<'a> {
-    fn new(schema: &'a Schema, query: &'a Query) -> Self {
-        Wanted { fields: &schema.keys, keys: &query.keys }
+    /// Those of [`Query::keys`].
+    pub fn new(schema: &'a Schema, keys: &'a [(usize, String)]) -> Self {
+        Wanted { fields: &schema.keys, keys }
     }
 
-    fn holds(&self, row: &Row<'_>) -> bool {
+    /// Whether all of them hold of a row whose keys are these.
+    pub fn holds(&self, key: impl Fn(usize) -> i64) -> bool {
         self.keys.iter().all(|(n, want)| {
-            let (cell, ty) = (row.key(*n), self.fields[*n].ty);
+            let (cell, ty) = (key(*n), self.fields[*n].ty);
             match ty {
                 _ if cell == NULL => want.is_empty(),
                 Type::Text => Sym::from_cell(cell).as_str() == want,
@@ -190,21 +196,39 @@ impl<'a> Printer<'a> {
     }
 
     /// A change: in each window touched the rows of the groups that changed, as they are now,
-    /// and the keys of those that are gone.
-    pub fn change(&self, event: &Event, state: State, positions: bool) -> String {
+    /// and the keys of those that are gone. None if nothing of it is wanted.
+    pub fn change(
+        &self,
+        event: &Event,
+        query: &Query,
+        state: State,
+        positions: bool,
+    ) -> Option<String> {
+        let (labels, wanted) = (names(self.schema), Wanted::new(self.schema, &query.keys));
+        let frame_of = |(window, start): (u16, i64)| {
+            let window = usize::from(window);
+            let edges = self.schema.windows.get(window);
+            let edges = edges.map(|w| edges_of(w, start, event.frontier));
+            (labels.get(window).map(String::as_str), edges)
+        };
         let mut parts: BTreeMap<(u16, i64), Vec<&Changed>> = BTreeMap::new();
-        for change in &event.changes {
+        for change in event.changes.iter().filter(|(key, _)| wanted.holds(|n| key.keys[n])) {
             parts.entry((change.0.window, change.0.start)).or_default().push(change);
+        }
+        parts.retain(|part, _| {
+            let (name, edges) = frame_of(*part);
+            query.names(name, edges)
+        });
+        if parts.is_empty() {
+            return None;
         }
         let mut out = String::new();
         let progress = positions.then_some(&*event.progress);
         self.open(&mut out, event.frontier, state, progress);
-        let labels = names(self.schema);
-        for (n, ((window, start), changes)) in parts.into_iter().enumerate() {
+        for (n, (part, changes)) in parts.into_iter().enumerate() {
             out.push_str(if n == 0 { "" } else { "," });
-            let shape = self.schema.windows.get(usize::from(window));
-            let edges = shape.map(|w| edges_of(w, start, event.frontier));
-            frame(&mut out, labels.get(usize::from(window)).map(String::as_str), edges);
+            let (name, edges) = frame_of(part);
+            frame(&mut out, name, edges);
             let rows = changes.iter().flat_map(|(key, rows)| rows.iter().map(move |r| (key, r)));
             for (n, (key, row)) in rows.enumerate() {
                 out.push_str(if n == 0 { "" } else { "," });
@@ -220,7 +244,7 @@ impl<'a> Printer<'a> {
             out.push_str("]}");
         }
         out.push_str("]}");
-        out
+        Some(out)
     }
 
     fn open(&self, out: &mut String, at: Frontier, state: State, progress: Option<&Progress>) {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use dataflows::metrics::changes::Changes;
-use dataflows::metrics::packed::Group;
+use dataflows::metrics::packed::GroupRows;
 use dataflows::metrics::value::{GroupKey, Values};
 use tokio::sync::mpsc;
 
@@ -88,7 +88,7 @@ pub(super) fn distribute(
     by_metric.resize_with(feeds.len(), Vec::new);
     for (metric, part) in lists.iter().flat_map(Changes::parts) {
         if feeds.get(metric).is_some_and(|f| !f.is_empty()) {
-            let rows = |group: Group<'_>| group.rows().map(|row| row.values()).collect();
+            let rows = |group: GroupRows<'_>| group.rows().map(|row| row.values()).collect();
             by_metric[metric].extend(part.groups().map(|group| (group.key(), rows(group))));
         }
     }

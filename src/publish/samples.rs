@@ -5,7 +5,7 @@ use std::sync::Arc;
 use dataflows::metrics::changes::Changes;
 use dataflows::metrics::declare::{Expr, Fact, Join, Key, Kind, Measure, Metric, Output, Ties};
 use dataflows::metrics::declare::{Shape, Time, Window};
-use dataflows::metrics::packed::Layout;
+use dataflows::metrics::packed::RowLayout;
 use dataflows::metrics::schema::Schema;
 use dataflows::metrics::value::{Change, GroupKey, NULL, Value};
 use dataflows::symbol::intern;
@@ -21,7 +21,7 @@ impl Published {
 
     /// Changes as workers give them.
     pub fn packed(&self, list: Vec<Change>) -> Changes {
-        let layouts: Vec<_> = self.schemas().iter().map(|s| Arc::new(Layout::of(s))).collect();
+        let layouts: Vec<_> = self.schemas().iter().map(|s| Arc::new(RowLayout::of(s))).collect();
         let mut changes = Changes::default();
         for Change { metric, key, rows } in list {
             changes.push(metric, &layouts[usize::from(metric)], &key, &rows);

@@ -14,8 +14,9 @@ use std::hash::Hasher;
 use std::sync::Arc;
 
 use dataflows::metrics::changes::Part;
-use dataflows::metrics::packed::{Group, Layout, Packed, Row};
+use dataflows::metrics::packed::{GroupRows, Packed, Row, RowLayout};
 use dataflows::metrics::schema::Schema;
+#[cfg(test)]
 use dataflows::metrics::value::{GroupKey, Values};
 use rustc_hash::FxHasher;
 use smallvec::SmallVec;
@@ -28,7 +29,7 @@ const AHEAD: usize = 32;
 /// The rows of a metric.
 #[derive(Clone, Debug)]
 pub struct Table {
-    layout: Arc<Layout>,
+    layout: Arc<RowLayout>,
     buckets: Vec<Arc<Packed>>,
     /// Buckets at the start of this round of growing; a power of two.
     base: usize,
@@ -44,7 +45,7 @@ impl Table {
     /// An empty table for the rows of a metric.
     pub fn new(schema: &Schema) -> Self {
         Table {
-            layout: Arc::new(Layout::of(schema)),
+            layout: Arc::new(RowLayout::of(schema)),
             buckets: vec![Arc::default()],
             base: 1,
             split: 0,
@@ -88,15 +89,14 @@ impl Table {
         self.listed
     }
 
-    /// An empty table of the same metric, which is a list or has as many buckets, for one of so
-    /// many parts of what is to come.
+    /// An empty table of the same metric with as many buckets, for one of so many parts of what is
+    /// to come; of one that is no list.
     pub fn empty_like(&self, parts: usize) -> Table {
         let layout = Arc::clone(&self.layout);
         // More than there will be in nearly all of them.
         let slots = (LOAD * 3 / 2).div_ceil(parts);
         let bucket = || Arc::new(Packed::with_room(&layout, slots));
-        let buckets = if self.listed { 0 } else { self.buckets.len() };
-        let buckets = std::iter::repeat_with(bucket).take(buckets).collect();
+        let buckets = self.buckets.iter().map(|_| bucket()).collect();
         Table { layout, buckets, groups: 0, rows: 0, ..*self }
     }
 
@@ -105,9 +105,6 @@ impl Table {
     pub fn absorb(&mut self, parts: Vec<Table>) {
         self.groups += parts.iter().map(|part| part.groups).sum::<usize>();
         self.rows += parts.iter().map(|part| part.rows).sum::<usize>();
-        if self.listed {
-            return parts.into_iter().for_each(|part| self.buckets.extend(part.buckets));
-        }
         let layout = &*self.layout;
         // The parts are let go together: what is made anew would else lie scattered in their gaps.
         for (n, bucket) in self.buckets.iter_mut().enumerate() {
@@ -169,11 +166,13 @@ impl Table {
             self.take(changes);
             return differing;
         }
-        self.put_all(changes.groups(), |group, was| {
-            if !group.is_same(was) {
-                differing.copy(group);
-            }
-        });
+        for block in changes.into_blocks() {
+            self.put_all(block.groups(&layout), |group, was| {
+                if !group.is_same(was) {
+                    differing.copy(group);
+                }
+            });
+        }
         differing
     }
 
@@ -181,11 +180,11 @@ impl Table {
     /// the look-ups waits for another's memory.
     fn put_all<'c>(
         &mut self,
-        mut groups: impl Iterator<Item = Group<'c>>,
-        mut seen: impl FnMut(Group<'_>, Group<'_>),
+        mut groups: impl Iterator<Item = GroupRows<'c>>,
+        mut seen: impl FnMut(GroupRows<'_>, GroupRows<'_>),
     ) {
         loop {
-            let some: SmallVec<[Group<'_>; AHEAD]> = groups.by_ref().take(AHEAD).collect();
+            let some: SmallVec<[GroupRows<'_>; AHEAD]> = groups.by_ref().take(AHEAD).collect();
             if some.is_empty() {
                 return;
             }
@@ -195,7 +194,7 @@ impl Table {
     }
 
     /// Replaces the rows of a group; none = it is gone.
-    fn put(&mut self, group: Group<'_>, seen: &mut impl FnMut(Group<'_>, Group<'_>)) {
+    fn put(&mut self, group: GroupRows<'_>, seen: &mut impl FnMut(GroupRows<'_>, GroupRows<'_>)) {
         let key = group.key_words();
         let place = self.place(hash(key));
         let (layout, bucket) = (&*self.layout, &mut self.buckets[place]);
@@ -235,10 +234,15 @@ impl Table {
     }
 
     /// The rows of one group; of a table that is no list.
+    #[cfg(test)]
     pub fn get(&self, key: &GroupKey) -> Vec<Values> {
-        let key = self.layout.key(key);
-        let rows = self.buckets[self.place(hash(&key))].find(&self.layout, &key).rows();
-        rows.map(|row| row.values()).collect()
+        let mut changes = Part::new(&self.layout);
+        changes.push(key, &[]);
+        let found = changes
+            .groups()
+            .map(|group| group.key_words())
+            .flat_map(|key| self.buckets[self.place(hash(key))].find(&self.layout, key).rows());
+        found.map(|row| row.values()).collect()
     }
 
     fn place(&self, hash: usize) -> usize {

@@ -2,7 +2,9 @@
 
 use std::collections::HashMap;
 
+use dataflows::metrics::changes::Part;
 use dataflows::metrics::declare::{Expr, Kind, Shape, Time, Window};
+use dataflows::metrics::packed::RowLayout;
 use dataflows::metrics::value::{GroupKey, NULL, Value, Values};
 use dataflows::record::Column;
 use dataflows::symbol::intern;
@@ -12,6 +14,9 @@ use proptest::prelude::*;
 use super::answer::{Printer, Query, answer, names};
 use super::samples::{at, change, measure, metric, popularity};
 use super::*;
+
+/// The rows of groups.
+type Groups = HashMap<GroupKey, Vec<Values>>;
 
 fn any_value() -> impl Strategy<Value = Value> {
     prop_oneof![
@@ -33,27 +38,89 @@ fn any_rows() -> impl Strategy<Value = Vec<[Value; 4]>> {
     prop::collection::vec([any_value(), any_value(), any_value(), any_value()], 0..3)
 }
 
-proptest! {
-    #[test]
-    fn a_table_is_a_map(
-        steps in prop::collection::vec((0..3u16, 0..40i64, any_rows()), 1..400),
-        rounds in 1..4i64,
-        windows in 0..4usize,
-    ) {
+/// A table of four measures by age and country, and what is to be in it.
+struct Pair {
+    table: Table,
+    map: Groups,
+    layout: Arc<RowLayout>,
+    /// Whether somebody is told of changes.
+    followed: bool,
+}
+
+impl Pair {
+    fn new(windows: &[Shape], followed: bool) -> Self {
         let measures = vec![
             measure("mean", Kind::Mean(Expr::Column(Column::Age))),
             measure("max", Kind::Max(Expr::Column(Column::Category))),
             measure("count", Kind::Count),
             measure("years", Kind::Sum(Expr::Column(Column::Age))),
         ];
+        let windows = windows.iter().map(|s| Window { time: Time::Event, shape: *s });
+        let schema = Schema::of(&metric("m", &["age", "country"], measures, windows.collect()));
+        let layout = Arc::new(RowLayout::of(&schema));
+        Pair { table: Table::new(&schema), map: Groups::new(), layout, followed }
+    }
+
+    /// An epoch's changes, of which followers are told those that differ.
+    fn epoch(&mut self, seen: Groups) {
+        let (mut changes, mut differ) = (Part::new(&self.layout), Vec::new());
+        for (key, rows) in seen {
+            changes.push(&key, &rows);
+            if self.map.get(&key).map_or(&[][..], |rows| rows) != rows {
+                differ.push(key.clone());
+            }
+            if rows.is_empty() {
+                self.map.remove(&key)
+            } else {
+                self.map.insert(key, rows)
+            };
+        }
+        if self.followed {
+            let told = self.table.take_differing(changes);
+            assert!(told.groups().map(|group| group.key()).eq(differ));
+        } else {
+            self.table.take(changes);
+        }
+    }
+
+    /// A list shows the same, and becomes a table again.
+    fn listed(mut self) -> Self {
+        self.table = self.table.empty_like(1);
+        self.table.list();
+        let all = std::mem::take(&mut self.map);
+        self.epoch(all);
+        for _ in 0..2 {
+            let mut shown = Groups::new();
+            for row in self.table.rows() {
+                let key = GroupKey { window: row.window(), start: row.start(), keys: row.keys() };
+                shown.entry(key).or_default().push(row.values());
+            }
+            assert_eq!((&shown, self.table.groups()), (&self.map, self.map.len()));
+            self.table.sort_out();
+        }
+        self
+    }
+
+    fn check(&self) {
+        assert_eq!(self.table.groups(), self.map.len());
+        assert_eq!(self.table.rows().count(), self.map.values().map(Vec::len).sum::<usize>());
+        self.map.iter().for_each(|(key, rows)| assert_eq!(&self.table.get(key), rows));
+    }
+}
+
+proptest! {
+    #[test]
+    fn a_table_is_a_map(
+        steps in prop::collection::vec((0..3u16, 0..40i64, any_rows()), 1..400),
+        rounds in 1..4i64,
+        windows in 0..4usize,
+        followed in any::<bool>(),
+    ) {
         // Whole hours, but for the last.
         let shapes = [Shape::Month, Shape::Year, Shape::Tumbling { size: 1 }];
-        let every = shapes[..windows].iter().map(|s| Window { time: Time::Event, shape: *s });
         let grain = if windows < shapes.len() { HOUR } else { 1 };
-        let schema = Schema::of(&metric("m", &["age", "country"], measures, every.collect()));
-        let mut table = Table::new(&schema);
-        let mut map: HashMap<GroupKey, Vec<Values>> = HashMap::new();
-        let mut kept = None;
+        let mut pair = Pair::new(&shapes[..windows], followed);
+        let (mut kept, mut seen) = (None, Groups::new());
         for round in 0..rounds {
             for (window, key, rows) in &steps {
                 let country = if key % 3 == 0 { NULL } else { intern(&key.to_string()).cell() };
@@ -63,46 +130,23 @@ proptest! {
                 let start = if windows > 0 && key % 4 > 0 { (key - 9) * grain } else { NULL };
                 let key = GroupKey { window, start, keys };
                 let rows: Vec<Values> = rows.iter().map(|row| Values::from_slice(row)).collect();
-                table.set(&key, &rows);
-                if rows.is_empty() { map.remove(&key); } else { map.insert(key, rows); }
+                // A group that comes twice is in the next epoch.
+                if seen.contains_key(&key) {
+                    pair.epoch(std::mem::take(&mut seen));
+                }
+                seen.insert(key, rows);
             }
-            kept.get_or_insert_with(|| (table.clone(), map.clone()));
+            pair.epoch(std::mem::take(&mut seen));
+            kept.get_or_insert_with(|| (pair.table.clone(), pair.map.clone()));
         }
-        let (old, then) = kept.expect("at least one round");
-        for (table, map) in [(&table, &map), (&old, &then)] {
-            prop_assert_eq!(table.groups(), map.len());
-            prop_assert_eq!(table.rows().count(), map.values().map(Vec::len).sum::<usize>());
-            for (key, rows) in map {
-                prop_assert_eq!(&table.get(key), rows);
-            }
-        }
-        // A list shows the same, and becomes a table again.
-        let mut list = Table::new(&schema);
-        list.list();
-        let mut other = list.empty_like(1);
-        for (n, (key, rows)) in map.iter().enumerate() {
-            if n % 3 == 0 { other.set(key, rows) } else { list.set(key, rows) }
-        }
-        list.absorb(vec![other]);
-        for sorted in [false, true] {
-            let mut shown: HashMap<GroupKey, Vec<Values>> = HashMap::new();
-            for row in list.rows() {
-                let key = GroupKey { window: row.window(), start: row.start(), keys: row.keys() };
-                shown.entry(key).or_default().push(row.values());
-            }
-            prop_assert_eq!((&shown, list.groups()), (&map, map.len()));
-            if sorted {
-                map.iter().for_each(|(key, rows)| assert_eq!(&list.get(key), rows));
-            }
-            list.sort_out();
-        }
+        pair.check();
+        let (table, map) = kept.expect("at least one round");
+        Pair { table, map, layout: Arc::clone(&pair.layout), followed }.check();
+        let mut pair = pair.listed();
+        pair.check();
         // Everything can be taken out again, and the table shrinks with it.
-        for mut table in [table, list] {
-            for key in map.keys() {
-                table.set(key, &[]);
-            }
-            prop_assert_eq!((table.groups(), table.rows().count()), (0, 0));
-        }
+        pair.epoch(pair.map.keys().map(|key| (key.clone(), Vec::new())).collect());
+        prop_assert_eq!((pair.table.groups(), pair.table.rows().count()), (0, 0));
     }
 }
 
@@ -232,7 +276,8 @@ fn a_feed_continues_its_snapshot_and_a_slow_one_is_cut_off() {
     let event = feed.try_next().expect("one change");
     assert_eq!((event.frontier.epoch, event.changes.len()), (3, 2));
     let schema = &published.schemas()[0];
-    let shown = Printer::new(schema).change(&event, State::CatchingUp, false);
+    let told = |query: &Query| Printer::new(schema).change(&event, query, State::CatchingUp, false);
+    let shown = told(&Query::default()).expect("all of it");
     let tail = concat!(
         r#""catching_up":true,"windows":[{"window":"5min","#,
         r#""start":"2018-03-04T05:01:00Z","end":"2018-03-04T05:06:00Z","#,
@@ -240,6 +285,15 @@ fn a_feed_continues_its_snapshot_and_a_slow_one_is_cut_off() {
         r#""gone":[{"country":"A","category":"art"}]}]}"#
     );
     assert!(shown.ends_with(tail), "{shown}");
+    // Of the groups and windows that are asked for.
+    let of = |country: &str, window: &str| {
+        let (keys, windows) = (vec![(0, country.to_owned())], vec![window.to_owned()]);
+        told(&Query { keys, windows, ..Query::default() })
+    };
+    let one = of("A", "5min").expect("one is gone");
+    let tail = r#""rows":[],"gone":[{"country":"A","category":"art"}]}]}"#;
+    assert!(one.ends_with(tail), "{one}");
+    assert_eq!((of("A", "1h"), of("C", "5min")), (None, None));
     assert!(feed.try_next().is_none());
     // An epoch that feeds are being given is not behind them yet.
     let giving = published.feeds.lock();

@@ -81,9 +81,7 @@ pub fn sort(table: &Table, ranking: &Ranking<'_>, rows: &mut [usize]) {
     rows.iter_mut().zip(sorted).for_each(|(place, row)| *place = row.slot());
 }
 
-/// The rows of a window that are shown, of all in order: the first `limit` (none: those that the
-/// metric's `limit` allows).
-pub fn first_of<'w>(schema: &Schema, rows: &'w [usize], limit: Option<usize>) -> &'w [usize] {
-    let limit = limit.or(schema.metric.limit).unwrap_or(usize::MAX);
-    &rows[..rows.len().min(limit)]
+/// The rows of a window that are shown, of all in order: as many as the metric's `limit` allows.
+pub fn first_of<'w>(schema: &Schema, rows: &'w [usize]) -> &'w [usize] {
+    &rows[..rows.len().min(schema.metric.limit.unwrap_or(usize::MAX))]
 }

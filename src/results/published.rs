@@ -11,21 +11,25 @@ use super::order::{Windows, first_of, sort};
 use super::printer::{Printed, Printer};
 use super::{CHUNK, Format, Part, Row, extension, write};
 use crate::cli::Failure;
+use crate::publish::answer::Wanted;
 use crate::publish::rank::{Places, Ranking};
 use crate::publish::{self, Published, Reading, edges};
 
-/// The rows of a reading, in the order in which they are printed, at most `limit` a window (none:
-/// as many as the metric's `limit` allows).
-pub fn rows(reading: &Reading, limit: Option<usize>) -> Vec<Row> {
+/// The rows of a reading whose keys are these ([`Wanted`]), in the order in which they are printed,
+/// at most `limit` a window (none: as many as the metric's `limit` allows).
+pub fn rows(reading: &Reading, keys: &[(usize, String)], limit: Option<usize>) -> Vec<Row> {
     let mut windows = Windows::of(&reading.table);
     let mut places = Places::default();
     let ranking = Ranking::of(reading.schema(), reading.table.rows(), &mut places);
     let (table, windows) = windows.each();
+    let wanted = Wanted::new(reading.schema(), keys);
+    let most = limit.or(reading.schema().metric.limit).unwrap_or(usize::MAX);
     let shown = windows.flat_map(|rows| {
         sort(table, &ranking, rows);
-        first_of(reading.schema(), rows, limit)
+        let rows = rows.iter().map(|place| table.at(*place));
+        rows.filter(|row| wanted.holds(|n| row.key(n))).take(most)
     });
-    shown.map(|place| row(reading, table.at(*place))).collect()
+    shown.map(|shown| row(reading, shown)).collect()
 }
 
 fn edges_of(reading: &Reading, row: publish::Row<'_>) -> (i64, i64) {
@@ -80,7 +84,7 @@ pub(super) fn write_reading(
 ) -> io::Result<()> {
     let schema = reading.schema();
     if matches!(format, Format::Json | Format::Table) {
-        return write(schema, &rows(reading, None), format, out);
+        return write(schema, &rows(reading, &[], None), format, out);
     }
     let printer = Printer::new(schema);
     printer.header(format, out)?;
@@ -97,7 +101,7 @@ pub(super) fn write_reading(
         some.iter_mut().for_each(|rows| sort(table, &ranking, rows));
     };
     in_order(windows.chunks_mut(each), in_some, |()| io::Result::Ok(()))?;
-    let windows: Vec<_> = windows.into_iter().map(|rows| first_of(schema, rows, None)).collect();
+    let windows: Vec<_> = windows.into_iter().map(|rows| first_of(schema, rows)).collect();
     let lines = |parts: Vec<&[usize]>| {
         let mut lines = Vec::new();
         let rows = parts.into_iter().flatten();

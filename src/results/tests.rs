@@ -38,7 +38,7 @@ fn ordered(schema: &Schema, rows: Vec<Row>, limit: Option<usize>) -> Vec<Row> {
     };
     let changes: Vec<Change> = rows.into_iter().map(change).collect();
     published.show(Frontier::default(), Arc::default(), changes);
-    super::rows(&published.read(0).expect("the metric"), limit)
+    super::rows(&published.read(0).expect("the metric"), &[], limit)
 }
 
 fn printed(schema: &Schema, rows: Vec<Row>, format: Format) -> String {
@@ -157,7 +157,7 @@ fn packed_rows_are_printed_like_their_copies() {
         let (mut packed, mut copied) = (Vec::new(), Vec::new());
         let mut places = Places::default();
         published::write_reading(&reading, format, &mut places, &mut packed).expect("memory");
-        write(reading.schema(), &rows(&reading, None), format, &mut copied).expect("memory");
+        write(reading.schema(), &rows(&reading, &[], None), format, &mut copied).expect("memory");
         assert_eq!(String::from_utf8(packed), String::from_utf8(copied), "{metric} {format:?}");
     }
 }

@@ -7,7 +7,7 @@
 
 use std::sync::Arc;
 
-use super::packed::{Group, Layout, Packed};
+use super::packed::{GroupRows, Packed, RowLayout};
 use super::value::{Change, GroupKey, Values};
 
 /// Slots of a block, about.
@@ -23,7 +23,7 @@ pub struct Changes {
 /// The changes of one metric.
 #[derive(Debug)]
 pub struct Part {
-    layout: Arc<Layout>,
+    layout: Arc<RowLayout>,
     blocks: Vec<Block>,
     groups: usize,
 }
@@ -49,7 +49,7 @@ impl Changes {
 
     /// Adds a change of a metric whose rows are packed so.
     #[inline]
-    pub fn push(&mut self, metric: u16, layout: &Arc<Layout>, key: &GroupKey, rows: &[Values]) {
+    pub fn push(&mut self, metric: u16, layout: &Arc<RowLayout>, key: &GroupKey, rows: &[Values]) {
         let at = usize::from(metric);
         if self.parts.len() <= at {
             self.parts.resize_with(at + 1, || None);
@@ -69,7 +69,7 @@ impl Changes {
 
     /// The changes one by one.
     pub fn list(&self) -> Vec<Change> {
-        let change = |metric: usize, group: Group<'_>| Change {
+        let change = |metric: usize, group: GroupRows<'_>| Change {
             metric: metric as u16,
             key: group.key(),
             rows: group.rows().map(|row| row.values()).collect(),
@@ -93,7 +93,7 @@ impl FromIterator<(usize, Part)> for Changes {
 
 impl Part {
     /// None yet.
-    pub fn new(layout: &Arc<Layout>) -> Self {
+    pub fn new(layout: &Arc<RowLayout>) -> Self {
         Part { layout: Arc::clone(layout), blocks: Vec::new(), groups: 0 }
     }
 
@@ -116,19 +116,20 @@ impl Part {
     }
 
     /// Adds a change that is packed alike.
-    pub fn copy(&mut self, group: Group<'_>) {
+    pub fn copy(&mut self, group: GroupRows<'_>) {
         let (_, block) = self.room_for(group.count);
-        block.rows.extend(Group { count: group.count.max(1), ..group });
+        block.rows.extend(GroupRows { count: group.count.max(1), ..group });
         block.counts.push(group.count as u32);
     }
 
     /// How rows are packed, and the block that the next change of so many rows goes to.
     #[inline]
-    fn room_for(&mut self, rows: usize) -> (&Layout, &mut Block) {
+    fn room_for(&mut self, rows: usize) -> (&RowLayout, &mut Block) {
         self.groups += 1;
         let Part { layout, blocks, .. } = self;
-        let has_room =
-            |block: &Block| block.rows.slots(layout) + rows <= BLOCK || block.counts.is_empty();
+        let has_room = |block: &Block| {
+            block.rows.slots(layout) + rows.max(1) <= BLOCK || block.counts.is_empty()
+        };
         if !blocks.last().is_some_and(has_room) {
             // The first grows with what is in it: most epochs change little.
             let room = if blocks.is_empty() { 0 } else { BLOCK };
@@ -139,7 +140,7 @@ impl Part {
     }
 
     /// The groups, with their rows.
-    pub fn groups(&self) -> impl Iterator<Item = Group<'_>> {
+    pub fn groups(&self) -> impl Iterator<Item = GroupRows<'_>> {
         self.blocks.iter().flat_map(|block| block.groups(&self.layout))
     }
 
@@ -151,18 +152,18 @@ impl Part {
 
 impl Block {
     /// The groups, with their rows.
-    pub fn groups<'a>(&'a self, layout: &'a Layout) -> impl Iterator<Item = Group<'a>> {
+    pub fn groups<'a>(&'a self, layout: &'a RowLayout) -> impl Iterator<Item = GroupRows<'a>> {
         let mut next = 0;
         self.counts.iter().map(move |count| {
             let (first, count) = (next, *count as usize);
             next += count.max(1);
-            Group { layout, packed: &self.rows, first, count }
+            GroupRows { layout, packed: &self.rows, first, count }
         })
     }
 
     /// How many groups have rows, and the rows of all.
-    pub fn into_rows(mut self, layout: &Layout) -> (usize, Packed) {
-        let gone = |group: &Group<'_>| group.count == 0;
+    pub fn into_rows(mut self, layout: &RowLayout) -> (usize, Packed) {
+        let gone = |group: &GroupRows<'_>| group.count == 0;
         if self.counts.contains(&0) {
             let mut rows = Packed::default();
             self.groups(layout).filter(|g| !gone(g)).for_each(|group| rows.extend(group));
@@ -184,7 +185,7 @@ mod tests {
     use crate::record::Column;
     use crate::symbol::intern;
 
-    fn layout(windows: u16) -> Arc<Layout> {
+    fn layout(windows: u16) -> Arc<RowLayout> {
         let age = Expr::Column(Column::Age);
         let measure = |name: &str, kind| Measure {
             name: name.into(),
@@ -210,7 +211,7 @@ mod tests {
             limit: None,
             output: Output::default(),
         };
-        Arc::new(Layout::of(&Schema::of(&metric)))
+        Arc::new(RowLayout::of(&Schema::of(&metric)))
     }
 
     #[test]

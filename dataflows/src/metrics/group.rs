@@ -1,8 +1,9 @@
 //! Groups: the state of every node's groups on one worker, and what is published of it.
 //!
 //! Promises: what is shown is a function of the updates taken and of `now`; the order of updates
-//! within an epoch does not matter. Windows that others lie within are rolled up from them; before
-//! anything is shown, as while a backlog is read, that waits until all is there.
+//! within an epoch does not matter. Windows that others lie within are rolled up from them; where
+//! there is neither `retain` nor a multiset that waits until something is shown, as at the end of a
+//! backlog.
 //! Windows leave memory when `now` passes their end and `retain`, buckets of arrivals when no
 //! window reaches them any more.
 //! An own operator: counts that arrive summed by key need no sorted batches, and multisets need
@@ -63,7 +64,6 @@ impl Groups {
             let groups = &mut self.nodes[n];
             let moved = groups.move_on(node, tick);
             if tick.publish {
-                groups.roll_up(node, tick.now);
                 groups.live.publish(node, &plan.metrics, changes);
                 if tick.last {
                     *groups = NodeGroups::new(node);
@@ -106,15 +106,19 @@ impl NodeGroups {
         if !std::mem::take(&mut self.to_roll) {
             return;
         }
-        // What comes of it makes new chunks, which nothing is rolled up from.
+        // Nothing is rolled up from what comes of it.
         for chunk in 0..self.live.groups.chunks() {
             let words = self.live.groups.entries(chunk).flatten().copied().collect();
             self.roll(node, &Updates { words, ..Updates::default() }, now);
         }
     }
 
-    /// The clock moved: windows retire and, if the epoch publishes, slide. Whether any did.
+    /// The clock moved: windows retire and, if the epoch publishes, slide; what waited for that is
+    /// rolled up. Whether any window retired or slid.
     fn move_on(&mut self, node: &Node, tick: &Tick) -> bool {
+        if tick.publish {
+            self.roll_up(node, tick.now);
+        }
         let NodeGroups { live, buckets, .. } = self;
         let slid = buckets.as_mut().is_some_and(|b| b.slide(node, tick, live));
         live.retire(node, tick.now) || slid

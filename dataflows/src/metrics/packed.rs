@@ -9,7 +9,7 @@ use prefetch_index::prefetch_index;
 
 use super::value::{Cells, GroupKey, NULL, Value, Values};
 use crate::symbol::Sym;
-pub use slot::Layout;
+pub use slot::RowLayout;
 use slot::{Form, WIDE, get, put};
 
 /// Packed rows of one metric in slots; those of one group stand together, in the order to be shown.
@@ -23,16 +23,16 @@ pub struct Packed {
 /// One row of a group.
 #[derive(Clone, Copy)]
 pub struct Row<'a> {
-    layout: &'a Layout,
+    layout: &'a RowLayout,
     packed: &'a Packed,
     slot: usize,
 }
 
 /// Some rows of a group that stand together, or the group of none: then the first slot has its key.
 #[derive(Clone, Copy)]
-pub struct Group<'a> {
+pub struct GroupRows<'a> {
     /// How they are packed.
-    pub layout: &'a Layout,
+    pub layout: &'a RowLayout,
     /// Where.
     pub packed: &'a Packed,
     /// The first slot.
@@ -43,7 +43,7 @@ pub struct Group<'a> {
 
 impl Packed {
     /// None, with room for so many slots.
-    pub fn with_room(layout: &Layout, slots: usize) -> Self {
+    pub fn with_room(layout: &RowLayout, slots: usize) -> Self {
         Packed { words: Vec::with_capacity(slots * layout.stride), wide: Vec::new() }
     }
 
@@ -51,7 +51,7 @@ impl Packed {
     ///
     /// Panics if a place is beyond them.
     pub fn placed<'a>(
-        layout: &Layout,
+        layout: &RowLayout,
         count: usize,
         rows: impl Iterator<Item = (usize, Row<'a>)>,
     ) -> Self {
@@ -67,7 +67,7 @@ impl Packed {
 
     /// How many slots there are.
     #[inline]
-    pub fn slots(&self, layout: &Layout) -> usize {
+    pub fn slots(&self, layout: &RowLayout) -> usize {
         self.words.len() / layout.stride
     }
 
@@ -89,7 +89,7 @@ impl Packed {
     }
 
     /// Makes room for so many more slots; of few at first, and little more each time.
-    pub fn reserve_little(&mut self, layout: &Layout, slots: usize, first: usize) {
+    pub fn reserve_little(&mut self, layout: &RowLayout, slots: usize, first: usize) {
         let words = slots * layout.stride;
         if self.words.capacity() - self.words.len() < words {
             let some = if self.words.is_empty() { first * words } else { self.words.len() / 4 };
@@ -98,17 +98,17 @@ impl Packed {
     }
 
     /// The rows of the group of these words of a key.
-    pub fn find<'a>(&'a self, layout: &'a Layout, key: &[u32]) -> Group<'a> {
+    pub fn find<'a>(&'a self, layout: &'a RowLayout, key: &[u32]) -> GroupRows<'a> {
         let mut slots = self.words.chunks_exact(layout.stride);
         let (first, count) = match slots.position(|words| words.starts_with(key)) {
             Some(first) => (first, 1 + slots.take_while(|words| words.starts_with(key)).count()),
             None => (0, 0),
         };
-        Group { layout, packed: self, first, count }
+        GroupRows { layout, packed: self, first, count }
     }
 
     /// Takes some slots out.
-    pub fn remove(&mut self, layout: &Layout, first: usize, count: usize) {
+    pub fn remove(&mut self, layout: &RowLayout, first: usize, count: usize) {
         self.words.drain(first * layout.stride..(first + count) * layout.stride);
         self.wide.retain(|w| !(first..first + count).contains(&w.0));
         for wide in self.wide.iter_mut().filter(|w| w.0 > first) {
@@ -118,7 +118,7 @@ impl Packed {
 
     /// Adds the rows of a group, or a slot of its key if there are none.
     #[inline]
-    pub fn add(&mut self, layout: &Layout, key: &GroupKey, rows: &[Values]) {
+    pub fn add(&mut self, layout: &RowLayout, key: &GroupKey, rows: &[Values]) {
         let (from, slots) = (self.words.len(), rows.len().max(1));
         self.words.resize(from + slots * layout.stride, 0);
         let new = self.words[from..].chunks_exact_mut(layout.stride);
@@ -128,7 +128,7 @@ impl Packed {
     }
 
     #[inline]
-    fn write(&mut self, layout: &Layout, slot: usize, row: &[Value]) {
+    fn write(&mut self, layout: &RowLayout, slot: usize, row: &[Value]) {
         let words = &mut self.words[slot * layout.stride..][..layout.stride];
         for (n, col) in layout.cols.iter().enumerate() {
             let value = row.get(n).copied().unwrap_or(Value::Null);
@@ -144,14 +144,14 @@ impl Packed {
     }
 
     /// Adds rows that are packed alike.
-    pub fn extend(&mut self, rows: Group<'_>) {
+    pub fn extend(&mut self, rows: GroupRows<'_>) {
         let first = self.slots(rows.layout);
         self.words.extend_from_slice(rows.words());
         self.wide.extend(rows.wide().map(|(n, col, value)| (first + n, col, value)));
     }
 
     /// Puts rows that are packed alike in place of as many others.
-    pub fn replace(&mut self, first: usize, rows: Group<'_>) {
+    pub fn replace(&mut self, first: usize, rows: GroupRows<'_>) {
         let at = first * rows.layout.stride;
         self.words[at..][..rows.words().len()].copy_from_slice(rows.words());
         if rows.packed.wide.is_empty() && self.wide.is_empty() {
@@ -165,17 +165,17 @@ impl Packed {
 
     /// A row.
     #[inline]
-    pub fn row<'a>(&'a self, layout: &'a Layout, slot: usize) -> Row<'a> {
+    pub fn row<'a>(&'a self, layout: &'a RowLayout, slot: usize) -> Row<'a> {
         Row { layout, packed: self, slot }
     }
 
     /// All slots as if they were rows of one group.
-    pub fn all<'a>(&'a self, layout: &'a Layout) -> Group<'a> {
-        Group { layout, packed: self, first: 0, count: self.slots(layout) }
+    pub fn all<'a>(&'a self, layout: &'a RowLayout) -> GroupRows<'a> {
+        GroupRows { layout, packed: self, first: 0, count: self.slots(layout) }
     }
 
     /// All slots as rows.
-    pub fn rows<'a>(&'a self, layout: &'a Layout) -> impl Iterator<Item = Row<'a>> + Clone {
+    pub fn rows<'a>(&'a self, layout: &'a RowLayout) -> impl Iterator<Item = Row<'a>> + Clone {
         (0..self.slots(layout)).map(move |slot| self.row(layout, slot))
     }
 
@@ -186,7 +186,7 @@ impl Packed {
     }
 }
 
-impl<'a> Group<'a> {
+impl<'a> GroupRows<'a> {
     /// The words of its key.
     #[inline]
     pub fn key_words(&self) -> &'a [u32] {
@@ -205,7 +205,7 @@ impl<'a> Group<'a> {
     }
 
     /// Whether rows that are packed alike are the same.
-    pub fn is_same(&self, other: Group<'_>) -> bool {
+    pub fn is_same(&self, other: GroupRows<'_>) -> bool {
         self.words() == other.words() && self.wide().eq(other.wide())
     }
 
@@ -223,8 +223,8 @@ impl<'a> Group<'a> {
 
 impl<'a> Row<'a> {
     /// The row as if it were all of its group.
-    pub fn alone(self) -> Group<'a> {
-        Group { layout: self.layout, packed: self.packed, first: self.slot, count: 1 }
+    pub fn alone(self) -> GroupRows<'a> {
+        GroupRows { layout: self.layout, packed: self.packed, first: self.slot, count: 1 }
     }
 
     #[inline]
@@ -236,7 +236,8 @@ impl<'a> Row<'a> {
         self.packed.wide_of(self.slot, 1)
     }
 
-    /// The slot that it lies in.
+    /// The slot that it lies in: its place where all rows are packed together, as
+    /// [`Packed::placed`] does; a table has many that are packed each for themselves.
     #[inline]
     pub fn slot(&self) -> usize {
         self.slot

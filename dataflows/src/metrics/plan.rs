@@ -12,7 +12,7 @@ use super::expr::{
     AgeLabels, Compiler, Cond, Ex, Need, Nth, Over, Row, age_labels, columns, condition_columns,
     finer, look, whole,
 };
-use super::packed;
+use super::packed::RowLayout;
 use super::schema::Schema;
 use super::value::Cells;
 use super::window::{gcd, roll_ups};
@@ -152,7 +152,7 @@ pub struct MetricPlan {
     /// Its columns and windows.
     pub schema: Schema,
     /// How its rows are packed.
-    pub packed: Arc<packed::Layout>,
+    pub layout: Arc<RowLayout>,
     /// Its group node.
     pub node: usize,
     /// Its measures.
@@ -257,7 +257,7 @@ impl Plan {
         let shows = with_ratios(metric, shows);
         let schema = Schema::of(metric);
         self.metrics.push(MetricPlan {
-            packed: Arc::new(packed::Layout::of(&schema)),
+            layout: Arc::new(RowLayout::of(&schema)),
             schema,
             node,
             shows,

@@ -61,23 +61,25 @@ impl Buckets {
         // Of each entry the share that it was added to, and the number of its first change.
         let (mut shares, mut firsts) = (Vec::new(), vec![0]);
         let mut rest = &updates.words[..];
-        while let Some(head) = rest.first() {
-            // Most follow one of their bucket.
-            let entries = rest.chunks_exact(form.width()).take(AHEAD);
-            let count = entries.take_while(|entry| entry[0] == *head).count();
+        while !rest.is_empty() {
+            // Those of one bucket follow each other, mostly; others may lie between them.
+            let mut head = None;
+            let is_next = |e: &&[i64]| !slides(e) || *head.get_or_insert(e[0]) == e[0];
+            let count = rest.chunks_exact(form.width()).take(AHEAD).take_while(is_next).count();
             let (some, behind) = rest.split_at(count * form.width());
             rest = behind;
-            if !slides(some) {
+            let Some(head) = head else {
                 shares.extend(std::iter::repeat_n(None, count));
                 firsts.extend(std::iter::repeat_n(number, count));
                 continue;
-            }
-            let at = start(*head);
-            buckets.entry(at).or_default().add(form, some, |share| shares.push(Some((at, share))));
+            };
+            let at = start(head);
+            let bucket = buckets.entry(at).or_default();
+            bucket.add(form, some, |share| shares.push(share.map(|share| (at, share))));
             let held: SmallVec<[usize; 4]> =
                 node.sliding().map(|(w, _)| w).filter(|w| edges.hold(*w, at)).collect();
             for entry in some.chunks_exact(form.width()) {
-                for w in &held {
+                for w in held.iter().filter(|_| slides(entry)) {
                     changed.words.push(words::head(*w as u16, NULL));
                     changed.words.extend_from_slice(&entry[HEAD..]);
                     number += 1;
@@ -85,15 +87,16 @@ impl Buckets {
                 firsts.push(number);
             }
         }
-        let bucket_of = |m: &Member| shares[m.entry as usize].map(|(at, _)| at);
-        for some in updates.members.chunk_by(|a, b| bucket_of(a) == bucket_of(b)) {
-            let to = |m: &Member| Some(Member { entry: shares[m.entry as usize]?.1, ..*m });
-            if let Some(at) = bucket_of(&some[0]) {
-                let bucket = buckets.entry(at).or_default();
-                some.chunks(AHEAD).for_each(|some| {
-                    bucket.add_members(node.sets.len(), some.iter().filter_map(to));
-                });
-            }
+        let of_share = |m: &Member| {
+            let (at, entry) = shares[m.entry as usize]?;
+            Some((at, Member { entry, ..*m }))
+        };
+        let members: Vec<(i64, Member)> = updates.members.iter().filter_map(of_share).collect();
+        for some in members.chunk_by(|(a, _), (b, _)| a == b) {
+            let bucket = buckets.entry(some[0].0).or_default();
+            some.chunks(AHEAD).for_each(|some| {
+                bucket.add_members(node.sets.len(), some.iter().map(|(_, member)| *member));
+            });
         }
         for member in updates.members.iter().filter(|_| number > 0) {
             let e = member.entry as usize;
@@ -128,19 +131,21 @@ impl Buckets {
 }
 
 impl Bucket {
-    /// Adds at most [`AHEAD`] entries to the shares of their groups; gives the number of each
-    /// one's. Together, so that none of the look-ups waits for another's memory.
-    fn add(&mut self, form: &Words, entries: &[i64], mut give: impl FnMut(u32)) {
+    /// Adds those of at most [`AHEAD`] entries that slide to the shares of their groups; gives the
+    /// number of each one's. Together, so that none of the look-ups waits for another's memory.
+    fn add(&mut self, form: &Words, entries: &[i64], mut give: impl FnMut(Option<u32>)) {
         let (width, entries) = (form.width(), entries.chunks_exact(form.width()));
         let mut likely = [(0, None); AHEAD];
-        for (likely, entry) in likely.iter_mut().zip(entries.clone()) {
+        for (likely, entry) in likely.iter_mut().zip(entries.clone()).filter(|(_, e)| slides(e)) {
             let hash = hash(&form.key(entry)[HEAD..]);
             *likely = (hash, self.numbers.find(hash, |_| true).copied());
             if let (_, Some(number)) = likely {
                 prefetch_index(&self.words, *number as usize * width);
             }
         }
-        entries.zip(likely).for_each(|(entry, likely)| give(self.share(form, entry, likely)));
+        for (entry, likely) in entries.zip(likely) {
+            give(slides(entry).then(|| self.share(form, entry, likely)));
+        }
     }
 
     /// Adds an entry of this hash to its group's share, which is most likely this one; its number.
@@ -187,6 +192,9 @@ impl Bucket {
         if self.members.len() < FEW.max(2 * self.left) {
             return;
         }
+        for m in &self.members {
+            self.lasts[m.entry as usize * sets + usize::from(m.set)] = u32::MAX;
+        }
         // Those that were left are in order, which this sort makes use of.
         self.members.sort_by_key(what);
         self.members.dedup_by(|b, a| {
@@ -196,7 +204,6 @@ impl Bucket {
         });
         self.members.retain(|m| m.diff != 0);
         self.left = self.members.len();
-        self.lasts.clear();
     }
 
     /// The bucket as changes of a window.

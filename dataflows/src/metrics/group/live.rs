@@ -197,7 +197,7 @@ impl Live {
             if group.set_shown(shows) || shows {
                 let key = group.key();
                 for (metric, rows) in node.metrics.iter().zip(&shown) {
-                    changes.push(*metric, &metrics[*metric as usize].packed, &key, rows);
+                    changes.push(*metric, &metrics[*metric as usize].layout, &key, rows);
                 }
             }
             if gone {

@@ -40,7 +40,7 @@ pub(super) struct Col {
 
 /// How the slots of a metric lie: window, start, keys, values; words of 32 bits.
 #[derive(Debug)]
-pub struct Layout {
+pub struct RowLayout {
     /// Where the window stands, if there are several; and its start, if any has one.
     window: Option<usize>,
     start: Option<Col>,
@@ -52,7 +52,7 @@ pub struct Layout {
     pub(super) stride: usize,
 }
 
-impl Layout {
+impl RowLayout {
     /// That of a metric's rows.
     pub fn of(schema: &Schema) -> Self {
         let window = (schema.windows.len() > 1).then_some(0);
@@ -86,19 +86,12 @@ impl Layout {
         };
         let values = schema.values.iter().zip(kinds).zip(schema.quotients());
         let cols = values.map(|value| col(form(value))).collect();
-        Layout { window, start, keys, head, cols, stride }
+        RowLayout { window, start, keys, head, cols, stride }
     }
 
     /// Bytes of a row.
     pub fn bytes(&self) -> usize {
         self.stride * size_of::<u32>()
-    }
-
-    /// The words that a group's slots begin with.
-    pub fn key(&self, key: &GroupKey) -> Vec<u32> {
-        let mut words = vec![0; self.head];
-        self.write_key(key, &mut words);
-        words
     }
 
     /// Writes a group's key into a slot.
