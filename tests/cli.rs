@@ -282,6 +282,9 @@ fn results_of_a_finished_run_are_printed_from_its_state() {
     let wrong = pinflow([&args[..], &["--where", "contry=x"]].concat());
     assert!(wrong.stderr.contains("did you mean `country`?"), "{}", wrong.stderr);
     assert_eq!(wrong.code, Some(64));
+    for wrong in [&["pairs", "--where", "limit=2"][..], &["--where", "country=x"]] {
+        assert_eq!(pinflow([&["results"], wrong].concat()).code, Some(64));
+    }
 }
 
 #[test]

@@ -24,6 +24,7 @@ pub use failure::{Failure, exit};
 pub use logging::last_words;
 pub use options::{ResultsTo, RunOptions};
 
+use crate::config::RESERVED;
 use crate::results::Format;
 
 /// Joins, cleans and measures three streams (pin, geo, user), live and exactly.
@@ -311,8 +312,11 @@ pub struct StatusArgs {
 }
 
 /// The name of a key, and what it is to be printed as.
-fn key_value(text: &str) -> Result<(String, String), &'static str> {
+fn key_value(text: &str) -> Result<(String, String), String> {
     let (key, value) = text.split_once('=').ok_or("write KEY=VALUE, as country=Brazil")?;
+    if RESERVED.contains(&key) {
+        return Err(format!("{key} is no key of a metric; for some there is a flag, as --window"));
+    }
     Ok((key.into(), value.into()))
 }
 
@@ -336,8 +340,8 @@ pub struct ResultsArgs {
     /// One window of the metric: hour, day, month, year or a size
     #[arg(long, value_name = "WINDOW")]
     pub window: Option<String>,
-    /// Rows of which a key is printed as this (empty: null); may be repeated, all must hold
-    #[arg(long = "where", value_name = "KEY=VALUE", value_parser = key_value)]
+    /// Rows of which a key is this, as the API prints it (empty: null); all that are given must hold
+    #[arg(long = "where", value_name = "KEY=VALUE", value_parser = key_value, requires = "name")]
     pub keys: Vec<(String, String)>,
     /// At most so many rows a window
     #[arg(long, value_name = "N")]

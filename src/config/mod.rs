@@ -32,6 +32,7 @@ use dataflows::record::{Rule, Rules};
 
 pub use kafka::{Gap, Kafka, Start, Topics, ours};
 pub use load::{BUILTIN, Env, Loaded, Override, load, load_with};
+pub use metric::names::RESERVED;
 pub use metric::scope::{FACTS, fact_name};
 pub use security::{Iam, Sasl, Security};
 pub use sink::{ROTATE_BYTES, ROTATE_INTERVAL};

@@ -71,11 +71,13 @@ impl Subscriber {
             let text = tokio::task::spawn_blocking(move || whole(&reading, &query, positions));
             return Some(self.event("snapshot", text.await.ok()?));
         };
+        // Up to where all has been looked at.
+        let mut seen = self.told;
         loop {
-            let event = tokio::select! {
+            let (event, due) = tokio::select! {
                 biased;
                 event = feed.next() => match event {
-                    Some(event) => event,
+                    Some(event) => (event, false),
                     None => {
                         self.feed = None;
                         return Some(self.event("lagged", "{}".into()));
@@ -86,8 +88,8 @@ impl Subscriber {
                     let given = self.app.parts.published.given();
                     // What was given before that is told first.
                     match feed.try_next() {
-                        Some(event) => event,
-                        None => return Some(self.still(given.unwrap_or(self.told))),
+                        Some(event) => (event, true),
+                        None => return Some(self.still(given.unwrap_or(seen))),
                     }
                 }
             };
@@ -98,6 +100,10 @@ impl Subscriber {
             if let Some(text) = printer.change(&event, &self.query, state, self.positions) {
                 self.told = event.frontier;
                 return Some(self.event("change", text));
+            }
+            seen = event.frontier;
+            if due {
+                return Some(self.still(seen));
             }
         }
     }

@@ -10,6 +10,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router, middleware};
 use chrono::DateTime;
+use dataflows::metrics::declare::Window;
 use dataflows::metrics::schema::Schema;
 use serde_json::json;
 
@@ -343,6 +344,11 @@ async fn feed(
 ) -> Result<Response, Failure> {
     let metric = find(&app, &name)?;
     let Asked { query, positions, .. } = asked(&app, metric, &OF_CHANGES, pairs)?;
+    let schema = &app.parts.published.schemas()[metric];
+    if !query.starts.is_empty() && schema.windows.iter().any(Window::slides) {
+        let error = "the start of a window that slides moves with now".to_owned();
+        return Err(bad(error, "give the name of the window, or leave window out"));
+    }
     shown(&app)?;
     Ok(changes::changes(app, metric, query, positions))
 }

@@ -219,6 +219,7 @@ fn mistakes_are_explained() {
         ("limit=3", "has no parameter"),
         ("contry=x", "did you mean country?"),
         ("window=7h", "its windows are 5min, 1h"),
+        ("window=2018-03-04T05:01:00Z", "moves with now"),
     ] {
         check(&format!("/api/v1/metrics/category_popularity/changes?{query}"), 400, part);
     }

@@ -212,13 +212,16 @@ impl<'a> Printer<'a> {
             (labels.get(window).map(String::as_str), edges)
         };
         let mut parts: BTreeMap<(u16, i64), Vec<&Changed>> = BTreeMap::new();
-        for change in event.changes.iter().filter(|(key, _)| wanted.holds(|n| key.keys[n])) {
-            parts.entry((change.0.window, change.0.start)).or_default().push(change);
-        }
-        parts.retain(|part, _| {
-            let (name, edges) = frame_of(*part);
+        let named = |key: &GroupKey| {
+            let (name, edges) = frame_of((key.window, key.start));
             query.names(name, edges)
-        });
+        };
+        for change in &event.changes {
+            let (key, _) = change;
+            if named(key) && wanted.holds(|n| key.keys[n]) {
+                parts.entry((key.window, key.start)).or_default().push(change);
+            }
+        }
         if parts.is_empty() {
             return None;
         }

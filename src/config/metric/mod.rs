@@ -3,7 +3,7 @@
 
 mod filter;
 mod measure;
-mod names;
+pub mod names;
 mod output;
 pub mod scope;
 mod window;
