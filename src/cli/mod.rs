@@ -340,7 +340,7 @@ pub struct ResultsArgs {
     /// One window of the metric: hour, day, month, year or a size
     #[arg(long, value_name = "WINDOW")]
     pub window: Option<String>,
-    /// Rows of which a key is this, as the API prints it (empty: null); all that are given must hold
+    /// Rows of which a key is this, as the API prints it (empty: null); all given must hold
     #[arg(long = "where", value_name = "KEY=VALUE", value_parser = key_value, requires = "name")]
     pub keys: Vec<(String, String)>,
     /// At most so many rows a window
