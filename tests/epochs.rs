@@ -8,8 +8,11 @@
 mod oracle;
 mod stepping;
 
+use std::cell::Cell;
 use std::fmt::Debug;
 
+use dataflows::metrics::declare::default_age_groups;
+use dataflows::metrics::plan::Plan;
 use proptest::test_runner::{Config, TestError, TestRunner};
 use stepping::declared::{self, Declared, FACTS};
 use stepping::script;
@@ -34,6 +37,28 @@ fn random_declarations_equal_the_oracle_at_every_published_epoch() {
     if let Err(error) = TestRunner::new(config(96)).run(&strategy, run) {
         panic!("{}", shown(error));
     }
+}
+
+/// Whose groups a metric is kept in shows in nothing that it says.
+#[test]
+fn metrics_kept_in_the_groups_of_others_equal_the_oracle() {
+    let kept = Cell::new([0; 3]);
+    let run = |(texts, script)| {
+        let declared = Declared::new(texts);
+        let plan = Plan::new(&declared.metrics, &default_age_groups(), false);
+        for within in plan.metrics.iter().filter_map(|metric| metric.within.as_ref()) {
+            let [windows, keys, rows] = kept.get();
+            let [w, k, r] =
+                [within.has_own_windows(), within.has_own_keys(), within.rows.is_some()];
+            kept.set([windows + u32::from(w), keys + u32::from(k), rows + u32::from(r)]);
+        }
+        stepping::run(&declared, &script)
+    };
+    if let Err(error) = TestRunner::new(config(192)).run(&(declared::sharing(), script(60)), run) {
+        panic!("{}", shown(error));
+    }
+    let kept = kept.get();
+    assert!(kept.iter().all(|n| *n >= 10), "of other windows, keys and rows: {kept:?}");
 }
 
 #[test]

@@ -295,8 +295,8 @@ fn meta_key(bucket: i64, fields: bool, names: &[Option<&str>]) -> MetaKey {
 /// The metrics with windows over event time that retire.
 fn retained(plan: &Plan) -> Vec<usize> {
     let retires = |m: &usize| {
-        let node = &plan.nodes[plan.metrics[*m].node];
-        node.retain.is_some() && node.windows.iter().any(|w| w.time == Time::Event)
+        let metric = &plan.metrics[*m].schema.metric;
+        metric.retain.is_some() && metric.windows.iter().any(|w| w.time == Time::Event)
     };
     (0..plan.metrics.len()).filter(retires).collect()
 }
@@ -304,15 +304,14 @@ fn retained(plan: &Plan) -> Vec<usize> {
 /// Counts a geo record whose windows of a metric had left `retain` when it arrived.
 fn count_late(plan: &Plan, metric: usize, geo: &Geo<'_>, arrived_at: i64, counters: &mut Counters) {
     let Some(moment) = geo.timestamp.value() else { return };
-    let metric = &plan.metrics[metric];
-    let node = &plan.nodes[metric.node];
-    let Some(retain) = node.retain else { return };
-    let late = node.windows.iter().filter(|w| w.time == Time::Event).any(|w| {
+    let metric = &plan.metrics[metric].schema.metric;
+    let Some(retain) = metric.retain else { return };
+    let late = metric.windows.iter().filter(|w| w.time == Time::Event).any(|w| {
         let last = w.starts(moment.micros).last();
         last.is_some_and(|start| arrived_at >= w.end(start).saturating_add(retain))
     });
     if late {
-        *counters.entry(format!("late:{}", metric.schema.name)).or_insert(0) += 1;
+        *counters.entry(format!("late:{}", metric.name)).or_insert(0) += 1;
     }
 }
 

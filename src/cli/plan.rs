@@ -218,6 +218,11 @@ fn grouped(out: &mut String, group: &Grouped) {
     if let [_, _, ..] = &group.metrics[..] {
         line("shared by", group.metrics.join(", "));
     }
+    for part in &group.parts {
+        let windows = part.windows.join(", ");
+        let windows = if windows.is_empty() { windows } else { format!(" in {windows}") };
+        line("part", format!("{}{windows}{}", part.metric, conditions(&part.filter)));
+    }
     let row = group.distinct_row_bytes;
     let row = row.map_or(String::new(), |b| format!(", {b} a distinct row in each of its windows"));
     let share = group.bucket_share_bytes;

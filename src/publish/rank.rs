@@ -94,20 +94,31 @@ impl<'s> Ranking<'s> {
 
     /// Puts rows in order.
     pub fn sort(&self, rows: &mut [Row<'_>]) {
-        let leads = rows.iter().try_fold((i64::MAX, i64::MIN), |(least, most), row| {
-            self.lead(row).map(|lead| (lead.min(least), lead.max(most)))
+        self.sort_by(rows, |row| *row);
+    }
+
+    /// Puts what stands for rows in their order.
+    pub fn sort_by<'r, T>(&self, rows: &mut [T], row: impl Fn(&T) -> Row<'r>) {
+        let leads = rows.iter().try_fold((i64::MAX, i64::MIN), |(least, most), one| {
+            self.lead(&row(one)).map(|lead| (lead.min(least), lead.max(most)))
         });
         let (Some(places), Some((least, most))) = (self.places, leads) else {
-            return rows.sort_by(|a, b| self.compare(a, b));
+            return rows.sort_by(|a, b| self.compare(&row(a), &row(b)));
         };
         let above = |lead: i64| lead.wrapping_sub(least) as u64;
         let lead = |row: &Row<'_>| above(self.lead(row).unwrap_or(i64::MAX));
         let keys = places.bits() * self.schema.keys.len() as u32;
         if keys < above(most).leading_zeros() {
             // All of it in one number, as most are.
-            rows.sort_by_cached_key(|row| lead(row) << keys | places.of(row, places.bits()) as u64);
+            rows.sort_by_cached_key(|one| {
+                let row = row(one);
+                lead(&row) << keys | places.of(&row, places.bits()) as u64
+            });
         } else {
-            rows.sort_by_cached_key(|row| (lead(row), places.of(row, u32::BITS)));
+            rows.sort_by_cached_key(|one| {
+                let row = row(one);
+                (lead(&row), places.of(&row, u32::BITS))
+            });
         }
     }
 

@@ -24,7 +24,7 @@ impl Published {
         let layouts: Vec<_> = self.schemas().iter().map(|s| Arc::new(RowLayout::of(s))).collect();
         let mut changes = Changes::default();
         for Change { metric, key, rows } in list {
-            changes.push(metric, &layouts[usize::from(metric)], &key, &rows);
+            changes.part(metric, &layouts[usize::from(metric)]).push(&key, &rows);
         }
         changes
     }

@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use dataflows::metrics::value::Value;
 use dataflows::record::Type;
 
+use super::Format;
 use crate::publish::print::{self, FIXED7};
 
 /// A printed value.
@@ -69,11 +70,30 @@ fn rounded(n: i128, d: i128, digits: u32) -> String {
     }
 }
 
+/// What stands between the cells of a line.
+pub fn separator(format: Format) -> u8 {
+    if format == Format::Csv { b',' } else { b'\t' }
+}
+
+/// Whether a text is printed as it is within a line.
+pub fn is_plain(text: &str, format: Format) -> bool {
+    // Hardly ever one that is not: all bytes are looked at together.
+    let any = |special: fn(u8) -> bool| text.bytes().fold(false, |any, b| any | special(b));
+    match format {
+        Format::Csv => !any(|b| matches!(b, b',' | b'"' | b'\n' | b'\r')),
+        _ => !any(|b| matches!(b, b'\t' | b'\n' | b'\r' | b'\\')),
+    }
+}
+
+/// Appends a text to a line.
+pub fn put_text(text: &str, format: Format, out: &mut Vec<u8>) {
+    let text = if format == Format::Csv { csv(text) } else { tsv(text) };
+    out.extend_from_slice(text.as_bytes());
+}
+
 /// A text within a tab-separated line.
 pub fn tsv(text: &str) -> Cow<'_, str> {
-    // Hardly ever one: all bytes are looked at together.
-    let special = |b| matches!(b, b'\t' | b'\n' | b'\r' | b'\\');
-    if !text.bytes().fold(false, |any, b| any | special(b)) {
+    if is_plain(text, Format::Tsv) {
         return text.into();
     }
     let mut out = String::with_capacity(text.len() + 8);
@@ -91,12 +111,10 @@ pub fn tsv(text: &str) -> Cow<'_, str> {
 
 /// A text within a comma-separated line.
 pub fn csv(text: &str) -> Cow<'_, str> {
-    let special = |b| matches!(b, b',' | b'"' | b'\n' | b'\r');
-    if text.bytes().fold(false, |any, b| any | special(b)) {
-        format!("\"{}\"", text.replace('"', "\"\"")).into()
-    } else {
-        text.into()
+    if is_plain(text, Format::Csv) {
+        return text.into();
     }
+    format!("\"{}\"", text.replace('"', "\"\"")).into()
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ mod answers;
 mod cell;
 mod file;
 mod json;
+mod lines;
 mod order;
 mod printer;
 mod published;
@@ -24,6 +25,7 @@ use json::write_json;
 pub use published::{Prepared, rows};
 
 use file::Part;
+use lines::Lines;
 use printer::Printer;
 
 /// Rows whose lines are made at a time.
@@ -69,7 +71,7 @@ pub fn write(schema: &Schema, rows: &[Row], format: Format, out: &mut dyn Write)
             let mut lines = Vec::new();
             rows.chunks(CHUNK).try_for_each(|rows| {
                 lines.clear();
-                printer.lines(rows.iter(), format, &mut lines);
+                Lines::new(&printer, format).append(rows.iter(), &mut lines);
                 out.write_all(&lines)
             })
         }

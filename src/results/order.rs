@@ -76,9 +76,7 @@ impl Windows {
 /// Puts a window's rows in order. Those of one group that are equal in the first measure keep
 /// theirs.
 pub fn sort(table: &Table, ranking: &Ranking<'_>, rows: &mut [usize]) {
-    let mut sorted: Vec<_> = rows.iter().map(|place| table.at(*place)).collect();
-    ranking.sort(&mut sorted);
-    rows.iter_mut().zip(sorted).for_each(|(place, row)| *place = row.slot());
+    ranking.sort_by(rows, |place| table.at(*place));
 }
 
 /// The rows of a window that are shown, of all in order: as many as the metric's `limit` allows.

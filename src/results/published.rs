@@ -7,6 +7,7 @@ use std::thread;
 
 use dataflows::metrics::value::{NULL, Value};
 
+use super::lines::Lines;
 use super::order::{Windows, first_of, sort};
 use super::printer::{Printed, Printer};
 use super::{CHUNK, Format, Part, Row, extension, write};
@@ -106,7 +107,7 @@ pub(super) fn write_reading(
         let mut lines = Vec::new();
         let rows = parts.into_iter().flatten();
         let rows = rows.map(|place| Shown { reading, row: table.at(*place) });
-        printer.lines(rows, format, &mut lines);
+        Lines::new(&printer, format).append(rows, &mut lines);
         lines
     };
     in_order(parts(&windows), lines, |lines: Vec<u8>| out.write_all(&lines))

@@ -379,6 +379,76 @@ pub fn random() -> impl Strategy<Value = Vec<String>> {
         .prop_map(|list| list.iter().enumerate().map(|(n, p)| declaration(n, p)).collect())
 }
 
+/// Facts whose rows are each among those of the first.
+const AMONG: [&[&str]; 6] = [
+    &["pin+geo", "posts"],
+    &["geo", "pin+geo", "geo+user", "posts"],
+    &["pin", "pin+user", "pin+geo", "posts"],
+    &["arrivals", "arrivals+geo", "arrivals+user", "arrivals+geo+user"],
+    &["records"],
+    &["fields"],
+];
+
+/// Metrics by the same keys, of some of the same rows and windows.
+fn related(picks: &[u8]) -> Vec<String> {
+    let mut p = Picks(picks.iter());
+    let facts = p.one(&AMONG);
+    let all = columns(facts[0]);
+    let keys = p.some(&all, 2);
+    let of: Vec<_> = all.iter().filter(|c| !keys.contains(c)).copied().collect();
+    let filters: Vec<String> = (0..3).map(|_| p.one(&conditions(facts[0], &all))).collect();
+    let (time, windows): (&str, &[&str]) = match times(facts[0]) {
+        _ if p.chance(3) => ("", &[]),
+        (true, _) => (
+            "arrival",
+            &[
+                r#"{ size = "1min", every = "10s" }"#,
+                r#""hour""#,
+                r#""day""#,
+                r#"{ size = "90s" }"#,
+            ],
+        ),
+        (_, true) => ("event", &[r#""hour""#, r#""day""#, r#""month""#, r#"{ size = "6h" }"#]),
+        _ => ("", &[]),
+    };
+    let retain = p.one(&RETAINS);
+    let metric = |n: usize| {
+        let by = quoted(&keys);
+        let mut out = format!("[[metric]]\nname = \"m{n}\"\nmeaning = \"related\"\nby = [{by}]\n");
+        let _ = writeln!(out, "of = {:?}", p.one(facts));
+        let filter = p.some(&filters, 2).join(" and ");
+        if !filter.is_empty() {
+            let _ = writeln!(out, "where = {filter:?}");
+        }
+        let (list, ties) = if p.chance(3) {
+            chosen(&mut p, facts[0], &of, &all)
+        } else {
+            (vec![r#"{ count = "*", name = "v0" }"#.into()], false)
+        };
+        let _ = writeln!(out, "measures = [{}]", list.join(", "));
+        if ties {
+            out += "ties = \"all\"\n";
+        }
+        let mut some = if windows.is_empty() { Vec::new() } else { p.some(windows, 4) };
+        if some.is_empty() {
+            some.extend(windows.first());
+        }
+        if !some.is_empty() {
+            out += &windowed(time, &format!("[{}]", some.join(", ")), retain);
+        }
+        if p.chance(2) {
+            out += "keep_empty = true\n";
+        }
+        out
+    };
+    (0..6).map(metric).collect()
+}
+
+/// Random declarations that share groups.
+pub fn sharing() -> impl Strategy<Value = Vec<String>> {
+    prop::collection::vec(any::<u8>(), 200).prop_map(|picks| related(&picks))
+}
+
 /// Every kind of measure over every kind of window of a fact, by no key and by its first column.
 pub fn every(fact: &str) -> Vec<String> {
     let all = columns(fact);

@@ -8,7 +8,7 @@
 use std::sync::Arc;
 
 use super::packed::{GroupRows, Packed, RowLayout};
-use super::value::{Change, GroupKey, Values};
+use super::value::{Change, GroupKey, Value, Values};
 
 /// Slots of a block, about.
 const BLOCK: usize = 1024;
@@ -47,14 +47,14 @@ impl Changes {
         self.len() == 0
     }
 
-    /// Adds a change of a metric whose rows are packed so.
+    /// The changes of a metric whose rows are packed so.
     #[inline]
-    pub fn push(&mut self, metric: u16, layout: &Arc<RowLayout>, key: &GroupKey, rows: &[Values]) {
+    pub fn part(&mut self, metric: u16, layout: &Arc<RowLayout>) -> &mut Part {
         let at = usize::from(metric);
         if self.parts.len() <= at {
             self.parts.resize_with(at + 1, || None);
         }
-        self.parts[at].get_or_insert_with(|| Part::new(layout)).push(key, rows);
+        self.parts[at].get_or_insert_with(|| Part::new(layout))
     }
 
     /// The changes of metrics that have any, by the metrics' places in the plan.
@@ -113,6 +113,14 @@ impl Part {
         let (layout, block) = self.room_for(rows.len());
         block.rows.add(layout, key, rows);
         block.counts.push(rows.len() as u32);
+    }
+
+    /// The same of a group of one row, of these values by column.
+    #[inline]
+    pub fn push_row(&mut self, key: &GroupKey, value: impl Fn(usize) -> Value) {
+        let (layout, block) = self.room_for(1);
+        block.rows.add_row(layout, key, value);
+        block.counts.push(1);
     }
 
     /// Adds a change that is packed alike.
@@ -232,7 +240,7 @@ mod tests {
             let (metric, start) = [(0, NULL), (7, 3_600_000_000 * n as i64)][n % 2];
             let keys = [n as i64 * i64::from(u32::MAX)][..].into();
             let key = GroupKey { window: metric / 7 * (n % 4 / 2) as u16, start, keys };
-            changes.push(metric, &layouts[n % 2], &key, &rows);
+            changes.part(metric, &layouts[n % 2]).push(&key, &rows);
             want.push(Change { metric, key, rows });
         }
         want.sort_by_key(|change| change.metric);

@@ -69,6 +69,8 @@ pub fn age_labels(groups: &[AgeGroup]) -> AgeLabels {
 pub enum Ex {
     /// The index.
     Ind,
+    /// Whether a side is there: 1, or null.
+    There(Stream),
     /// A cell as it is.
     Cell(At),
     /// A cell of form `Present`: 1, or null where it is 0.
@@ -99,6 +101,10 @@ impl Ex {
             Ex::Ind => match row {
                 Row::Sides { index, .. } => *index as i64,
                 Row::Cells(_) => NULL,
+            },
+            Ex::There(side) => match row {
+                Row::Sides { sides, .. } if sides[*side as usize].is_some() => 1,
+                _ => NULL,
             },
             Ex::Cell(at) => at.get(row),
             Ex::Present(at) => match at.get(row) {

@@ -119,19 +119,34 @@ impl Packed {
     /// Adds the rows of a group, or a slot of its key if there are none.
     #[inline]
     pub fn add(&mut self, layout: &RowLayout, key: &GroupKey, rows: &[Values]) {
-        let (from, slots) = (self.words.len(), rows.len().max(1));
+        let first = self.add_key(layout, key, rows.len().max(1));
+        for (n, row) in rows.iter().enumerate() {
+            self.write(layout, first + n, |col| row.get(col).copied().unwrap_or(Value::Null));
+        }
+    }
+
+    /// Adds the row of a group, of these values by column.
+    #[inline]
+    pub fn add_row(&mut self, layout: &RowLayout, key: &GroupKey, value: impl Fn(usize) -> Value) {
+        let slot = self.add_key(layout, key, 1);
+        self.write(layout, slot, value);
+    }
+
+    /// Adds slots of a key; the first one.
+    #[inline]
+    fn add_key(&mut self, layout: &RowLayout, key: &GroupKey, slots: usize) -> usize {
+        let from = self.words.len();
         self.words.resize(from + slots * layout.stride, 0);
         let new = self.words[from..].chunks_exact_mut(layout.stride);
         new.for_each(|slot| layout.write_key(key, slot));
-        let first = from / layout.stride;
-        rows.iter().enumerate().for_each(|(n, row)| self.write(layout, first + n, row));
+        from / layout.stride
     }
 
     #[inline]
-    fn write(&mut self, layout: &RowLayout, slot: usize, row: &[Value]) {
+    fn write(&mut self, layout: &RowLayout, slot: usize, value: impl Fn(usize) -> Value) {
         let words = &mut self.words[slot * layout.stride..][..layout.stride];
         for (n, col) in layout.cols.iter().enumerate() {
-            let value = row.get(n).copied().unwrap_or(Value::Null);
+            let value = value(n);
             let (cell, den) = col.pack(value);
             col.write(words, cell);
             if col.form == Form::Pair {

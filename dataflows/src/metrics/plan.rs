@@ -3,6 +3,7 @@
 
 mod looks;
 mod show;
+mod within;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -25,6 +26,7 @@ use looks::Looks;
 pub use looks::{Touched, Wants};
 pub use show::Show;
 use show::{show, with_ratios};
+pub use within::{Rest, Within};
 
 /// The columns of a row of the fact `records`.
 pub const RECORD_METAS: [Meta; 3] = [Meta::Stream, Meta::Outcome, Meta::Reason];
@@ -112,10 +114,10 @@ pub struct Node {
     pub adds: Vec<Add>,
     /// Multisets.
     pub sets: Vec<Set>,
-    /// The metrics that show this node.
+    /// Sides that metrics of some of its rows need: whether they are there is looked at.
+    watched: u8,
+    /// The metrics that show this node; first the one whose rows it has.
     pub metrics: Vec<u16>,
-    /// What two metrics must have in common to share it.
-    identity: String,
 }
 
 impl Node {
@@ -155,10 +157,22 @@ pub struct MetricPlan {
     pub layout: Arc<RowLayout>,
     /// Its group node.
     pub node: usize,
+    /// Which of that one's groups and rows are its own, if not all.
+    pub within: Option<Within>,
     /// Its measures.
     pub shows: Vec<Show>,
+    /// Whether all of them are counts and sums.
+    pub only_sums: bool,
     /// Whether all tied winners are shown.
     pub all_ties: bool,
+}
+
+impl MetricPlan {
+    /// The place of a group's window in the metric's list, if the group is one of its own.
+    #[inline]
+    pub fn window_of(&self, window: u16, keys: &[i64]) -> Option<u16> {
+        self.within.as_ref().map_or(Some(window), |within| within.window_of(window, keys))
+    }
 }
 
 /// What the dataflow is built from.
@@ -220,36 +234,40 @@ impl Plan {
             layout,
         };
         let ages = age_labels(age_groups);
-        for metric in metrics {
-            plan.add(metric, &ages);
+        let owners = within::owners(metrics);
+        let mut nodes: Vec<Option<usize>> = vec![None; metrics.len()];
+        for (metric, owner) in metrics.iter().zip(owners) {
+            let node = *nodes[owner].get_or_insert_with(|| {
+                let node = plan.node(&metrics[owner], &ages);
+                plan.nodes.push(node);
+                plan.nodes.len() - 1
+            });
+            plan.add(metric, (node, &metrics[owner]), &ages);
         }
         plan.looks.find(&plan.nodes);
         plan
     }
 
-    fn add(&mut self, metric: &Metric, ages: &AgeLabels) {
+    /// Adds a metric to a node, which has the rows of this one.
+    fn add(&mut self, metric: &Metric, (node, owner): (usize, &Metric), ages: &AgeLabels) {
         let number = self.metrics.len() as u16;
-        let fresh = self.node(metric, ages);
-        let node = match self.nodes.iter().position(|n| n.identity == fresh.identity) {
-            Some(node) => node,
-            None => {
-                self.nodes.push(fresh);
-                self.nodes.len() - 1
-            }
-        };
         let distinct = distinct_exprs(metric);
         let held = &mut self.nodes[node];
-        held.metrics.push(number);
+        let place = if std::ptr::eq(metric, owner) { 0 } else { held.metrics.len() };
+        held.metrics.insert(place, number);
         let mut inner = std::mem::take(&mut held.inner);
         let mut compiler = Compiler {
             over: over(metric, &distinct, &self.layout),
             cells: if distinct.is_empty() { &mut self.looks.exprs } else { &mut inner },
             ages: ages.clone(),
         };
+        let rest = Rest::of(owner, metric);
+        let own = rest.conds(&mut compiler);
+        let within = Within::of(held, &rest, metric, &own, ages);
         let measures = metric.measures.iter().filter(|m| !matches!(m.kind, Kind::Ratio(..)));
         let shows: Vec<Show> = measures
             .map(|m| {
-                let filter = compiler.conds(&m.filter);
+                let filter = [&own[..], &compiler.conds(&m.filter)].concat();
                 show(held, &mut compiler, m.kind, &filter)
             })
             .collect();
@@ -260,6 +278,8 @@ impl Plan {
             layout: Arc::new(RowLayout::of(&schema)),
             schema,
             node,
+            within,
+            only_sums: shows.iter().all(|show| matches!(show, Show::Add { .. })),
             shows,
             all_ties: metric.ties == Ties::All,
         });
@@ -290,17 +310,8 @@ impl Plan {
             retain: metric.retain,
             adds: vec![Add { what: Adds::Rows, filter: Vec::new() }],
             sets: Vec::new(),
+            watched: 0,
             metrics: Vec::new(),
-            identity: format!(
-                "{:?} {:?} {:?} {:?} {:?} {:?} {:?}",
-                metric.fact,
-                metric.join,
-                metric.filter,
-                distinct,
-                keys,
-                metric.windows,
-                metric.retain
-            ),
         };
         if !distinct.is_empty() {
             node.once = Some(Box::new(node.clone()));

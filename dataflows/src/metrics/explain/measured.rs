@@ -31,16 +31,29 @@ pub struct Set {
     pub member_bytes: usize,
 }
 
-/// The measures of a node's metrics with how they are read off a group, and their full names.
-fn shows<'a>(
-    plan: &'a Plan,
-    node: &'a Node,
-) -> impl Iterator<Item = (String, &'a Measure, &'a Show)> {
-    node.metrics.iter().flat_map(|m| {
-        let plan = &plan.metrics[*m as usize];
-        let metric = &plan.schema.metric;
-        let named = |m: &Measure| format!("{}.{}", metric.name, m.name);
-        metric.measures.iter().zip(&plan.shows).map(move |(m, show)| (named(m), m, show))
+/// A measure of one of a node's metrics.
+struct Shown<'a> {
+    /// Its full name.
+    name: String,
+    measure: &'a Measure,
+    /// How it is read off a group.
+    show: &'a Show,
+    /// Conditions on the rows that it looks at.
+    filter: Vec<String>,
+}
+
+/// The measures of a node's metrics.
+fn shows<'a>(plan: &'a Plan, node: &'a Node) -> impl Iterator<Item = Shown<'a>> {
+    node.metrics.iter().flat_map(move |m| {
+        let mine = &plan.metrics[*m as usize];
+        let metric = &mine.schema.metric;
+        let rest = text::of_rows(&super::rest(plan, node, *m));
+        mine.schema.metric.measures.iter().zip(&mine.shows).map(move |(measure, show)| Shown {
+            name: format!("{}.{}", metric.name, measure.name),
+            measure,
+            show,
+            filter: [rest.clone(), text::conditions(&measure.filter)].concat(),
+        })
     })
 }
 
@@ -48,12 +61,12 @@ fn shows<'a>(
 pub fn cells(plan: &Plan, node: &Node) -> Vec<Cell> {
     let mut cells = vec![Cell::default(); node.adds.len()];
     cells[0].what = "rows".into();
-    for (name, measure, show) in shows(plan, node) {
+    for Shown { name, measure, show, filter } in shows(plan, node) {
         let mut uses = |n: usize, what: String| {
             let cell = &mut cells[n];
             if cell.what.is_empty() {
                 cell.what = what;
-                cell.filter = text::conditions(&measure.filter);
+                cell.filter.clone_from(&filter);
             }
             if !cell.measures.contains(&name) {
                 cell.measures.push(name.clone());
@@ -76,13 +89,22 @@ pub fn cells(plan: &Plan, node: &Node) -> Vec<Cell> {
             _ => {}
         }
     }
+    for m in &node.metrics {
+        let metric = &plan.metrics[*m as usize];
+        let rows = metric.within.as_ref().and_then(|within| within.rows);
+        if let Some(cell) = rows.map(|n| &mut cells[n]).filter(|cell| cell.what.is_empty()) {
+            let filter = text::of_rows(&super::rest(plan, node, *m));
+            let measures = vec![metric.schema.name.clone()];
+            *cell = Cell { what: "rows".into(), filter, measures };
+        }
+    }
     cells
 }
 
 /// The multisets of a node.
 pub fn sets(plan: &Plan, node: &Node) -> Vec<Set> {
     let one = |(n, set): (usize, &super::super::plan::Set)| {
-        let mine = shows(plan, node).filter(|(_, _, show)| match show {
+        let mine = shows(plan, node).filter(|shown| match shown.show {
             Show::Quantile { set, .. }
             | Show::Min { set }
             | Show::Max { set }
@@ -91,12 +113,12 @@ pub fn sets(plan: &Plan, node: &Node) -> Vec<Set> {
             | Show::Argmax { set } => *set == n,
             Show::Add { .. } | Show::Ratio { .. } => false,
         });
-        let mine: Vec<(String, &Measure, &Show)> = mine.collect();
-        let of = mine.first().map(|(_, m, _)| m.kind);
+        let mine: Vec<Shown<'_>> = mine.collect();
+        let of = mine.first().map(|shown| shown.measure.kind);
         Set {
             what: of.map_or(String::new(), |kind| what(kind, set.order)),
-            filter: mine.first().map_or(Vec::new(), |(_, m, _)| text::conditions(&m.filter)),
-            measures: mine.into_iter().map(|(name, ..)| name).collect(),
+            filter: mine.first().map_or(Vec::new(), |shown| shown.filter.clone()),
+            measures: mine.into_iter().map(|shown| shown.name).collect(),
             member_bytes: size::member(set.order),
         }
     };

@@ -11,7 +11,7 @@ use serde::Serialize;
 use self::measured::{Cell, Set};
 use super::declare::{Expr, Join, Kind, Metric, Time, Window};
 use super::group::size;
-use super::plan::{Node, Plan, metric_columns};
+use super::plan::{Node, Plan, Rest, metric_columns};
 use crate::assemble::arrivals;
 use crate::assemble::layout::{HEADER, Place};
 use crate::names::{self, Operator};
@@ -45,8 +45,10 @@ pub struct Step {
 pub struct Grouped {
     /// The name that live figures of it have.
     pub name: String,
-    /// The metrics that share it.
+    /// The metrics that share it; first the one whose rows it has.
     pub metrics: Vec<String>,
+    /// Those of them that look at some of its rows, or show some of its windows.
+    pub parts: Vec<Part>,
     /// The fact.
     pub of: String,
     /// Joined as bags.
@@ -74,6 +76,17 @@ pub struct Grouped {
     /// Bytes of a group's (or distinct row's) share of a bucket of arrivals, about, where windows
     /// slide over them.
     pub bucket_share_bytes: Option<usize>,
+}
+
+/// A metric of some of the rows or windows that a wider one has.
+#[derive(Clone, Debug, Serialize)]
+pub struct Part {
+    /// Its name.
+    pub metric: String,
+    /// What it asks of rows beyond the wider one.
+    pub filter: Vec<String>,
+    /// Its windows, if these are not all.
+    pub windows: Vec<String>,
 }
 
 /// A window.
@@ -209,6 +222,7 @@ fn grouped(plan: &Plan, n: usize) -> Grouped {
     Grouped {
         name: node_name(plan, n),
         metrics: metrics.iter().map(|m| m.name.clone()).collect(),
+        parts: parts(plan, node),
         of: text::fact(node.fact),
         bag: node.join == Join::Bag,
         sides: Stream::ALL.iter().filter(|s| node.sides[**s as usize]).map(|s| s.name()).collect(),
@@ -223,6 +237,26 @@ fn grouped(plan: &Plan, n: usize) -> Grouped {
         distinct_row_bytes: node.once.as_deref().map(size::group),
         bucket_share_bytes: slides.then(|| size::share(node.first())),
     }
+}
+
+/// What a metric of a node asks of rows beyond the one whose rows the node has.
+fn rest(plan: &Plan, node: &Node, metric: u16) -> Rest {
+    let of = |m: u16| &plan.metrics[usize::from(m)].schema.metric;
+    Rest::of(of(node.metrics[0]), of(metric))
+}
+
+fn parts(plan: &Plan, node: &Node) -> Vec<Part> {
+    let part = |m: &u16| {
+        let metric = &plan.metrics[usize::from(*m)];
+        let rest = rest(plan, node, *m);
+        let is_all = metric.schema.windows.len() == node.windows.len();
+        metric.within.as_ref().map(|_| Part {
+            metric: metric.schema.name.clone(),
+            filter: [text::conditions(&rest.keys), text::of_rows(&rest)].concat(),
+            windows: metric.schema.windows.iter().filter(|_| !is_all).map(Window::label).collect(),
+        })
+    };
+    node.metrics.iter().filter_map(part).collect()
 }
 
 fn windows(node: &Node) -> Vec<WindowLine> {

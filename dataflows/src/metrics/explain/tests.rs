@@ -87,6 +87,54 @@ fn metrics_of_the_same_rows_share_a_node_and_its_cells() {
 }
 
 #[test]
+fn a_metric_of_some_rows_is_kept_in_the_groups_of_all() {
+    let tumbling = |size| Window { time: Time::Event, shape: Shape::Tumbling { size } };
+    let mut all = metric("all", Fact::Sides([true, true, false]), &[("n", Kind::Count)]);
+    all.windows = vec![tumbling(24 * HOUR), tumbling(HOUR)];
+    let of = |change: &dyn Fn(&mut Metric)| {
+        let mut one = metric("some", Fact::Sides([true; 3]), &[("n", Kind::Count)]);
+        one.windows = vec![tumbling(HOUR)];
+        change(&mut one);
+        // The narrower one is declared first.
+        let groups = explained(&[one, all.clone()]).groups;
+        let parts = groups[0].parts.iter().map(|part| {
+            let [filter, windows] = [&part.filter, &part.windows].map(|list| list.join(" "));
+            format!("{} {filter}: {windows}", part.metric)
+        });
+        (groups.len(), groups[0].metrics.join(" "), parts.collect::<Vec<_>>().join("; "))
+    };
+    let shared = |what: &str| (1, "all some".to_owned(), what.to_owned());
+    assert_eq!(of(&|_| {}), shared("some user is there: hour"));
+    let art = Condition::Compare(CATEGORY, Op::Eq, Constant::Text("art".into()));
+    assert_eq!(of(&|m| m.windows.clear()).0, 2);
+    assert_eq!(of(&|m| m.retain = Some(HOUR)).0, 2);
+    assert_eq!(of(&|m| m.distinct = vec![CATEGORY]).0, 2);
+    assert_eq!(of(&|m| m.join = Join::Bag).0, 2);
+    assert_eq!(of(&|m| m.keys.clear()).0, 2);
+    assert_eq!(of(&|m| m.fact = Fact::Sides([true, false, true])).0, 2);
+    assert_eq!(of(&|m| m.filter.clear()).0, 2);
+    assert_eq!(of(&|m| m.measures[0].kind = Kind::Max(FOLLOWERS)).0, 2);
+    // As many cells as it may have, and one more.
+    assert_eq!(of(&|m| m.measures[0].kind = Kind::CountOf(FOLLOWERS)).0, 1);
+    assert_eq!(of(&|m| m.measures[0].kind = Kind::Sum(FOLLOWERS)).0, 2);
+    let by_key = |m: &mut Metric| {
+        m.fact = Fact::Sides([true, true, false]);
+        m.windows = vec![m.windows[0], tumbling(24 * HOUR)];
+        m.filter.push(Condition::Compare(CATEGORY, Op::Eq, Constant::Text("art".into())));
+    };
+    assert_eq!(of(&by_key), shared("some category = 'art': "));
+    let mut narrow = metric("some", Fact::Sides([true; 3]), &[("n", Kind::CountOf(FOLLOWERS))]);
+    narrow.windows.clone_from(&all.windows);
+    narrow.filter.extend([art, Condition::IsNull(FOLLOWERS, false)]);
+    let [node] = &explained(&[all, narrow]).groups[..] else { panic!("one node") };
+    let cells: Vec<_> =
+        node.cells.iter().map(|c| (c.filter.join(" "), c.measures.join(" "))).collect();
+    let of = "follower_count is not null user is there";
+    let want = [("", "all.n"), (of, "some"), (of, "some.n")].map(|(a, b)| (a.into(), b.into()));
+    assert_eq!(cells, want);
+}
+
+#[test]
 fn what_metrics_name_of_a_post_is_a_cell_once() {
     let fact = Fact::Sides([true, true, false]);
     let both = [

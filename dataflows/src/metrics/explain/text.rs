@@ -1,7 +1,7 @@
 //! Parts of declarations as a user writes them.
 
 use super::super::declare::{Condition, Constant, Expr, Fact, Kind, Op, Shape, Window};
-use super::super::plan::side_names;
+use super::super::plan::{Rest, side_names};
 use super::super::schema::span;
 use crate::record::Type;
 
@@ -26,6 +26,13 @@ pub fn conditions(list: &[Condition]) -> Vec<String> {
         Condition::Compare(e, op, c) => format!("{} {} {}", e.name(), sign(*op), constant(*e, c)),
     };
     list.iter().map(one).collect()
+}
+
+/// What a metric asks of rows beyond a wider one whose groups it is kept in, but for conditions that
+/// hold for all of a group.
+pub fn of_rows(rest: &Rest) -> Vec<String> {
+    let sides = rest.sides.iter().map(|side| format!("{} is there", side.name()));
+    conditions(&rest.rows).into_iter().chain(sides).collect()
 }
 
 fn sign(op: Op) -> &'static str {

@@ -15,7 +15,7 @@ use super::super::plan::{MetricPlan, Node};
 use super::super::update::{Member, Updates, slides};
 use super::super::value::{GroupKey, NULL};
 use super::super::words::{start, window};
-use super::rows::{Rows, rows};
+use super::rows::show;
 use super::store::Store;
 
 /// So many groups are looked up at a time.
@@ -185,21 +185,24 @@ impl Live {
     /// The rows of changed groups; groups that hold nothing leave memory.
     pub fn publish(&mut self, node: &Node, metrics: &[MetricPlan], changes: &mut Changes) {
         let mut dirty = std::mem::take(&mut self.dirty);
-        let mut shown: Vec<Rows> = Vec::with_capacity(node.metrics.len());
         for number in dirty.drain(..) {
             let Some(mut group) = self.groups.get_mut(number) else { continue };
             group.set_dirty(false);
-            let gone = group.is_gone();
-            shown.clear();
-            let mut of = |m: &u16| rows(&metrics[*m as usize], &mut group);
-            shown.extend(node.metrics.iter().map(|m| if gone { Rows::new() } else { of(m) }));
-            let shows = shown.iter().any(|rows| !rows.is_empty());
-            if group.set_shown(shows) || shows {
-                let key = group.key();
-                for (metric, rows) in node.metrics.iter().zip(&shown) {
-                    changes.push(*metric, &metrics[*metric as usize].layout, &key, rows);
+            let (gone, was_shown, mut shows) = (group.is_gone(), group.is_shown(), false);
+            let mut key = group.key();
+            let window = key.window;
+            for metric in &node.metrics {
+                let plan = &metrics[usize::from(*metric)];
+                let Some(own) = plan.window_of(window, &key.keys) else { continue };
+                key.window = own;
+                let part = changes.part(*metric, &plan.layout);
+                let has_rows = !gone && show(plan, &mut group, &key, part);
+                if was_shown && !has_rows {
+                    part.push(&key, &[]);
                 }
+                shows |= has_rows;
             }
+            group.set_shown(shows);
             if gone {
                 self.remove(number);
             }

@@ -2,15 +2,42 @@
 
 use smallvec::SmallVec;
 
+use super::super::changes::Part;
 use super::super::plan::{MetricPlan, Show};
-use super::super::value::{Value, Values};
+use super::super::value::{GroupKey, Value, Values};
 use super::store::Group;
 
 /// The rows of one group.
-pub type Rows = SmallVec<[Values; 1]>;
+type Rows = SmallVec<[Values; 1]>;
+
+/// Adds what a metric shows of a group that is not gone; whether there was anything.
+#[inline]
+pub fn show(metric: &MetricPlan, group: &mut Group<'_>, key: &GroupKey, part: &mut Part) -> bool {
+    let rows = metric.within.as_ref().and_then(|within| within.rows);
+    if rows.is_some_and(|rows| group.sum(rows) == 0) {
+        return false;
+    }
+    if metric.only_sums {
+        // As most do: one row, with no values in between.
+        let sum = |n: usize| match metric.shows[n] {
+            Show::Add { add, seen } => (group.sum(add), group.sum(seen) != 0),
+            _ => (0, false),
+        };
+        let seen = metric.schema.metric.keep_empty || (0..metric.shows.len()).any(|n| sum(n).1);
+        if seen {
+            part.push_row(key, |n| Value::Int(sum(n).0));
+        }
+        return seen;
+    }
+    let rows = rows_of(metric, group);
+    if !rows.is_empty() {
+        part.push(key, &rows);
+    }
+    !rows.is_empty()
+}
 
 /// What a metric shows of a group: usually one row; more where `top` or tied winners are shown.
-pub fn rows(metric: &MetricPlan, group: &mut Group<'_>) -> Rows {
+fn rows_of(metric: &MetricPlan, group: &mut Group<'_>) -> Rows {
     let mut seen = metric.schema.metric.keep_empty;
     if !metric.shows.iter().any(Show::has_winners) {
         let mut row = Values::new();

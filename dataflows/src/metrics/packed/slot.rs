@@ -193,6 +193,7 @@ impl Col {
     }
 
     /// A value as a cell, and its denominator where it has one.
+    #[inline]
     pub(super) fn pack(self, value: Value) -> (i64, i64) {
         let plain = |cell: Option<i64>| (cell.filter(|c| self.fits(*c)).unwrap_or(WIDE), 0);
         match (value, self.form) {

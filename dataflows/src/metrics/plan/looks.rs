@@ -76,6 +76,8 @@ impl Looks {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Wants {
     sides: u8,
+    /// Those whose changes matter: the same, and others whose being there does.
+    watched: u8,
     /// Whether there is a row for each arrival.
     pub arrivals: bool,
 }
@@ -84,7 +86,7 @@ impl Wants {
     /// Whether a post gives a row that is another one than before.
     #[inline]
     pub fn is_met(self, of: Touched) -> bool {
-        let changed = self.sides & of.changed != 0 || self.arrivals && of.arrived;
+        let changed = self.watched & of.changed != 0 || self.arrivals && of.arrived;
         self.sides & !of.there == 0 && changed
     }
 }
@@ -92,7 +94,8 @@ impl Wants {
 impl Node {
     /// When it gets rows of a post.
     pub fn wants(&self) -> Wants {
-        Wants { sides: self.needs(), arrivals: matches!(self.fact, Fact::Arrivals(_)) }
+        let (sides, arrivals) = (self.needs(), matches!(self.fact, Fact::Arrivals(_)));
+        Wants { sides, watched: sides | self.watched, arrivals }
     }
 
     /// The cells of a row that it reads.
