@@ -167,14 +167,6 @@ pub struct MetricPlan {
     pub all_ties: bool,
 }
 
-impl MetricPlan {
-    /// The place of a group's window in the metric's list, if the group is one of its own.
-    #[inline]
-    pub fn window_of(&self, window: u16, keys: &[i64]) -> Option<u16> {
-        self.within.as_ref().map_or(Some(window), |within| within.window_of(window, keys))
-    }
-}
-
 /// What the dataflow is built from.
 #[derive(Clone, Debug)]
 pub struct Plan {

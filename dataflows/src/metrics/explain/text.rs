@@ -28,8 +28,8 @@ pub fn conditions(list: &[Condition]) -> Vec<String> {
     list.iter().map(one).collect()
 }
 
-/// What a metric asks of rows beyond a wider one whose groups it is kept in, but for conditions that
-/// hold for all of a group.
+/// What a metric asks of rows beyond a wider one whose groups it is kept in, but for conditions
+/// that hold for all rows of a group.
 pub fn of_rows(rest: &Rest) -> Vec<String> {
     let sides = rest.sides.iter().map(|side| format!("{} is there", side.name()));
     conditions(&rest.rows).into_iter().chain(sides).collect()

@@ -10,7 +10,7 @@ use std::cmp::Reverse;
 
 use super::super::declare::{Condition, Expr, Fact, Join, Kind, Measure, Metric};
 use super::super::expr::{AgeLabels, At, Compiler, Cond, Ex, Over, all, place};
-use super::{Add, Adds, Node, distinct_exprs, sides};
+use super::{Add, Adds, MetricPlan, Node, distinct_exprs, sides};
 use crate::record::Stream;
 
 /// So many cells more a group may have for a metric of some of its rows.
@@ -56,6 +56,14 @@ impl Within {
             Some(place) => (*place)?,
         };
         all(&self.keys, keys).then_some(place)
+    }
+}
+
+impl MetricPlan {
+    /// The place of a group's window in the metric's list, if the group is one of its own.
+    #[inline]
+    pub fn window_of(&self, window: u16, keys: &[i64]) -> Option<u16> {
+        self.within.as_ref().map_or(Some(window), |within| within.window_of(window, keys))
     }
 }
 
