@@ -112,7 +112,7 @@ fn expect(tables: &mut [Table], lists: &[Changes]) {
     }
     let mut of_metric = vec![0; tables.len()];
     for (metric, part) in lists.iter().flat_map(Changes::parts) {
-        of_metric.get_mut(metric).into_iter().for_each(|n| *n += part.len());
+        of_metric.get_mut(metric).into_iter().for_each(|n| *n += part.with_rows());
     }
     tables.iter_mut().zip(of_metric).for_each(|(table, changes)| table.expect(changes));
 }

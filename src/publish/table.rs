@@ -162,7 +162,7 @@ impl Table {
         let mut differing = Part::new(&layout);
         if self.listed {
             // It is empty to begin with.
-            changes.groups().for_each(|group| differing.copy(group));
+            changes.groups().filter(|g| g.count > 0).for_each(|group| differing.copy(group));
             self.take(changes);
             return differing;
         }
@@ -319,5 +319,21 @@ mod tests {
         assert!((0..1000).all(|age| table.get(&key(age)) == rows(age)));
         assert!(table.buckets.iter().all(|bucket| bucket.is_tight()));
         assert_eq!(table.rows().count(), other.rows().count());
+    }
+
+    /// A feed said of groups that they had gone which a metric never had.
+    #[test]
+    fn of_what_a_list_never_had_nothing_goes() {
+        let schema = Schema::of(&metric("m", &["age"], vec![measure("n", Kind::Count)], vec![]));
+        let mut table = Table::new(&schema);
+        table.list();
+        let key = |age: i64| GroupKey { window: 0, start: NULL, keys: [age][..].into() };
+        let mut changes = Part::new(&table.layout);
+        changes.push(&key(1), &[]);
+        changes.push(&key(2), &[Values::from_iter([Value::Int(5)])]);
+        assert_eq!((changes.len(), changes.with_rows()), (2, 1));
+        let differing = table.take_differing(changes);
+        let keys: Vec<GroupKey> = differing.groups().map(|group| group.key()).collect();
+        assert_eq!((keys, table.groups(), table.rows().count()), (vec![key(2)], 1, 1));
     }
 }

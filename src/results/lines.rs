@@ -1,8 +1,8 @@
 //! Lines of separated cells.
 //!
 //! Promises: rows that are held packed are printed as they lie; what the rows of a window have in
-//! common is made once, and a text that many rows have is looked at once. Rows are read some at a
-//! time, then where their texts are, then these: none of them waits for another's memory.
+//! common is made once, and a text that many rows have is seldom looked at twice. Rows are read
+//! some at a time, then where their texts are, then these: none of them waits for another's memory.
 
 use dataflows::metrics::value::NULL;
 use dataflows::symbol::Sym;

@@ -100,6 +100,51 @@ fn a_record_of_one_null_is_no_empty_line_of_csv() {
     assert_eq!(printed(&schema, rows(), Format::Tsv), "\n51+\n");
 }
 
+/// Whatever columns come first or last, and whichever texts come again.
+#[test]
+fn lines_are_their_cells_one_by_one() {
+    let mut schema = schema("metrics.toml", "category_popularity_by_time");
+    let countries = ["A", "", "B,\"C\"", "D\tE", "F\\", "A"].map(text);
+    let rows: Vec<Row> = (0..300_i64)
+        .map(|n| Row {
+            window: (n / 100) as u16,
+            start: n / 50 * HOUR,
+            end: (n / 50 + 1) * HOUR,
+            // So many categories that some lie in the place of others.
+            ..row(
+                &[countries[n as usize % 6], text(&format!("c{}", n * 37))],
+                &[if n % 9 == 0 { Value::Int(i128::MAX) } else { Value::Int(n.into()) }],
+            )
+        })
+        .collect();
+    for columns in [
+        "window start end country category count",
+        "count country start window category",
+        "start country count end",
+        "end window",
+        "category",
+        "window",
+    ] {
+        schema.metric.output.columns = Some(columns.split(' ').map(Into::into).collect());
+        let printer = Printer::new(&schema);
+        for (format, separator) in [(Format::Tsv, "\t"), (Format::Csv, ",")] {
+            let line = |row: &Row| {
+                let cells = printer.columns.iter().map(|c| {
+                    let text = printer.cell(&row, c.from).plain();
+                    let quoted = if format == Format::Csv { cell::csv } else { cell::tsv };
+                    quoted(&text).into_owned()
+                });
+                cells.collect::<Vec<_>>().join(separator) + "\n"
+            };
+            let mut out = Vec::new();
+            write(&schema, &rows, format, &mut out).expect("memory");
+            let header = columns.replace(' ', separator) + "\n";
+            let want: String = std::iter::once(header).chain(rows.iter().map(line)).collect();
+            assert_eq!(String::from_utf8(out).expect("UTF-8"), want);
+        }
+    }
+}
+
 #[test]
 fn windows_come_as_declared_and_limits_hold_in_each() {
     let schema = schema("metrics.toml", "category_popularity_by_time");

@@ -395,7 +395,6 @@ fn related(picks: &[u8]) -> Vec<String> {
     let facts = p.one(&AMONG);
     let all = columns(facts[0]);
     let keys = p.some(&all, 2);
-    let of: Vec<_> = all.iter().filter(|c| !keys.contains(c)).copied().collect();
     let filters: Vec<String> = (0..3).map(|_| p.one(&conditions(facts[0], &all))).collect();
     let (time, windows): (&str, &[&str]) = match times(facts[0]) {
         _ if p.chance(3) => ("", &[]),
@@ -412,22 +411,38 @@ fn related(picks: &[u8]) -> Vec<String> {
         _ => ("", &[]),
     };
     let retain = p.one(&RETAINS);
+    let plain = matches!(facts[0], "records" | "fields" | "arrivals");
+    // Rows that count once, or each; the same of all.
+    let distinct = !plain && p.chance(1);
+    let bag = !plain && time != "arrival" && p.chance(1);
     let metric = |n: usize| {
         let by = quoted(&keys);
         let mut out = format!("[[metric]]\nname = \"m{n}\"\nmeaning = \"related\"\nby = [{by}]\n");
-        let _ = writeln!(out, "of = {:?}", p.one(facts));
-        let filter = p.some(&filters, 2).join(" and ");
-        if !filter.is_empty() {
-            let _ = writeln!(out, "where = {filter:?}");
+        let fact = if distinct || bag { facts[0] } else { p.one(facts) };
+        let has = columns(fact);
+        let of: Vec<_> = has.iter().filter(|c| !keys.contains(c)).copied().collect();
+        let _ = writeln!(out, "of = {fact:?}");
+        let mut filter = p.some(&filters, 2);
+        if p.chance(2) {
+            filter.push(p.one(&conditions(fact, &has)));
         }
-        let (list, ties) = if p.chance(3) {
-            chosen(&mut p, facts[0], &of, &all)
+        if !filter.is_empty() {
+            let _ = writeln!(out, "where = {:?}", filter.join(" and "));
+        }
+        let (list, ties) = if p.chance(4) {
+            chosen(&mut p, fact, &of, &has)
         } else {
             (vec![r#"{ count = "*", name = "v0" }"#.into()], false)
         };
         let _ = writeln!(out, "measures = [{}]", list.join(", "));
         if ties {
             out += "ties = \"all\"\n";
+        }
+        if distinct {
+            let _ = writeln!(out, "distinct = [{}]", quoted(&has));
+        }
+        if bag {
+            out += "join = \"bag\"\n";
         }
         let mut some = if windows.is_empty() { Vec::new() } else { p.some(windows, 4) };
         if some.is_empty() {
@@ -446,7 +461,7 @@ fn related(picks: &[u8]) -> Vec<String> {
 
 /// Random declarations that share groups.
 pub fn sharing() -> impl Strategy<Value = Vec<String>> {
-    prop::collection::vec(any::<u8>(), 200).prop_map(|picks| related(&picks))
+    prop::collection::vec(any::<u8>(), 250).prop_map(|picks| related(&picks))
 }
 
 /// Every kind of measure over every kind of window of a fact, by no key and by its first column.

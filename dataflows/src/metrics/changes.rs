@@ -26,6 +26,8 @@ pub struct Part {
     layout: Arc<RowLayout>,
     blocks: Vec<Block>,
     groups: usize,
+    /// How many of them have no rows.
+    gone: usize,
 }
 
 /// Some changes of one metric.
@@ -94,7 +96,7 @@ impl FromIterator<(usize, Part)> for Changes {
 impl Part {
     /// None yet.
     pub fn new(layout: &Arc<RowLayout>) -> Self {
-        Part { layout: Arc::clone(layout), blocks: Vec::new(), groups: 0 }
+        Part { layout: Arc::clone(layout), blocks: Vec::new(), groups: 0, gone: 0 }
     }
 
     /// How many groups changed.
@@ -105,6 +107,11 @@ impl Part {
     /// Whether none did.
     pub fn is_empty(&self) -> bool {
         self.groups == 0
+    }
+
+    /// How many of them have rows.
+    pub fn with_rows(&self) -> usize {
+        self.groups - self.gone
     }
 
     /// Adds a change.
@@ -134,6 +141,7 @@ impl Part {
     #[inline]
     fn room_for(&mut self, rows: usize) -> (&RowLayout, &mut Block) {
         self.groups += 1;
+        self.gone += usize::from(rows == 0);
         let Part { layout, blocks, .. } = self;
         let has_room = |block: &Block| {
             block.rows.slots(layout) + rows.max(1) <= BLOCK || block.counts.is_empty()

@@ -251,13 +251,6 @@ impl<'a> Row<'a> {
         self.packed.wide_of(self.slot, 1)
     }
 
-    /// The slot that it lies in: its place where all rows are packed together, as
-    /// [`Packed::placed`] does; a table has many that are packed each for themselves.
-    #[inline]
-    pub fn slot(&self) -> usize {
-        self.slot
-    }
-
     /// The place of its window in the metric's list.
     #[inline]
     pub fn window(&self) -> u16 {

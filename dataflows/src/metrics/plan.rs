@@ -155,8 +155,6 @@ pub struct MetricPlan {
     pub schema: Schema,
     /// How its rows are packed.
     pub layout: Arc<RowLayout>,
-    /// Its group node.
-    pub node: usize,
     /// Which of that one's groups and rows are its own, if not all.
     pub within: Option<Within>,
     /// Its measures.
@@ -269,7 +267,6 @@ impl Plan {
         self.metrics.push(MetricPlan {
             layout: Arc::new(RowLayout::of(&schema)),
             schema,
-            node,
             within,
             only_sums: shows.iter().all(|show| matches!(show, Show::Add { .. })),
             shows,

@@ -146,12 +146,14 @@ impl Combine {
         let changed = &mut self.nodes[n];
         self.measured.filter(node, cells, rows).measure(node, &changed.words, cells);
         self.given.clear();
-        let placing = Placing::of(node);
+        let (placing, has_sets) = (Placing::of(node), !node.sets.is_empty());
         for (r, row) in self.measured.rows().iter().enumerate() {
             let one = self.measured.one(r, &changed.words);
             placing.each(row.cells(cells), row.bucket, |window, start| {
                 let (owner, number) = changed.add(one, head(window, start), row.diff);
-                self.given.push((owner, number, r));
+                if has_sets {
+                    self.given.push((owner, number, r));
+                }
             });
         }
         changed.add_members(&node.sets, cells, self.measured.rows(), &self.given);

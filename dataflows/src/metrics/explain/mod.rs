@@ -22,7 +22,7 @@ use crate::record::Stream;
 pub struct Explained {
     /// The operators, sources first.
     pub operators: Vec<Step>,
-    /// What is grouped: one node for all metrics that group the same rows in the same way.
+    /// What is grouped: one node for metrics that group the same rows, or some of them, alike.
     pub groups: Vec<Grouped>,
     /// What is held of a post.
     pub post: PostSize,
@@ -250,11 +250,12 @@ fn parts(plan: &Plan, node: &Node) -> Vec<Part> {
         let metric = &plan.metrics[usize::from(*m)];
         let rest = rest(plan, node, *m);
         let is_all = metric.schema.windows.len() == node.windows.len();
-        metric.within.as_ref().map(|_| Part {
+        let part = Part {
             metric: metric.schema.name.clone(),
             filter: [text::conditions(&rest.keys), text::of_rows(&rest)].concat(),
             windows: metric.schema.windows.iter().filter(|_| !is_all).map(Window::label).collect(),
-        })
+        };
+        (!part.filter.is_empty() || !part.windows.is_empty()).then_some(part)
     };
     node.metrics.iter().filter_map(part).collect()
 }

@@ -114,7 +114,7 @@ fn a_metric_of_some_rows_is_kept_in_the_groups_of_all() {
     assert_eq!(of(&|m| m.fact = Fact::Sides([true, false, true])).0, 2);
     assert_eq!(of(&|m| m.filter.clear()).0, 2);
     assert_eq!(of(&|m| m.measures[0].kind = Kind::Max(FOLLOWERS)).0, 2);
-    // As many cells as it may have, and one more.
+    // Sums of values are of two words.
     assert_eq!(of(&|m| m.measures[0].kind = Kind::CountOf(FOLLOWERS)).0, 1);
     assert_eq!(of(&|m| m.measures[0].kind = Kind::Sum(FOLLOWERS)).0, 2);
     let by_key = |m: &mut Metric| {
@@ -132,6 +132,28 @@ fn a_metric_of_some_rows_is_kept_in_the_groups_of_all() {
     let of = "follower_count is not null user is there";
     let want = [("", "all.n"), (of, "some"), (of, "some.n")].map(|(a, b)| (a.into(), b.into()));
     assert_eq!(cells, want);
+}
+
+#[test]
+fn groups_have_no_more_cells_for_other_metrics_than_it_is_worth() {
+    let all = metric("all", Fact::Sides([true, true, false]), &[("n", Kind::Count)]);
+    let most = metric("all", all.fact, &[("most", Kind::Max(FOLLOWERS))]);
+    let narrow = |n: i64| {
+        let mut one = metric("some", all.fact, &[("n", Kind::Count)]);
+        one.filter.push(Condition::Compare(FOLLOWERS, Op::Ge, Constant::Int(n)));
+        one
+    };
+    let nodes = |metrics: &[Metric]| {
+        explained(metrics).groups.iter().map(|node| node.cells.len()).collect::<Vec<_>>()
+    };
+    let several = |n| [vec![all.clone()], (0..n).map(narrow).collect()].concat();
+    assert_eq!(nodes(&several(4)), [5]);
+    assert_eq!(nodes(&several(6)), [5, 1, 1]);
+    // Where a multiset would get a post's value again as its user comes.
+    let posts = metric("posts", Fact::Sides([true; 3]), &[("n", Kind::Count)]);
+    assert_eq!(nodes(&[all.clone(), posts.clone()]), [2]);
+    assert_eq!(nodes(&[most.clone(), posts]), [1, 1]);
+    assert_eq!(nodes(&[most, narrow(5)]), [2]);
 }
 
 #[test]

@@ -2,8 +2,9 @@
 //!
 //! Promises: a group leaves memory when it holds nothing and nothing is shown of it; a window's
 //! groups are empty from when `now` has passed the window's end and `retain`.
-//! Limits: what was shown is not remembered. Of a group that changed all rows are shown again,
-//! changed or not: who holds them sees that.
+//! Limits: what was shown is not remembered, only that any metric showed something. Of a group that
+//! changed all rows are shown again, changed or not, and so is that a metric has none of it: who
+//! holds them sees that.
 
 use std::collections::BTreeMap;
 
@@ -189,16 +190,19 @@ impl Live {
             let Some(mut group) = self.groups.get_mut(number) else { continue };
             group.set_dirty(false);
             let (gone, was_shown, mut shows) = (group.is_gone(), group.is_shown(), false);
+            if gone && !was_shown {
+                self.remove(number);
+                continue;
+            }
             let mut key = group.key();
             let window = key.window;
             for metric in &node.metrics {
                 let plan = &metrics[usize::from(*metric)];
                 let Some(own) = plan.window_of(window, &key.keys) else { continue };
                 key.window = own;
-                let part = changes.part(*metric, &plan.layout);
-                let has_rows = !gone && show(plan, &mut group, &key, part);
+                let has_rows = !gone && show(*metric, plan, &mut group, &key, changes);
                 if was_shown && !has_rows {
-                    part.push(&key, &[]);
+                    changes.part(*metric, &plan.layout).push(&key, &[]);
                 }
                 shows |= has_rows;
             }

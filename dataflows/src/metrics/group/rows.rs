@@ -2,7 +2,7 @@
 
 use smallvec::SmallVec;
 
-use super::super::changes::Part;
+use super::super::changes::Changes;
 use super::super::plan::{MetricPlan, Show};
 use super::super::value::{GroupKey, Value, Values};
 use super::store::Group;
@@ -10,9 +10,15 @@ use super::store::Group;
 /// The rows of one group.
 type Rows = SmallVec<[Values; 1]>;
 
-/// Adds what a metric shows of a group that is not gone; whether there was anything.
+/// Adds what the metric of a number shows of a group that is not gone; whether there was anything.
 #[inline]
-pub fn show(metric: &MetricPlan, group: &mut Group<'_>, key: &GroupKey, part: &mut Part) -> bool {
+pub fn show(
+    number: u16,
+    metric: &MetricPlan,
+    group: &mut Group<'_>,
+    key: &GroupKey,
+    changes: &mut Changes,
+) -> bool {
     let rows = metric.within.as_ref().and_then(|within| within.rows);
     if rows.is_some_and(|rows| group.sum(rows) == 0) {
         return false;
@@ -25,13 +31,13 @@ pub fn show(metric: &MetricPlan, group: &mut Group<'_>, key: &GroupKey, part: &m
         };
         let seen = metric.schema.metric.keep_empty || (0..metric.shows.len()).any(|n| sum(n).1);
         if seen {
-            part.push_row(key, |n| Value::Int(sum(n).0));
+            changes.part(number, &metric.layout).push_row(key, |n| Value::Int(sum(n).0));
         }
         return seen;
     }
     let rows = rows_of(metric, group);
     if !rows.is_empty() {
-        part.push(key, &rows);
+        changes.part(number, &metric.layout).push(key, &rows);
     }
     !rows.is_empty()
 }

@@ -22,7 +22,7 @@ const CHUNK: usize = 1024;
 const LIVE: i64 = FLAGS[0];
 /// It changed since it was last published, or given on.
 const DIRTY: i64 = FLAGS[1];
-/// Rows of it are published; or, of a distinct row, that it is there was given on.
+/// Some metric's rows of it are published; or, of a distinct row, that it is there was given on.
 const SHOWN: i64 = FLAGS[2];
 const ALL_FLAGS: i64 = LIVE | DIRTY | SHOWN;
 
@@ -246,12 +246,12 @@ impl Group<'_> {
         self.set(DIRTY, dirty)
     }
 
-    /// Whether rows of it are published.
+    /// Whether any metric's rows of it are published.
     pub fn is_shown(&self) -> bool {
         self.words[0] & SHOWN != 0
     }
 
-    /// Says whether rows of it are published; whether any were.
+    /// Says whether any metric's rows of it are published; whether any were.
     pub fn set_shown(&mut self, shown: bool) -> bool {
         self.set(SHOWN, shown)
     }

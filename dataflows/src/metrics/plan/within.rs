@@ -2,9 +2,8 @@
 //! that one: one look-up of a group serves both.
 //!
 //! Promises: what a metric shows is the same, whoever's groups it is kept in.
-//! Limits: what is added up is kept so, with at most [`MOST`] cells more in each group of the wider
-//! metric; and what that one keeps for itself. Where few rows pass a filter a node of its own would
-//! be smaller.
+//! Limits: counts are kept so, with at most [`MOST`] cells more in each group, and what the wider
+//! metric has for itself. Where few rows pass a filter groups of its own would be fewer.
 
 use std::cmp::Reverse;
 
@@ -13,8 +12,8 @@ use super::super::expr::{AgeLabels, At, Compiler, Cond, Ex, Over, all, place};
 use super::{Add, Adds, MetricPlan, Node, distinct_exprs, sides};
 use crate::record::Stream;
 
-/// So many cells more a group may have for a metric of some of its rows.
-const MOST: usize = 2;
+/// So many cells more a group may have for other metrics: with them it takes twice as much room.
+const MOST: usize = 4;
 
 /// What a metric asks of rows beyond the wider one that it is kept with.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -30,7 +29,8 @@ pub struct Rest {
 /// Which groups of its node are a metric's, and which of their rows.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Within {
-    /// Of each window of the node its place among the metric's own, if it is there.
+    /// Of each window of the node its place among the metric's own, if it is there; empty where
+    /// these are the same.
     windows: Vec<Option<u16>>,
     /// Conditions on the group keys, by their places.
     keys: Vec<Cond>,
@@ -69,61 +69,69 @@ impl MetricPlan {
 
 /// Of each metric the one that it is kept with: itself, or one of the same rows or more.
 pub fn owners(metrics: &[Metric]) -> Vec<usize> {
-    let has_sets = |m: &Metric| m.measures.iter().any(|m| cells(m).is_none());
-    let wide = |m: &Metric| {
-        let sides = sides(m.fact).into_iter().filter(|there| *there).count();
-        (sides, m.filter.len(), Reverse(m.windows.len()), !has_sets(m))
+    // Those of more rows and windows first; of the same rows those that take more cells.
+    let breadth = |m: &Metric| {
+        let sides = sides(m.fact).into_iter().filter(|needed| *needed).count();
+        let cells: Option<usize> = m.measures.iter().map(cells).sum();
+        (sides, m.filter.len(), Reverse(m.windows.len()), Reverse(cells.unwrap_or(usize::MAX)))
     };
     let mut order: Vec<usize> = (0..metrics.len()).collect();
-    order.sort_by_key(|n| wide(&metrics[*n]));
+    order.sort_by_key(|n| breadth(&metrics[*n]));
     let mut owners = vec![0; metrics.len()];
-    let mut own: Vec<usize> = Vec::new();
+    // Those that are kept by themselves, with the cells that others have in their groups.
+    let mut alone: Vec<(usize, usize)> = Vec::new();
     for n in order {
         // The narrowest of those that will do.
-        let mut narrower = own.iter().rev();
-        let owner = narrower.find(|owner| can_keep(&metrics[**owner], &metrics[n])).copied();
-        owners[n] = owner.unwrap_or(n);
-        own.extend(owner.is_none().then_some(n));
+        let cells = alone.iter_mut().rev().find_map(|(owner, held)| {
+            let more = more_cells(&metrics[*owner], &metrics[n])?;
+            (more == 0 || *held + more <= MOST).then(|| {
+                *held += more;
+                *owner
+            })
+        });
+        owners[n] = cells.unwrap_or(n);
+        alone.extend(cells.is_none().then_some((n, 0)));
     }
     owners
 }
 
-/// Whether a metric's groups can be kept in those of another.
-fn can_keep(wide: &Metric, metric: &Metric) -> bool {
+/// How many cells more, at most, the groups of a wider metric have if another one is kept in them;
+/// none if that cannot be.
+fn more_cells(wider: &Metric, metric: &Metric) -> Option<usize> {
     let exprs = |m: &Metric| m.keys.iter().map(|k| k.expr).collect::<Vec<Expr>>();
     let alike = |m: &Metric| (m.join, m.retain, distinct_exprs(m), exprs(m), m.windows.is_empty());
-    let is_among = alike(wide) == alike(metric)
-        && metric.windows.iter().all(|w| wide.windows.contains(w))
-        && wide.filter.iter().all(|c| metric.filter.contains(c));
+    let is_among = alike(wider) == alike(metric)
+        && metric.windows.iter().all(|w| wider.windows.contains(w))
+        && wider.filter.iter().all(|c| metric.filter.contains(c));
     if !is_among {
-        return false;
+        return None;
     }
-    let rest = Rest::of(wide, metric);
-    let same_rows = wide.fact == metric.fact && rest == Rest::default();
-    if same_rows && wide.windows.len() == metric.windows.len() {
-        return true;
+    let rest = Rest::of(wider, metric);
+    let same_rows = wider.fact == metric.fact && rest == Rest::default();
+    if same_rows && wider.windows.len() == metric.windows.len() {
+        return Some(0);
     }
-    let of_rows = match (wide.fact, metric.fact) {
+    let of_its_rows = match (wider.fact, metric.fact) {
         (Fact::Sides(a), Fact::Sides(b)) | (Fact::Arrivals(a), Fact::Arrivals(b)) => {
             a.iter().zip(b).all(|(a, b)| !*a || b)
         }
         (a, b) => a == b,
     };
     let plain = metric.join == Join::Newest && distinct_exprs(metric).is_empty();
-    of_rows && plain && more_cells(wide, metric, &rest).is_some_and(|more| more <= MOST)
-}
-
-/// How many cells more, at most, a group of the wider metric has for another one; none where that
-/// keeps multisets of its own.
-fn more_cells(wide: &Metric, metric: &Metric, rest: &Rest) -> Option<usize> {
-    let is_held = |m: &Measure| {
-        rest.is_of_keys()
-            && wide.measures.iter().any(|w| (w.kind, &w.filter) == (m.kind, &m.filter))
+    // What changes of a side that only the other one needs would go through all its multisets.
+    let cheap = rest.sides.is_empty() || wider.measures.iter().all(|m| cells(m).is_some());
+    if !(of_its_rows && plain && cheap) {
+        return None;
+    }
+    let is_held = |m: &&Measure| {
+        let same = |w: &Measure| (w.kind, &w.filter) == (m.kind, &m.filter);
+        !rest.tells_rows_apart() && wider.measures.iter().any(same)
     };
+    let others = metric.measures.iter().filter(|m| !is_held(m));
+    let others: Option<usize> = others.map(|m| cells(m).filter(|_| !adds_values(m))).sum();
     let counts = |m: &Measure| m.kind == Kind::Count && m.filter.is_empty();
-    let rows = usize::from(!rest.is_of_keys() && !metric.measures.iter().any(counts));
-    let others = metric.measures.iter().filter(|m| !is_held(m)).map(cells);
-    others.sum::<Option<usize>>().map(|others| others + rows)
+    let rows = rest.tells_rows_apart() && !metric.measures.iter().any(counts);
+    others.map(|others| others + usize::from(rows))
 }
 
 /// How many additive cells a measure is read off; none if it is a multiset.
@@ -136,26 +144,32 @@ fn cells(measure: &Measure) -> Option<usize> {
     }
 }
 
+/// Whether it takes sums of values, which are of two words: those of rows are added up faster.
+fn adds_values(measure: &Measure) -> bool {
+    matches!(measure.kind, Kind::Sum(_) | Kind::Mean(_))
+}
+
 impl Rest {
     /// What a metric asks of rows beyond a wider one.
-    pub fn of(wide: &Metric, metric: &Metric) -> Self {
-        let more = metric.filter.iter().filter(|c| !wide.filter.contains(c)).cloned();
+    pub fn of(wider: &Metric, metric: &Metric) -> Self {
+        let more = metric.filter.iter().filter(|c| !wider.filter.contains(c)).cloned();
         let is_of_key = |c: &Condition| {
             let (Condition::Compare(expr, ..) | Condition::IsNull(expr, _)) = c;
             metric.keys.iter().any(|key| key.expr == *expr)
         };
         let (keys, rows) = more.partition(is_of_key);
-        let (wide, all) = (sides(wide.fact), sides(metric.fact));
-        let is_more = |s: &Stream| all[*s as usize] && !wide[*s as usize];
+        let (there, needed) = (sides(wider.fact), sides(metric.fact));
+        let is_more = |s: &Stream| needed[*s as usize] && !there[*s as usize];
         Rest { keys, rows, sides: Stream::ALL.into_iter().filter(is_more).collect() }
     }
 
-    /// Whether it is of all rows of a group, or of none.
-    fn is_of_keys(&self) -> bool {
-        self.rows.is_empty() && self.sides.is_empty()
+    /// Whether it holds for some rows of a group, and for others not.
+    fn tells_rows_apart(&self) -> bool {
+        !self.rows.is_empty() || !self.sides.is_empty()
     }
 
-    /// What tells the metric's rows from others of a group; a side is there, or its cell is null.
+    /// The conditions that tell the metric's rows from others of a group; of a side the one that
+    /// it is there.
     pub(super) fn conds(&self, compiler: &mut Compiler<'_>) -> Vec<Cond> {
         let mut conds = compiler.conds(&self.rows);
         let there = self.sides.iter().map(|side| place(compiler.cells, Ex::There(*side)));
@@ -174,8 +188,8 @@ impl Within {
         conds: &[Cond],
         ages: &AgeLabels,
     ) -> Option<Self> {
-        let own = |w| metric.windows.iter().position(|own| own == w).map(|n| n as u16);
-        let windows = (node.windows != metric.windows).then(|| node.windows.iter().map(own));
+        let place_of = |w| metric.windows.iter().position(|own| own == w).map(|n| n as u16);
+        let windows = (node.windows != metric.windows).then(|| node.windows.iter().map(place_of));
         let exprs: Vec<Expr> = metric.keys.iter().map(|key| key.expr).collect();
         let mut keys: Vec<Ex> = (0..exprs.len()).map(|n| Ex::Cell(At::Cell(n))).collect();
         let over = Over::Cells(&exprs);
