@@ -98,27 +98,24 @@ impl<'s> Ranking<'s> {
     }
 
     /// Puts what stands for rows in their order.
-    pub fn sort_by<'r, T>(&self, rows: &mut [T], row: impl Fn(&T) -> Row<'r>) {
-        let leads = rows.iter().try_fold((i64::MAX, i64::MIN), |(least, most), one| {
-            self.lead(&row(one)).map(|lead| (lead.min(least), lead.max(most)))
-        });
-        let (Some(places), Some((least, most))) = (self.places, leads) else {
+    pub fn sort_by<'r, T: Copy>(&self, rows: &mut [T], row: impl Fn(&T) -> Row<'r>) {
+        let leads = rows.iter().map(|one| self.lead(&row(one)));
+        let leads =
+            self.places.and_then(|places| Some((places, leads.collect::<Option<Vec<_>>>()?)));
+        let Some((places, leads)) = leads else {
             return rows.sort_by(|a, b| self.compare(&row(a), &row(b)));
         };
-        let above = |lead: i64| lead.wrapping_sub(least) as u64;
-        let lead = |row: &Row<'_>| above(self.lead(row).unwrap_or(i64::MAX));
+        let least = leads.iter().copied().min().unwrap_or(0);
+        let most = leads.iter().copied().max().unwrap_or(0);
+        let above = |lead: &i64| lead.wrapping_sub(least) as u64;
         let keys = places.bits() * self.schema.keys.len() as u32;
-        if keys < above(most).leading_zeros() {
+        if keys < above(&most).leading_zeros() {
             // All of it in one number, as most are.
-            rows.sort_by_cached_key(|one| {
-                let row = row(one);
-                lead(&row) << keys | places.of(&row, places.bits()) as u64
+            by_key(rows, &leads, |lead, one| {
+                above(lead) << keys | places.of(&row(one), places.bits()) as u64
             });
         } else {
-            rows.sort_by_cached_key(|one| {
-                let row = row(one);
-                (lead(&row), places.of(&row, u32::BITS))
-            });
+            by_key(rows, &leads, |lead, one| (above(lead), places.of(&row(one), u32::BITS)));
         }
     }
 
@@ -138,6 +135,14 @@ impl<'s> Ranking<'s> {
         };
         lead.then_with(|| by_keys(self.schema, &a.keys(), &b.keys()))
     }
+}
+
+/// Puts some things in the order of keys that are made of them and what leads.
+fn by_key<T: Copy, K: Copy + Ord>(list: &mut [T], leads: &[i64], key: impl Fn(&i64, &T) -> K) {
+    let keyed = leads.iter().zip(&*list).map(|(lead, one)| (key(lead, one), *one));
+    let mut keyed: Vec<(K, T)> = keyed.collect();
+    keyed.sort_by_key(|(key, _)| *key);
+    list.iter_mut().zip(keyed).for_each(|(place, (_, one))| *place = one);
 }
 
 /// The order of group keys: texts by their bytes, whole numbers by their digits, times and degrees

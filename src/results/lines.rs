@@ -101,9 +101,7 @@ impl<'p, 'a> Lines<'p, 'a> {
 
     /// The texts of rows' keys, none for null.
     fn texts_of(&mut self, rows: &[impl Printed]) -> Texts {
-        for row in rows {
-            std::hint::black_box(row.window());
-        }
+        rows.iter().for_each(Printed::near);
         let mut texts = Texts::new();
         let mut new: SmallVec<[(usize, i64); 2 * AHEAD]> = SmallVec::new();
         for cell in rows.iter().flat_map(|row| self.texts.iter().map(|n| row.key(*n))) {

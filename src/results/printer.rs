@@ -13,6 +13,8 @@ use super::{Format, Row};
 
 /// A row that can be printed.
 pub(super) trait Printed {
+    /// Asks the processor for it, if that is worth it.
+    fn near(&self) {}
     /// The place of its window in the metric's list, and where it starts, if it stands there.
     fn window(&self) -> (u16, i64);
     /// The edges of its window, microseconds; [`NULL`] where there is none.

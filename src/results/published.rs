@@ -120,6 +120,10 @@ struct Shown<'r> {
 }
 
 impl Printed for Shown<'_> {
+    fn near(&self) {
+        self.row.near();
+    }
+
     fn window(&self) -> (u16, i64) {
         (self.row.window(), self.row.start())
     }

@@ -80,8 +80,8 @@ impl Lot {
     pub fn give(&mut self, plan: &Plan, combine: &mut Combine) {
         let Lot { posts, cells, arrivals, rows } = self;
         let mut of: Option<Wants> = None;
-        for (n, node) in plan.nodes.iter().enumerate().filter(|(_, n)| n.of_posts()) {
-            // Many nodes want the same.
+        for n in plan.turns() {
+            let (n, node) = (*n, &plan.nodes[*n]);
             let wants = node.wants();
             if of.replace(wants) != Some(wants) {
                 rows.clear();

@@ -332,6 +332,11 @@ impl Plan {
         self.looks.append(touched, &Row::Sides { index, sides }, cells)
     }
 
+    /// The nodes that get rows of posts, those that want the same one after the other.
+    pub fn turns(&self) -> &[usize] {
+        self.looks.turns()
+    }
+
     /// Whether a post with these sides, a bit for each stream, gives rows to any metric.
     pub fn has_rows(&self, present: u8) -> bool {
         self.nodes.iter().any(|n| n.of_posts() && n.needs() & !present == 0)

@@ -15,11 +15,12 @@ use std::ops::RangeInclusive;
 use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 
-use super::declare::{Time, Window};
+use super::declare::{Shape, Time, Window};
 use super::expr::Nth;
 use super::plan::{Node, Plan, Set};
 use super::value::NULL;
 use super::words::{HEAD, WINDOWS, Words, equal, hash, head, window};
+use crate::time::floor;
 pub use measured::Came;
 use measured::{Measured, One, member};
 
@@ -344,8 +345,11 @@ impl<'a> Placing<'a> {
         let event = self.event.map_or(NULL, |e| cells[e]);
         for (number, window) in &self.others {
             let t = if window.time == Time::Event { event } else { bucket };
-            if t != NULL {
-                window.starts(t).for_each(|start| each(*number, start));
+            match window.shape {
+                _ if t == NULL => {}
+                // Most do not overlap.
+                Shape::Tumbling { size } => each(*number, floor(t, size)),
+                _ => window.starts(t).for_each(|start| each(*number, start)),
             }
         }
     }

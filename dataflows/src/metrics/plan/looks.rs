@@ -39,11 +39,20 @@ pub(super) struct Looks {
     pub exprs: Vec<Ex>,
     /// By what changed, of each whether it is looked at; none where no node gets a row.
     wanted: Vec<Option<Vec<bool>>>,
+    /// The nodes of posts, those that want the same one after the other.
+    turns: Vec<usize>,
 }
 
 impl Looks {
+    /// The nodes that get rows of posts, those that want the same one after the other.
+    pub fn turns(&self) -> &[usize] {
+        &self.turns
+    }
+
     /// Finds out what each of these nodes reads.
     pub fn find(&mut self, nodes: &[Node]) {
+        self.turns = (0..nodes.len()).filter(|n| nodes[*n].of_posts()).collect();
+        self.turns.sort_by_key(|n| nodes[*n].wants());
         let list = |of: Touched| {
             let touched = |n: &&Node| n.of_posts() && n.wants().is_met(of);
             let mut all = nodes.iter().filter(touched).peekable();
@@ -73,7 +82,7 @@ impl Looks {
 }
 
 /// When a node gets rows of a post.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Wants {
     sides: u8,
     /// Those whose changes matter: the same, and others whose being there does.
