@@ -99,6 +99,9 @@ impl<'s> Ranking<'s> {
 
     /// Puts what stands for rows in their order.
     pub fn sort_by<'r, T: Copy>(&self, rows: &mut [T], row: impl Fn(&T) -> Row<'r>) {
+        if rows.len() < 2 {
+            return;
+        }
         let leads = rows.iter().map(|one| self.lead(&row(one)));
         let leads =
             self.places.and_then(|places| Some((places, leads.collect::<Option<Vec<_>>>()?)));
@@ -107,15 +110,15 @@ impl<'s> Ranking<'s> {
         };
         let least = leads.iter().copied().min().unwrap_or(0);
         let most = leads.iter().copied().max().unwrap_or(0);
-        let above = |lead: &i64| lead.wrapping_sub(least) as u64;
+        let above = |lead: i64| lead.wrapping_sub(least) as u64;
         let keys = places.bits() * self.schema.keys.len() as u32;
-        if keys < above(&most).leading_zeros() {
+        if keys < above(most).leading_zeros() {
             // All of it in one number, as most are.
-            by_key(rows, &leads, |lead, one| {
+            by_key(rows, leads, |lead, one| {
                 above(lead) << keys | places.of(&row(one), places.bits()) as u64
             });
         } else {
-            by_key(rows, &leads, |lead, one| (above(lead), places.of(&row(one), u32::BITS)));
+            by_key(rows, leads, |lead, one| (above(lead), places.of(&row(one), u32::BITS)));
         }
     }
 
@@ -138,8 +141,8 @@ impl<'s> Ranking<'s> {
 }
 
 /// Puts some things in the order of keys that are made of them and what leads.
-fn by_key<T: Copy, K: Copy + Ord>(list: &mut [T], leads: &[i64], key: impl Fn(&i64, &T) -> K) {
-    let keyed = leads.iter().zip(&*list).map(|(lead, one)| (key(lead, one), *one));
+fn by_key<T: Copy, K: Copy + Ord>(list: &mut [T], leads: Vec<i64>, key: impl Fn(i64, &T) -> K) {
+    let keyed = leads.into_iter().zip(&*list).map(|(lead, one)| (key(lead, one), *one));
     let mut keyed: Vec<(K, T)> = keyed.collect();
     keyed.sort_by_key(|(key, _)| *key);
     list.iter_mut().zip(keyed).for_each(|(place, (_, one))| *place = one);

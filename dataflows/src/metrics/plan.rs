@@ -155,7 +155,7 @@ pub struct MetricPlan {
     pub schema: Schema,
     /// How its rows are packed.
     pub layout: Arc<RowLayout>,
-    /// Which of that one's groups and rows are its own, if not all.
+    /// Which of its node's groups and rows are its own, if not all.
     pub within: Option<Within>,
     /// Its measures.
     pub shows: Vec<Show>,

@@ -345,9 +345,11 @@ impl<'a> Placing<'a> {
         let event = self.event.map_or(NULL, |e| cells[e]);
         for (number, window) in &self.others {
             let t = if window.time == Time::Event { event } else { bucket };
+            if t == NULL {
+                continue;
+            }
             match window.shape {
-                _ if t == NULL => {}
-                // Most do not overlap.
+                // Most are so: one holds a row.
                 Shape::Tumbling { size } => each(*number, floor(t, size)),
                 _ => window.starts(t).for_each(|start| each(*number, start)),
             }

@@ -149,6 +149,12 @@ fn groups_have_no_more_cells_for_other_metrics_than_it_is_worth() {
     let several = |n| [vec![all.clone()], (0..n).map(narrow).collect()].concat();
     assert_eq!(nodes(&several(4)), [5]);
     assert_eq!(nodes(&several(6)), [5, 1, 1]);
+    // Those of the same rows have the same cells, and are kept together in any case.
+    let alike = [vec![all.clone()], vec![narrow(1); 6]].concat();
+    assert_eq!(nodes(&alike), [2]);
+    let mut sums = narrow(1);
+    sums.measures[0].kind = Kind::Mean(FOLLOWERS);
+    assert_eq!(nodes(&[all.clone(), narrow(1), sums]), [1, 3]);
     // Where a multiset would get a post's value again as its user comes.
     let posts = metric("posts", Fact::Sides([true; 3]), &[("n", Kind::Count)]);
     assert_eq!(nodes(&[all.clone(), posts.clone()]), [2]);

@@ -2,8 +2,10 @@
 //! that one: one look-up of a group serves both.
 //!
 //! Promises: what a metric shows is the same, whoever's groups it is kept in.
-//! Limits: counts are kept so, with at most [`MOST`] cells more in each group, and what the wider
-//! metric has for itself. Where few rows pass a filter groups of its own would be fewer.
+//! Limits: counts are kept so, with at most [`MOST`] cells more in each group of the wider metric;
+//! other measures only where that one has them too, and all rows of a group are looked at. Where
+//! few rows pass a filter groups of its own would be fewer, and fewer changes: of each that the
+//! wider metric shows anew it is told that there are no rows of the other.
 
 use std::cmp::Reverse;
 
@@ -69,84 +71,105 @@ impl MetricPlan {
 
 /// Of each metric the one that it is kept with: itself, or one of the same rows or more.
 pub fn owners(metrics: &[Metric]) -> Vec<usize> {
-    // Those of more rows and windows first; of the same rows those that take more cells.
+    // Those of more rows and windows first; of the same rows those that cannot be kept with others,
+    // then those that take more cells.
     let breadth = |m: &Metric| {
-        let sides = sides(m.fact).into_iter().filter(|needed| *needed).count();
-        let cells: Option<usize> = m.measures.iter().map(cells).sum();
-        (sides, m.filter.len(), Reverse(m.windows.len()), Reverse(cells.unwrap_or(usize::MAX)))
+        let needed = sides(m.fact).into_iter().filter(|needed| *needed).count();
+        let count: Option<usize> = m.measures.iter().map(cells).sum();
+        (needed, m.filter.len(), Reverse(m.windows.len()), count.is_some(), Reverse(count))
     };
     let mut order: Vec<usize> = (0..metrics.len()).collect();
     order.sort_by_key(|n| breadth(&metrics[*n]));
     let mut owners = vec![0; metrics.len()];
-    // Those that are kept by themselves, with the cells that others have in their groups.
-    let mut alone: Vec<(usize, usize)> = Vec::new();
+    let mut alone: Vec<Kept<'_>> = Vec::new();
     for n in order {
         // The narrowest of those that will do.
-        let cells = alone.iter_mut().rev().find_map(|(owner, held)| {
-            let more = more_cells(&metrics[*owner], &metrics[n])?;
-            (more == 0 || *held + more <= MOST).then(|| {
-                *held += more;
-                *owner
-            })
+        let found = alone.iter_mut().rev().find_map(|kept| {
+            let more = kept.more_cells(&metrics[n])?;
+            (more == 0 || kept.cells + more <= MOST).then_some((kept, more))
         });
-        owners[n] = cells.unwrap_or(n);
-        alone.extend(cells.is_none().then_some((n, 0)));
+        owners[n] = if let Some((kept, more)) = found {
+            kept.metrics.push(&metrics[n]);
+            kept.cells += more;
+            kept.owner
+        } else {
+            alone.push(Kept { owner: n, metrics: vec![&metrics[n]], cells: 0 });
+            n
+        };
     }
     owners
 }
 
-/// How many cells more, at most, the groups of a wider metric have if another one is kept in them;
-/// none if that cannot be.
-fn more_cells(wider: &Metric, metric: &Metric) -> Option<usize> {
-    let exprs = |m: &Metric| m.keys.iter().map(|k| k.expr).collect::<Vec<Expr>>();
-    let alike = |m: &Metric| (m.join, m.retain, distinct_exprs(m), exprs(m), m.windows.is_empty());
-    let is_among = alike(wider) == alike(metric)
-        && metric.windows.iter().all(|w| wider.windows.contains(w))
-        && wider.filter.iter().all(|c| metric.filter.contains(c));
-    if !is_among {
-        return None;
-    }
-    let rest = Rest::of(wider, metric);
-    let same_rows = wider.fact == metric.fact && rest == Rest::default();
-    if same_rows && wider.windows.len() == metric.windows.len() {
-        return Some(0);
-    }
-    let of_its_rows = match (wider.fact, metric.fact) {
-        (Fact::Sides(a), Fact::Sides(b)) | (Fact::Arrivals(a), Fact::Arrivals(b)) => {
-            a.iter().zip(b).all(|(a, b)| !*a || b)
-        }
-        (a, b) => a == b,
-    };
-    let plain = metric.join == Join::Newest && distinct_exprs(metric).is_empty();
-    // What changes of a side that only the other one needs would go through all its multisets.
-    let cheap = rest.sides.is_empty() || wider.measures.iter().all(|m| cells(m).is_some());
-    if !(of_its_rows && plain && cheap) {
-        return None;
-    }
-    let is_held = |m: &&Measure| {
-        let same = |w: &Measure| (w.kind, &w.filter) == (m.kind, &m.filter);
-        !rest.tells_rows_apart() && wider.measures.iter().any(same)
-    };
-    let others = metric.measures.iter().filter(|m| !is_held(m));
-    let others: Option<usize> = others.map(|m| cells(m).filter(|_| !adds_values(m))).sum();
-    let counts = |m: &Measure| m.kind == Kind::Count && m.filter.is_empty();
-    let rows = rest.tells_rows_apart() && !metric.measures.iter().any(counts);
-    others.map(|others| others + usize::from(rows))
+/// A metric that is kept by itself, and others with it.
+struct Kept<'a> {
+    owner: usize,
+    /// First the one that it is.
+    metrics: Vec<&'a Metric>,
+    /// How many cells the others have more, at most.
+    cells: usize,
 }
 
-/// How many additive cells a measure is read off; none if it is a multiset.
+impl Kept<'_> {
+    /// How many cells more, at most, a metric of fewer rows has if it is kept here; 0 for one of
+    /// the same rows, which has them wherever it is; none if it cannot be kept here.
+    fn more_cells(&self, metric: &Metric) -> Option<usize> {
+        let wider = self.metrics[0];
+        let exprs = |m: &Metric| m.keys.iter().map(|k| k.expr).collect::<Vec<Expr>>();
+        let alike =
+            |m: &Metric| (m.join, m.retain, distinct_exprs(m), exprs(m), m.windows.is_empty());
+        let is_among = alike(wider) == alike(metric)
+            && metric.windows.iter().all(|w| wider.windows.contains(w))
+            && wider.filter.iter().all(|c| metric.filter.contains(c));
+        if !is_among {
+            return None;
+        }
+        let rest = Rest::of(wider, metric);
+        let same_rows = wider.fact == metric.fact && rest == Rest::default();
+        if same_rows && wider.windows.len() == metric.windows.len() {
+            return Some(0);
+        }
+        let of_its_rows = match (wider.fact, metric.fact) {
+            (Fact::Sides(a), Fact::Sides(b)) | (Fact::Arrivals(a), Fact::Arrivals(b)) => {
+                a.iter().zip(b).all(|(a, b)| !*a || b)
+            }
+            (a, b) => a == b,
+        };
+        let plain = metric.join == Join::Newest && distinct_exprs(metric).is_empty();
+        // What changes of a side that only the other one needs would go through all its multisets.
+        let cheap = rest.sides.is_empty() || !wider.measures.iter().any(is_multiset);
+        if of_its_rows && plain && cheap { self.cells_of(metric, &rest) } else { None }
+    }
+
+    /// Those of a metric that asks so much more of rows, without what is there already.
+    fn cells_of(&self, metric: &Metric, rest: &Rest) -> Option<usize> {
+        let wider = self.metrics[0];
+        let same_rows = |m: &&&Metric| Rest::of(wider, m).of_rows() == rest.of_rows();
+        let there: Vec<&&Metric> = self.metrics.iter().filter(same_rows).collect();
+        let is_there = |m: &&Measure| {
+            let same = |other: &Measure| (other.kind, &other.filter) == (m.kind, &m.filter);
+            there.iter().any(|metric| metric.measures.iter().any(same))
+        };
+        let new = metric.measures.iter().filter(|m| !is_there(m)).map(cells);
+        let new: usize = new.sum::<Option<usize>>()?;
+        // One that counts rows, unless a measure does.
+        let counts = |m: &Measure| m.kind == Kind::Count && m.filter.is_empty();
+        let rows = there.is_empty() && !metric.measures.iter().any(counts);
+        Some(new + usize::from(rows))
+    }
+}
+
+/// How many additive cells a measure of counts is read off; none of others: sums of values are of
+/// two words, and those of one are added up faster where all are.
 fn cells(measure: &Measure) -> Option<usize> {
     match measure.kind {
         Kind::Ratio(..) => Some(0),
         Kind::Count | Kind::CountOf(_) => Some(1),
-        Kind::Sum(_) | Kind::Mean(_) => Some(2),
         _ => None,
     }
 }
 
-/// Whether it takes sums of values, which are of two words: those of rows are added up faster.
-fn adds_values(measure: &Measure) -> bool {
-    matches!(measure.kind, Kind::Sum(_) | Kind::Mean(_))
+fn is_multiset(measure: &Measure) -> bool {
+    !matches!(measure.kind, Kind::Sum(_) | Kind::Mean(_)) && cells(measure).is_none()
 }
 
 impl Rest {
@@ -163,9 +186,9 @@ impl Rest {
         Rest { keys, rows, sides: Stream::ALL.into_iter().filter(is_more).collect() }
     }
 
-    /// Whether it holds for some rows of a group, and for others not.
-    fn tells_rows_apart(&self) -> bool {
-        !self.rows.is_empty() || !self.sides.is_empty()
+    /// What holds for some rows of a group, and for others not.
+    fn of_rows(&self) -> (&[Condition], &[Stream]) {
+        (&self.rows, &self.sides)
     }
 
     /// The conditions that tell the metric's rows from others of a group; of a side the one that
